@@ -1,0 +1,1 @@
+//! The resources of Backstop: RollbackPolicy, RollbackPoint and RollbackEvent

@@ -1,0 +1,1 @@
+//! The shell of Backstop: watches, reconcilers, executor, leader election, metrics

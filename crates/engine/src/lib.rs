@@ -1,0 +1,1 @@
+//! The pure part of Backstop: validating, judging triggers, deciding and planning

@@ -1,0 +1,1 @@
+//! Where Backstop's readings come from: metrics queries answered as typed readings

@@ -1,0 +1,3 @@
+//! Runs everything in this repository.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Black-box tests of Backstop against a real API server
