@@ -1,0 +1,68 @@
+//! What a source answers: a number, or the reason why there is none.
+//!
+//! A query that returns a bare `f64` invites a rollback by accident: an empty answer becomes 0, a
+//! NaN compares as false. A [`Reading`] keeps the ways of not knowing apart.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// One answer of a source to one question.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Reading {
+    /// A single finite number.
+    Value {
+        /// The number, in the unit of the query.
+        value: f64,
+        /// The time of the sample, by the source's clock.
+        at: Timestamp,
+    },
+    /// The source answered, and there is nothing to judge: an empty result, NaN, too few samples.
+    NoData {
+        /// For a person: what came back.
+        why: String,
+    },
+    /// The source answered with a sample that is too old to speak for now.
+    Stale {
+        /// The time of the sample.
+        at: Timestamp,
+    },
+    /// The source could not be asked, or its answer is not one that can be used.
+    Unavailable {
+        /// Which kind of failure, for metrics: a closed set.
+        reason: Unavailable,
+        /// For a person: the error, without secrets.
+        why: String,
+    },
+}
+
+/// Why a source gave no usable answer: a closed set, so that it can label a metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Unavailable {
+    /// No connection, a TLS error, a name that does not resolve.
+    Unreachable,
+    /// No answer within the time limit.
+    Timeout,
+    /// 401 or 403: the credentials are missing or wrong.
+    Unauthorized,
+    /// The source refused the question (other 4xx): a bad query.
+    Rejected,
+    /// The source failed (5xx).
+    ServerError,
+    /// An answer that is not what the protocol says.
+    Malformed,
+    /// Several series where one is meant, or a range where an instant is meant.
+    Ambiguous,
+    /// The address is not on the operator's allow-list, or the Secret is missing.
+    Misconfigured,
+}
+
+impl Reading {
+    /// The number, where there is one.
+    #[must_use]
+    pub fn value(&self) -> Option<f64> {
+        match self {
+            Self::Value { value, .. } => Some(*value),
+            _ => None,
+        }
+    }
+}
