@@ -1,0 +1,67 @@
+//! Status conditions, as `metav1.Condition`.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The type of a policy's condition: the policy is valid and in force.
+pub const ACCEPTED: &str = "Accepted";
+/// The type of a policy's condition: the workload is there and can be judged.
+pub const READY: &str = "Ready";
+/// The type of a policy's condition: every trigger has data.
+pub const DATA_AVAILABLE: &str = "DataAvailable";
+/// The type of a policy's condition: there is a good release to go back to.
+pub const PROTECTED: &str = "Protected";
+/// The type of a policy's condition: a person has to act.
+pub const ACTION_REQUIRED: &str = "ActionRequired";
+
+/// One thing that is true, false or unknown of an object, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// What is spoken of, such as `Accepted`.
+    #[serde(rename = "type")]
+    pub type_: String,
+    /// `True`, `False` or `Unknown`.
+    pub status: ConditionStatus,
+    /// Why, in one word for programs.
+    pub reason: String,
+    /// What happened, why, and what to do next, for a person.
+    pub message: String,
+    /// When `status` last changed.
+    pub last_transition_time: Timestamp,
+    /// The generation of the spec that this speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+}
+
+/// Whether a condition holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ConditionStatus {
+    /// It holds.
+    True,
+    /// It does not hold.
+    False,
+    /// It cannot be told.
+    Unknown,
+}
+
+impl From<bool> for ConditionStatus {
+    fn from(value: bool) -> Self {
+        if value { Self::True } else { Self::False }
+    }
+}
+
+/// Puts `new` in the place of the condition of its type, keeping the transition time where the
+/// status did not change.
+pub fn set(conditions: &mut Vec<Condition>, mut new: Condition) {
+    match conditions.iter_mut().find(|c| c.type_ == new.type_) {
+        Some(old) => {
+            if old.status == new.status {
+                new.last_transition_time = old.last_transition_time;
+            }
+            *old = new;
+        }
+        None => conditions.push(new),
+    }
+}

@@ -1,0 +1,179 @@
+//! RollbackPoint: a release that proved itself, or the record of one that failed.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{condition::Condition, policy::WorkloadRef, schema};
+
+/// A release that proved itself, or the record of one that failed.
+///
+/// A person who names the live release good writes `workload` alone; Backstop fills in the rest.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "backstop.dev",
+    version = "v1alpha1",
+    kind = "RollbackPoint",
+    namespaced,
+    status = "RollbackPointStatus",
+    derive = "PartialEq",
+    shortname = "rbpt",
+    category = "backstop",
+    cel,
+    doc = "A RollbackPoint is a release that proved itself, or the record of one that failed.",
+    selectable = ".spec.workload.name",
+    printcolumn(name = "Workload", type_ = "string", json_path = ".spec.workload.name"),
+    printcolumn(name = "Release", type_ = "string", json_path = ".spec.release.hash"),
+    printcolumn(name = "Verdict", type_ = "string", json_path = ".spec.verdict"),
+    printcolumn(name = "Origin", type_ = "string", json_path = ".spec.origin"),
+    printcolumn(
+        name = "Image",
+        type_ = "string",
+        json_path = ".spec.release.images[0].image"
+    ),
+    printcolumn(
+        name = "Floor",
+        type_ = "string",
+        json_path = ".spec.release.floor",
+        priority = "1"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".spec.reason",
+        priority = "1"
+    ),
+    printcolumn(
+        name = "Captured",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Captured\")].status"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.workload == oldSelf.workload && self.verdict == oldSelf.verdict && self.origin == oldSelf.origin")
+        .message("a RollbackPoint is immutable; delete it and make another"),
+    validation = Rule::new("!has(oldSelf.release) || (has(self.release) && self.release == oldSelf.release)")
+        .message("release is immutable once it is filled; delete the point and make another"),
+    validation = Rule::new("self.verdict != 'Quarantined' || has(self.release)")
+        .message("a Quarantined record names the release that failed; only Backstop makes one"),
+)]
+pub struct RollbackPointSpec {
+    /// The Deployment of this namespace.
+    pub workload: WorkloadRef,
+    /// Where the point comes from.
+    #[serde(default)]
+    pub origin: Origin,
+    /// Whether the release may be gone back to.
+    #[serde(default)]
+    pub verdict: Verdict,
+    /// Why, in a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub reason: Option<String>,
+    /// The release. Only Backstop fills it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<Release>,
+    /// The value of each trigger when the release proved itself, by the trigger's name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub baselines: BTreeMap<String, f64>,
+}
+
+/// Where a point comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Origin {
+    /// It was healthy for the policy's `soak`.
+    Soak,
+    /// A person named it good.
+    #[default]
+    Manual,
+    /// A pipeline named it good.
+    Pipeline,
+    /// It failed, and was taken back.
+    Quarantine,
+}
+
+/// Whether a release may be gone back to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Verdict {
+    /// It may.
+    #[default]
+    Good,
+    /// It failed, and may not. Outranks a Good point of the same release.
+    Quarantined,
+}
+
+/// A release as it was.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Release {
+    /// Identity: a hash of the pod template, without what says nothing about it.
+    pub hash: String,
+    /// The UID of the Deployment.
+    pub workload_uid: String,
+    /// The pod template as the server returned it.
+    #[schemars(schema_with = "schema::any_object")]
+    pub template: Value,
+    /// How many replicas were wanted then: for information, never restored over an autoscaler.
+    pub replicas: i32,
+    /// The images, with the digest that ran where the node told it.
+    #[serde(default)]
+    pub images: Vec<Image>,
+    /// The Deployment's revision then: for people; an undo moves it, so it is never identity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// Why this release must not be gone behind, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub floor: Option<String>,
+    /// Who owned the template's fields then.
+    #[serde(default)]
+    pub ownership: Ownership,
+}
+
+/// Who owned the fields of the pod template, so that ownership can be handed back.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Ownership {
+    /// The managedFields entries, cut to the template and to kubectl's last-applied annotation.
+    #[serde(default)]
+    #[schemars(schema_with = "schema::any_objects")]
+    pub managed_fields: Vec<Value>,
+    /// The pod template within kubectl's last-applied annotation, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::any_object")]
+    pub last_applied_template: Option<Value>,
+}
+
+/// An image of a release.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Image {
+    /// The container.
+    pub container: String,
+    /// The image as the template names it.
+    pub image: String,
+    /// The image that ran, with its digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+}
+
+/// What Backstop says of a point.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RollbackPointStatus {
+    /// `Captured`: whether the release is recorded, and if not, what stands in the way.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+    /// When the release was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub captured_at: Option<Timestamp>,
+}

@@ -1,0 +1,19 @@
+//! RollbackPolicy: what to watch on which workload, and what to do about it.
+
+mod spec;
+mod status;
+mod strategy;
+mod trigger;
+mod window;
+
+pub use spec::{Limits, Mode, Points, RollbackPolicy, RollbackPolicySpec, WorkloadRef};
+pub use status::{
+    Health, Phase, QuarantinedTemplate, ReleaseStatus, RollbackPolicyStatus, TriggerState,
+    TriggerStatus,
+};
+pub use strategy::{IntOrPercent, RollingParameters, Strategy, StrategyType};
+pub use trigger::{
+    Action, MinimumSamples, NoDataPolicy, PrometheusSource, Severity, Signal, Trigger,
+    WorkloadSource,
+};
+pub use window::Window;

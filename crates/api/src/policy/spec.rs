@@ -1,0 +1,194 @@
+//! What a person writes in a RollbackPolicy.
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{RollbackPolicyStatus, Strategy, Trigger, Window};
+use crate::{duration::Duration, schema};
+
+/// What to watch on which workload, and what to do about it.
+#[derive(CustomResource, Clone, Debug, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "backstop.dev",
+    version = "v1alpha1",
+    kind = "RollbackPolicy",
+    namespaced,
+    status = "RollbackPolicyStatus",
+    shortname = "rbp",
+    category = "backstop",
+    cel,
+    doc = "A RollbackPolicy says what Backstop watches on a workload, and when it takes a release back.",
+    printcolumn(
+        name = "Workload",
+        type_ = "string",
+        json_path = ".spec.workloads[*].name"
+    ),
+    printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Health", type_ = "string", json_path = ".status.health"),
+    printcolumn(name = "Release", type_ = "string", json_path = ".status.release.hash"),
+    printcolumn(
+        name = "Last point",
+        type_ = "string",
+        json_path = ".status.lastPoint",
+        priority = "1"
+    ),
+    printcolumn(name = "Last event", type_ = "string", json_path = ".status.lastEvent"),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.message",
+        priority = "1"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.workloads.size() == 1")
+        .message("workloads: several workloads in one policy are not available in this version; write a policy for each"),
+    validation = Rule::new("!has(self.gates)").message("gates are not available in this version"),
+    validation = Rule::new("!has(self.gitops)").message("gitops is not available in this version"),
+    validation = Rule::new("!has(self.notifications)")
+        .message("notifications are not available in this version; watch Kubernetes Events meanwhile"),
+)]
+pub struct RollbackPolicySpec {
+    /// Whether Backstop acts, only says what it would do, or rests.
+    #[serde(default)]
+    pub mode: Mode,
+    /// The Deployments of this namespace that the policy looks after.
+    #[schemars(length(min = 1, max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
+    pub workloads: Vec<WorkloadRef>,
+    /// How long a release may be blamed, counted from the completion of its rollout; until it is
+    /// complete it may always be. `Always` for as long as it is live.
+    #[serde(default)]
+    pub window: Window,
+    /// How a release is taken back.
+    #[serde(default)]
+    pub strategy: Strategy,
+    /// What to watch.
+    #[serde(default)]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
+    pub triggers: Vec<Trigger>,
+    /// How often to try.
+    #[serde(default)]
+    pub limits: Limits,
+    /// When a release has proved itself, and how many such are kept.
+    #[serde(default)]
+    pub points: Points,
+    /// Annotations of the pod template that say nothing about the release, beside
+    /// `kubectl.kubernetes.io/restartedAt`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub ignore_annotations: Vec<String>,
+    /// Checks before a release. Not available yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::any_object")]
+    pub gates: Option<Value>,
+    /// What to do when a GitOps tool puts the bad release back. Not available yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::any_object")]
+    pub gitops: Option<Value>,
+    /// Whom to tell. Not available yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::any_objects")]
+    pub notifications: Option<Vec<Value>>,
+}
+
+/// Whether Backstop acts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Mode {
+    /// Decide, record and act.
+    #[default]
+    Enforce,
+    /// Decide and record, change nothing.
+    Observe,
+    /// Rest: watch and show the state, decide nothing.
+    Paused,
+}
+
+/// A Deployment of the policy's namespace.
+#[derive(
+    Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkloadRef {
+    /// The name of the Deployment.
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$")
+    )]
+    pub name: String,
+}
+
+/// How often to try.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.cooldown) || duration(self.cooldown) <= duration('24h')")
+    .message("limits.cooldown must be at most 24h"))]
+pub struct Limits {
+    /// So many rollbacks in one incident; after that a person is called.
+    #[serde(default = "default_max_attempts")]
+    #[schemars(range(min = 1, max = 10))]
+    pub max_attempts: u32,
+    /// After a rollback, so long without another one. Going further back within one incident does
+    /// not wait.
+    #[serde(default = "default_cooldown")]
+    pub cooldown: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_attempts: default_max_attempts(),
+            cooldown: default_cooldown(),
+        }
+    }
+}
+
+fn default_max_attempts() -> u32 {
+    3
+}
+
+fn default_cooldown() -> Duration {
+    Duration::from_secs(300)
+}
+
+/// When a release has proved itself, and how many such are kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.soak) || duration(self.soak) <= duration('168h')")
+    .message("points.soak must be at most 168h"))]
+pub struct Points {
+    /// A release that was healthy for so long without a break becomes a point to go back to.
+    #[serde(default = "default_soak")]
+    pub soak: Duration,
+    /// So many points made by soaking are kept; the oldest goes first.
+    #[serde(default = "default_keep")]
+    #[schemars(range(min = 1, max = 100))]
+    pub keep: u32,
+}
+
+impl Default for Points {
+    fn default() -> Self {
+        Self {
+            soak: default_soak(),
+            keep: default_keep(),
+        }
+    }
+}
+
+fn default_soak() -> Duration {
+    Duration::from_mins(5)
+}
+
+fn default_keep() -> u32 {
+    5
+}

@@ -1,0 +1,205 @@
+//! One thing to watch, with a condition.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{duration::Duration, schema};
+
+/// One thing to watch, with a condition and what to do when it holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("[has(self.prometheus), has(self.workload), has(self.probe), has(self.resource), has(self.alert), has(self.web), has(self.vulnerability)].filter(x, x).size() == 1")
+        .message("a trigger has exactly one source: set either prometheus or workload"),
+    validation = Rule::new("!has(self.probe) && !has(self.resource) && !has(self.alert) && !has(self.web) && !has(self.vulnerability)")
+        .message("this source is not available in this version; available are prometheus and workload"),
+    validation = Rule::new("!has(self.prometheus) || has(self.condition)")
+        .message("condition is required with prometheus, for example: value > 0.05"),
+    validation = Rule::new("!has(self.minimumSamples) || has(self.prometheus)")
+        .message("minimumSamples goes with prometheus only"),
+    validation = Rule::new("!has(self.interval) || (duration(self.interval) >= duration('1s') && duration(self.interval) <= duration('1h'))")
+        .message("interval must be from 1s to 1h, for example 10s"),
+    validation = Rule::new("!has(self.for) || duration(self.for) <= duration('24h')")
+        .message("for must be at most 24h"),
+    validation = Rule::new("!has(self.delay) || duration(self.delay) <= duration('24h')")
+        .message("delay must be at most 24h"),
+    validation = Rule::new("!has(self.action) || self.action in ['Rollback', 'GradualRollback', 'Notify']")
+        .message("action: available in this version are Rollback, GradualRollback and Notify"),
+)]
+pub struct Trigger {
+    /// The name, unique in the policy.
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    )]
+    pub name: String,
+    /// How bad it is: decides the action, and which of several triggers is acted on.
+    #[serde(default)]
+    pub severity: Severity,
+    /// Ask Prometheus, or what speaks its API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prometheus: Option<PrometheusSource>,
+    /// What the cluster itself says of the workload: needs no metrics, works from the watch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workload: Option<WorkloadSource>,
+    /// HTTP or gRPC health. Not available yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::any_object")]
+    pub probe: Option<Value>,
+    /// metrics.k8s.io. Not available yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::any_object")]
+    pub resource: Option<Value>,
+    /// Alertmanager. Not available yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::any_object")]
+    pub alert: Option<Value>,
+    /// JSON over HTTP. Not available yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::any_object")]
+    pub web: Option<Value>,
+    /// Vulnerability reports. Not available yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::any_object")]
+    pub vulnerability: Option<Value>,
+    /// When it is bad: CEL over `value`, `baseline` (the value when the release to go back to
+    /// proved itself) and `workload` (desired, updated, ready, available, unreadyShare, restarts).
+    /// For `workload` sources `value > 0.0` unless said otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub condition: Option<String>,
+    /// How long the condition must hold without a break before the trigger fires.
+    #[serde(rename = "for", default)]
+    pub for_: Duration,
+    /// How often to ask. `workload` sources do not ask: they are told.
+    #[serde(default = "default_interval")]
+    pub interval: Duration,
+    /// How long to wait between firing and acting. Recovery in this time calls the rollback off.
+    #[serde(default)]
+    pub delay: Duration,
+    /// What an empty answer means.
+    #[serde(default)]
+    pub no_data: NoDataPolicy,
+    /// The answer counts only when there was enough to judge by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minimum_samples: Option<MinimumSamples>,
+    /// What to do; `Rollback` for Critical and `GradualRollback` for Warning unless said otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<Action>,
+}
+
+fn default_interval() -> Duration {
+    Duration::from_secs(10)
+}
+
+/// A query to Prometheus, or to what speaks its API.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PrometheusSource {
+    /// PromQL that answers with one number. Placeholders: `{{ pods }}` (a regular expression of the
+    /// release's pod names), `{{ hash }}` (of its pod-template-hash), `{{ workload }}`,
+    /// `{{ namespace }}`, `{{ release }}`.
+    #[schemars(length(min = 1, max = 4096))]
+    pub query: String,
+    /// Where to ask; the operator's own Prometheus unless said otherwise. Must be on the
+    /// operator's allow-list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub address: Option<String>,
+    /// A Secret of this namespace: `username` and `password`, or `token`; `ca.crt`; `tls.crt` and
+    /// `tls.key`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub secret_name: Option<String>,
+}
+
+/// Signs of trouble in the workload's own status.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new(
+    "self.signals.size() == 1 || !self.signals.exists(s, s in ['Restarts', 'UnreadyShare'])"
+).message("workload.signals: Restarts and UnreadyShare are numbers of their own; put each in a trigger of its own"))]
+pub struct WorkloadSource {
+    /// Which signs. The value is the number of the release's pods that show any of them (and one
+    /// more for ProgressDeadlineExceeded); for `Restarts` the highest count of restarts, for
+    /// `UnreadyShare` the share of the wanted pods that is not ready, 0 to 1.
+    #[schemars(length(min = 1, max = 7))]
+    pub signals: Vec<Signal>,
+}
+
+/// What the cluster says of a release.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+pub enum Signal {
+    /// The rollout made no progress within `progressDeadlineSeconds`.
+    ProgressDeadlineExceeded,
+    /// A container starts and dies, again and again.
+    CrashLoopBackOff,
+    /// An image cannot be pulled (ErrImagePull, ImagePullBackOff, InvalidImageName).
+    ImagePullBackOff,
+    /// A container cannot be made, such as for a missing ConfigMap or Secret key.
+    CreateContainerConfigError,
+    /// A container was killed for using more memory than its limit.
+    OOMKilled,
+    /// The highest number of restarts of a container.
+    Restarts,
+    /// The share of the wanted pods that is not ready.
+    UnreadyShare,
+}
+
+/// How bad a trigger is.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+pub enum Severity {
+    /// Take back gently.
+    Warning,
+    /// Take back at once.
+    #[default]
+    Critical,
+}
+
+/// What an empty answer means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum NoDataPolicy {
+    /// Nothing can be said: neither good nor bad. No rollback and no point.
+    #[default]
+    Hold,
+    /// Bad: silence itself is the sign of trouble. Only for an empty answer, never for a Prometheus
+    /// that cannot be reached.
+    Fire,
+    /// Good: there is nothing to report.
+    Ignore,
+}
+
+/// How much there must be to judge by.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MinimumSamples {
+    /// PromQL that answers with the number of samples, such as requests in the range.
+    #[schemars(length(min = 1, max = 4096))]
+    pub query: String,
+    /// Fewer than so many: NoData.
+    #[schemars(range(min = 0.0))]
+    pub at_least: f64,
+}
+
+/// What a firing trigger leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Action {
+    /// Take the release back with the policy's strategy.
+    Rollback,
+    /// Take it back without losing capacity on the way: `maxUnavailable` 0 for Rolling.
+    GradualRollback,
+    /// Add capacity, then take back. Not available yet.
+    ScaleAndRollback,
+    /// Take traffic away from the pods, then take back. Not available yet.
+    IsolateAndRollback,
+    /// Refuse the template from now on. Not available yet.
+    BlockDeployment,
+    /// Say so, and change nothing.
+    Notify,
+}

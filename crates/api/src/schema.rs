@@ -1,0 +1,24 @@
+//! Pieces of schema that a derive cannot say.
+
+use schemars::{Schema, SchemaGenerator};
+
+/// Any JSON object, kept as it is: pod templates and managed fields of whatever server version.
+pub(crate) fn any_object(_: &mut SchemaGenerator) -> Schema {
+    schemars::json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
+}
+
+/// A list of any JSON objects.
+pub(crate) fn any_objects(_: &mut SchemaGenerator) -> Schema {
+    schemars::json_schema!({
+        "type": "array",
+        "items": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+    })
+}
+
+/// A number of something, or a share of it: `1` or `25%`.
+pub(crate) fn int_or_percent(_: &mut SchemaGenerator) -> Schema {
+    schemars::json_schema!({
+        "x-kubernetes-int-or-string": true,
+        "anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": "^(100|[0-9]{1,2})%$"}],
+    })
+}
