@@ -46,13 +46,14 @@ pub enum Unavailable {
     Unauthorized,
     /// The source refused the question (other 4xx): a bad query.
     Rejected,
-    /// The source failed (5xx).
+    /// The source failed or is overloaded (5xx, 429).
     ServerError,
     /// An answer that is not what the protocol says.
     Malformed,
     /// Several series where one is meant, or a range where an instant is meant.
     Ambiguous,
-    /// The address is not on the operator's allow-list, or the Secret is missing.
+    /// The address is not on the operator's allow-list, or redirects elsewhere; the Secret is
+    /// missing or unusable.
     Misconfigured,
 }
 
@@ -63,6 +64,23 @@ impl Reading {
         match self {
             Self::Value { value, .. } => Some(*value),
             _ => None,
+        }
+    }
+}
+
+impl Unavailable {
+    /// The word for it in a metric's label.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Timeout => "timeout",
+            Self::Unauthorized => "unauthorized",
+            Self::Rejected => "rejected",
+            Self::ServerError => "server_error",
+            Self::Malformed => "malformed",
+            Self::Ambiguous => "ambiguous",
+            Self::Misconfigured => "misconfigured",
         }
     }
 }
