@@ -22,6 +22,8 @@
 //! assert_eq!(policy.spec.window.to_string(), "10m0s");
 //! ```
 
+#![allow(clippy::duplicated_attributes, reason = "each printer column has a type_ and a json_path")]
+
 pub mod condition;
 pub mod duration;
 pub mod event;
