@@ -1,1 +1,36 @@
-//! A real Kubernetes control plane on loopback for tests, benches and the demo
+//! A real Kubernetes control plane on loopback, for tests, benches and the demo.
+//!
+//! Nothing is imitated where Backstop could tell the difference: etcd, the API server, the controller manager and
+//! the scheduler are the upstream programs, built once from pinned Go modules and cached ([`tools`]). Only the nodes
+//! are fake: kwok plays the kubelet, and a pod says in an annotation what becomes of it ([`fate`]), so a test can ask
+//! for a crash loop and have it within a second.
+//!
+//! ```no_run
+//! use backstop_testenv::{Cluster, eventually};
+//! use k8s_openapi::api::core::v1::ServiceAccount;
+//! use std::time::Duration;
+//!
+//! # async fn example() -> anyhow::Result<()> {
+//! let cluster = Cluster::shared().await?;
+//! let namespace = cluster.namespace("demo").await?;
+//! let accounts: kube::Api<ServiceAccount> = kube::Api::namespaced(cluster.client().await?, &namespace);
+//! eventually("the default account", Duration::from_secs(5), async || accounts.get("default").await).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Every process ends with the one that started it, however that one ends ([`Process`]).
+
+pub mod cluster;
+pub mod fate;
+mod kubeconfig;
+mod pki;
+pub mod process;
+mod state;
+pub mod tools;
+pub mod wait;
+
+pub use cluster::{Cluster, ClusterOptions, Part};
+pub use process::Process;
+pub use tools::Tool;
+pub use wait::eventually;

@@ -1,0 +1,225 @@
+//! Ways into a cluster: clients, kubeconfigs, namespaces and the command line programs.
+
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
+use kube::api::{ObjectMeta, PostParams};
+use kube::{Api, Client, ResourceExt as _};
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
+
+use super::Cluster;
+use crate::kubeconfig::{self, Identity};
+use crate::tools::{self, Tool};
+use crate::wait::eventually;
+
+/// Longer than any run that uses a token.
+const TOKEN_SECONDS: i64 = 24 * 60 * 60;
+
+/// What a command line program said.
+#[derive(Debug, Clone)]
+pub struct Output {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
+}
+
+impl Output {
+    /// Standard output, if it succeeded; otherwise an error with both outputs.
+    pub fn success(self) -> anyhow::Result<String> {
+        ensure!(
+            self.status.success(),
+            "{}\n{}{}",
+            self.status,
+            self.stdout,
+            self.stderr
+        );
+        Ok(self.stdout)
+    }
+}
+
+impl Cluster {
+    /// A client for an administrator, bound to the calling runtime: make one in each test, share none.
+    pub async fn client(&self) -> anyhow::Result<Client> {
+        kubeconfig::client(&self.admin).await
+    }
+
+    /// A client for whoever bears `token`.
+    pub async fn client_for_token(&self, token: &str) -> anyhow::Result<Client> {
+        kubeconfig::client(&self.kubeconfig_text(&Identity::Token(token.to_owned()))?).await
+    }
+
+    /// A client for `user`, in at most one of `groups`, by client certificate.
+    pub async fn client_for(&self, user: &str, groups: &[&str]) -> anyhow::Result<Client> {
+        let identity = Identity::Certificate(self.authority.client(user, groups)?);
+        kubeconfig::client(&self.kubeconfig_text(&identity)?).await
+    }
+
+    /// A client for a service account. The account has to exist.
+    pub async fn client_for_service_account(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> anyhow::Result<Client> {
+        self.client_for_token(&self.service_account_token(namespace, name).await?)
+            .await
+    }
+
+    /// A kubeconfig file for `user`, in at most one of `groups`, by client certificate.
+    pub fn kubeconfig_for(&self, user: &str, groups: &[&str]) -> anyhow::Result<PathBuf> {
+        let identity = Identity::Certificate(self.authority.client(user, groups)?);
+        self.write_kubeconfig(user, &identity)
+    }
+
+    /// A kubeconfig file for a service account, with a token from the API server. The account has to exist.
+    pub async fn service_account_kubeconfig(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> anyhow::Result<PathBuf> {
+        let token = self.service_account_token(namespace, name).await?;
+        self.write_kubeconfig(&format!("{namespace}-{name}"), &Identity::Token(token))
+    }
+
+    /// A token for a service account, good for a day.
+    pub async fn service_account_token(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> anyhow::Result<String> {
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client().await?, namespace);
+        let request = TokenRequest {
+            spec: Some(TokenRequestSpec {
+                expiration_seconds: Some(TOKEN_SECONDS),
+                ..TokenRequestSpec::default()
+            }),
+            ..TokenRequest::default()
+        };
+        let answer = accounts
+            .create_token_request(name, &PostParams::default(), &request)
+            .await
+            .with_context(|| format!("no token for the service account {namespace}/{name}"))?;
+        answer
+            .status
+            .and_then(|status| status.token)
+            .context("the API server answered without a token")
+    }
+
+    /// A new namespace whose name begins with `prefix`, ready for pods.
+    pub async fn namespace(&self, prefix: &str) -> anyhow::Result<String> {
+        let client = self.client().await?;
+        let namespace = Namespace {
+            metadata: ObjectMeta {
+                generate_name: Some(format!("{prefix}-")),
+                ..ObjectMeta::default()
+            },
+            ..Namespace::default()
+        };
+        let name = Api::all(client.clone())
+            .create(&PostParams::default(), &namespace)
+            .await?
+            .name_any();
+        // Pods are refused before there is one.
+        let accounts: Api<ServiceAccount> = Api::namespaced(client, &name);
+        eventually(
+            "the default service account",
+            Duration::from_secs(30),
+            async || accounts.get("default").await,
+        )
+        .await?;
+        Ok(name)
+    }
+
+    /// Runs kubectl as an administrator.
+    pub async fn kubectl(&self, args: &[&str]) -> anyhow::Result<Output> {
+        self.run(Tool::Kubectl, self.kubeconfig_path(), args, "")
+            .await
+    }
+
+    /// Runs kubectl with a kubeconfig of one's own, and with `input` as its standard input.
+    pub async fn kubectl_with(
+        &self,
+        kubeconfig: &Path,
+        args: &[&str],
+        input: &str,
+    ) -> anyhow::Result<Output> {
+        self.run(Tool::Kubectl, kubeconfig, args, input).await
+    }
+
+    /// Applies manifests as an administrator, client-side as `kubectl apply` does by default.
+    pub async fn apply(&self, namespace: &str, manifests: &str) -> anyhow::Result<()> {
+        let args = ["apply", "--namespace", namespace, "--filename", "-"];
+        self.run(Tool::Kubectl, self.kubeconfig_path(), &args, manifests)
+            .await?
+            .success()?;
+        Ok(())
+    }
+
+    /// Runs Helm as an administrator. Builds it first if need be.
+    pub async fn helm(&self, args: &[&str]) -> anyhow::Result<Output> {
+        tokio::task::spawn_blocking(|| tools::ensure(&[Tool::Helm], &tools::Stderr)).await??;
+        self.run(Tool::Helm, self.kubeconfig_path(), args, "").await
+    }
+
+    async fn run(
+        &self,
+        tool: Tool,
+        kubeconfig: &Path,
+        args: &[&str],
+        input: &str,
+    ) -> anyhow::Result<Output> {
+        // Discovery is cached by address, and a port comes back with another cluster behind it: caches stay inside.
+        let cache = self.state.path().join("cli");
+        let mut child = Command::new(tool.path()?)
+            .args(args)
+            .env("KUBECONFIG", kubeconfig)
+            .env("KUBECACHEDIR", &cache)
+            .env("HELM_CACHE_HOME", cache.join("helm/cache"))
+            .env("HELM_CONFIG_HOME", cache.join("helm/config"))
+            .env("HELM_DATA_HOME", cache.join("helm/data"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("could not start {}", tool.binary()))?;
+        let mut stdin = child.stdin.take().context("no standard input")?;
+        let feed = async {
+            // A program that does not read it closes it, which is its right.
+            let _ = stdin.write_all(input.as_bytes()).await;
+            drop(stdin);
+        };
+        let ((), output) = tokio::join!(feed, child.wait_with_output());
+        let output = output?;
+        Ok(Output {
+            status: output.status,
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+
+    fn write_kubeconfig(&self, name: &str, identity: &Identity) -> anyhow::Result<PathBuf> {
+        let text = self.kubeconfig_text(identity)?;
+        let folder = self.state.path().join("kubeconfigs");
+        std::fs::create_dir_all(&folder)?;
+        let safe: String = name
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+            .collect();
+        // Two tests may ask for the same user.
+        let file = tempfile::Builder::new()
+            .prefix(&safe)
+            .suffix(".kubeconfig")
+            .tempfile_in(folder)?;
+        let (_, path) = file.keep()?;
+        std::fs::write(&path, text)?;
+        Ok(path)
+    }
+}

@@ -1,0 +1,105 @@
+//! A control plane with fake nodes.
+
+mod access;
+mod options;
+mod parts;
+mod start;
+
+use std::path::{Path, PathBuf};
+
+use tokio::sync::OnceCell;
+
+pub use access::Output;
+pub use options::ClusterOptions;
+pub use parts::Part;
+
+use crate::kubeconfig::{self, Identity};
+use crate::pki::Authority;
+use crate::state::StateDir;
+use parts::Parts;
+
+/// One for each test process, started by whoever asks first.
+static SHARED: OnceCell<Cluster> = OnceCell::const_new();
+
+/// etcd, API server, controller manager, scheduler and kwok on loopback, with an authority of their own.
+///
+/// Dropping it ends its processes, and so does the end of this process, however it comes. It is bound to no runtime:
+/// one test may start it and another, with a runtime of its own, may use it.
+#[derive(Debug)]
+pub struct Cluster {
+    parts: Parts,
+    authority: Authority,
+    server: String,
+    admin: String,
+    admin_path: PathBuf,
+    // The last field, so that its lock is held until the processes have gone.
+    state: StateDir,
+}
+
+impl Cluster {
+    /// The cluster that all tests of this process share. A test keeps to a namespace of its own
+    /// ([`Cluster::namespace`]).
+    pub async fn shared() -> anyhow::Result<&'static Self> {
+        SHARED
+            .get_or_try_init(|| Self::start(ClusterOptions::default()))
+            .await
+    }
+
+    /// The API server's address.
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// A kubeconfig file for an administrator.
+    pub fn kubeconfig_path(&self) -> &Path {
+        &self.admin_path
+    }
+
+    /// Where this cluster keeps its files. They outlast it, until later runs clear them away.
+    pub fn state_dir(&self) -> &Path {
+        self.state.path()
+    }
+
+    /// Where the log of each process is.
+    pub fn logs_dir(&self) -> PathBuf {
+        self.state.logs()
+    }
+
+    /// The last lines of every log, each under its name.
+    pub fn log_tail(&self, lines: usize) -> String {
+        self.parts.log_tail(lines)
+    }
+
+    /// Stops one part, as if it had crashed. The rest keeps running.
+    pub fn stop_part(&self, part: Part) {
+        self.parts.get(part).stop();
+    }
+
+    /// Starts a part that was stopped, on the same port. Does not wait until it is ready.
+    pub fn start_part(&self, part: Part) -> anyhow::Result<()> {
+        self.parts.get(part).start()
+    }
+
+    /// Waits until the API server says that it is ready.
+    pub async fn ready(&self) -> anyhow::Result<()> {
+        start::await_api_server(&self.admin, &self.parts).await
+    }
+
+    /// What the API server wrote about requests, oldest first. Empty unless [`ClusterOptions::audit`] is set.
+    pub fn audit_log(&self) -> anyhow::Result<Vec<serde_json::Value>> {
+        let path = self.state.path().join(parts::AUDIT_LOG);
+        if !path.exists() {
+            return Ok(Vec::new());
+        }
+        // The last line may still be in the writing.
+        let text = std::fs::read_to_string(path)?;
+        Ok(text
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect())
+    }
+
+    fn kubeconfig_text(&self, identity: &Identity) -> anyhow::Result<String> {
+        kubeconfig::render(&self.server, &self.authority.certificate(), identity)
+    }
+}

@@ -1,0 +1,254 @@
+//! Child processes that end with their parent.
+//!
+//! Each one runs under a small shell guard whose standard input is a pipe that only the parent holds open. When the
+//! parent ends, in whatever way (a panic, `kill -9`, a test binary whose statics are never dropped), the kernel closes
+//! the pipe, the guard reads end-of-file and ends the tool. A parent-death signal would not do: it fires when the
+//! spawning *thread* ends, and test harnesses end threads all the time.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+
+/// Runs "$@" until it exits or standard input ends; then TERM, and after two seconds KILL.
+/// The tool does not get descriptor 3, and reads nothing. `read` is a builtin, so killing the watcher leaves no child.
+const GUARD: &str = r#"
+exec 3<&0 </dev/null
+"$@" 3<&- &
+tool=$!
+{
+  while read -r _ <&3; do :; done
+  kill -TERM "$tool"
+  tries=0
+  while [ "$tries" -lt 20 ] && kill -0 "$tool"; do sleep 0.1; tries=$((tries + 1)); done
+  kill -KILL "$tool"
+} 2>/dev/null &
+watcher=$!
+exec 3<&-
+wait "$tool"
+status=$?
+kill "$watcher" 2>/dev/null
+exit "$status"
+"#;
+
+/// How long a guard may take to end its tool: its own two seconds and some more.
+const STOP_DEADLINE: Duration = Duration::from_secs(5);
+
+/// A process that can be stopped and started again with the same arguments, and that ends with this one.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    program: PathBuf,
+    args: Vec<String>,
+    log: PathBuf,
+    running: Mutex<Option<Running>>,
+}
+
+#[derive(Debug)]
+struct Running {
+    guard: Child,
+    /// Closing it is what stops the tool.
+    lifeline: Option<ChildStdin>,
+}
+
+impl Process {
+    /// A process that is not started yet. Its output goes to `<name>.log` in `logs`.
+    pub fn new(
+        name: &str,
+        program: impl Into<PathBuf>,
+        args: impl IntoIterator<Item = String>,
+        logs: &Path,
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            program: program.into(),
+            args: args.into_iter().collect(),
+            log: logs.join(format!("{name}.log")),
+            running: Mutex::new(None),
+        }
+    }
+
+    /// Starts it; nothing happens if it runs already.
+    pub fn start(&self) -> anyhow::Result<()> {
+        let mut running = self.lock();
+        if let Some(already) = running.as_mut()
+            && already.guard.try_wait()?.is_none()
+        {
+            return Ok(());
+        }
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.log)?;
+        let mut guard = Command::new("sh")
+            .args(["-c", GUARD, "guard"])
+            .arg(&self.program)
+            .args(&self.args)
+            .stdin(Stdio::piped())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("could not start {}", self.name))?;
+        let lifeline = guard.stdin.take();
+        *running = Some(Running { guard, lifeline });
+        Ok(())
+    }
+
+    /// Asks it to end without waiting for that, so that several can end side by side.
+    pub fn signal_stop(&self) {
+        if let Some(running) = self.lock().as_mut() {
+            running.lifeline = None;
+        }
+    }
+
+    /// Ends it and waits until it has gone. It gets two seconds to end by itself.
+    pub fn stop(&self) {
+        self.signal_stop();
+        let mut running = self.lock();
+        if let Some(mut ending) = running.take() {
+            let asked = Instant::now();
+            while ending.guard.try_wait().is_ok_and(|status| status.is_none())
+                && asked.elapsed() < STOP_DEADLINE
+            {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+    }
+
+    /// Its exit status, if it has ended by itself.
+    pub fn exited(&self) -> Option<ExitStatus> {
+        self.lock()
+            .as_mut()
+            .and_then(|running| running.guard.try_wait().ok().flatten())
+    }
+
+    /// What it is called, in messages and as its log's file name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The last `lines` lines of its output.
+    pub fn log_tail(&self, lines: usize) -> String {
+        tail(&self.log, lines).unwrap_or_default()
+    }
+
+    /// Whether it could not have the port that it was given, because someone else took it in the meantime.
+    pub(crate) fn lost_its_port(&self) -> bool {
+        self.exited().is_some() && self.log_tail(200).contains("address already in use")
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// `N` loopback ports that are free now, all different. Another process may take one before it is used; whoever uses
+/// them looks for that and tries again.
+pub(crate) fn free_ports<const N: usize>() -> anyhow::Result<[u16; N]> {
+    let mut held = Vec::with_capacity(N);
+    let mut ports = [0; N];
+    for port in &mut ports {
+        let listener = TcpListener::bind(("127.0.0.1", 0))?;
+        *port = listener.local_addr()?.port();
+        // Held until all are found, or the kernel could give the same one twice.
+        held.push(listener);
+    }
+    Ok(ports)
+}
+
+/// The last `lines` lines of a file, of which at most the last 64 KiB are read.
+fn tail(path: &Path, lines: usize) -> std::io::Result<String> {
+    const WINDOW: u64 = 64 * 1024;
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(WINDOW)))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let all: Vec<&str> = text.lines().collect();
+    Ok(all[all.len().saturating_sub(lines)..].join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
+        let started = Instant::now();
+        while !holds() {
+            assert!(started.elapsed() < Duration::from_secs(10), "{what}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn alive(pid: &str) -> bool {
+        Path::new("/proc").join(pid).exists()
+    }
+
+    /// A shell that writes its process id and then waits.
+    fn sleeper(logs: &Path, script: &str) -> Process {
+        Process::new(
+            "sleeper",
+            "sh",
+            ["-c".to_owned(), format!("echo $$; {script}")],
+            logs,
+        )
+    }
+
+    fn pid_of(process: &Process) -> String {
+        wait_for("the process id", || !process.log_tail(1).is_empty());
+        process.log_tail(1).trim().to_owned()
+    }
+
+    #[test]
+    fn a_dropped_process_is_gone() {
+        let logs = tempfile::tempdir().unwrap();
+        let process = sleeper(logs.path(), "exec sleep 100");
+        process.start().unwrap();
+        let pid = pid_of(&process);
+        assert!(alive(&pid));
+        drop(process);
+        wait_for("the process to go", || !alive(&pid));
+    }
+
+    #[test]
+    fn a_process_that_ignores_term_is_killed() {
+        let logs = tempfile::tempdir().unwrap();
+        let process = sleeper(logs.path(), "trap '' TERM; while :; do sleep 0.1; done");
+        process.start().unwrap();
+        let pid = pid_of(&process);
+        process.stop();
+        wait_for("the process to go", || !alive(&pid));
+    }
+
+    #[test]
+    fn the_exit_status_is_the_tools_own() {
+        let logs = tempfile::tempdir().unwrap();
+        let process = Process::new(
+            "seven",
+            "sh",
+            ["-c".to_owned(), "exit 7".to_owned()],
+            logs.path(),
+        );
+        process.start().unwrap();
+        wait_for("the exit", || process.exited().is_some());
+        assert_eq!(process.exited().unwrap().code(), Some(7));
+    }
+
+    #[test]
+    fn free_ports_differ() {
+        let [a, b, c] = free_ports::<3>().unwrap();
+        assert!(a != b && b != c && a != c);
+    }
+}

@@ -1,0 +1,243 @@
+//! The programs that a test cluster is made of: what they are and where they are built to.
+//!
+//! Each comes from a Go module of its own under `e2e/tools`, since together their requirements clash. Binaries are
+//! kept in the user's cache under a key made from the module's pins and build arguments: a new pin is a new build, and
+//! nothing else is.
+
+mod build;
+mod progress;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use sha2::{Digest as _, Sha256};
+
+pub use build::ensure;
+pub use progress::{Progress, Silent, Stderr};
+
+/// The release that the Kubernetes programs say they are, which is the one that `e2e/tools/kubernetes` pins: built
+/// from a module they would call themselves v0.0.0-master, and version checks of their clients would fail.
+const KUBERNETES_LDFLAGS: &str = "-s -w \
+    -X k8s.io/component-base/version.gitVersion=v1.36.3 \
+    -X k8s.io/component-base/version.gitMajor=1 \
+    -X k8s.io/component-base/version.gitMinor=36 \
+    -X k8s.io/client-go/pkg/version.gitVersion=v1.36.3 \
+    -X k8s.io/client-go/pkg/version.gitMajor=1 \
+    -X k8s.io/client-go/pkg/version.gitMinor=36";
+const PLAIN_LDFLAGS: &str = "-s -w";
+
+/// A program that tests, benches or the demo run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Tool {
+    /// The store behind the API server.
+    Etcd,
+    /// The API server.
+    KubeApiserver,
+    /// Deployments, ReplicaSets, service accounts, garbage collection and the rest.
+    KubeControllerManager,
+    /// Puts pods on nodes.
+    KubeScheduler,
+    /// The command line client.
+    Kubectl,
+    /// Plays the kubelet of fake nodes.
+    Kwok,
+    /// Prometheus, without service discovery for clouds, which is most of its build.
+    Prometheus,
+    /// Helm.
+    Helm,
+    /// Checks licences, sources and duplicates among the dependencies.
+    CargoDeny,
+    /// Finds dependencies that nothing uses.
+    CargoMachete,
+}
+
+/// Where a tool's source comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// A Go package, pinned by the module in `e2e/tools/<module>`.
+    Go {
+        module: &'static str,
+        package: &'static str,
+        tags: &'static str,
+        ldflags: &'static str,
+    },
+    /// A crate of the same name as the binary.
+    Cargo { version: &'static str },
+}
+
+impl Tool {
+    /// What a [`Cluster`](crate::Cluster) needs.
+    pub const CLUSTER: [Self; 6] = [
+        Self::Etcd,
+        Self::KubeApiserver,
+        Self::KubeControllerManager,
+        Self::KubeScheduler,
+        Self::Kubectl,
+        Self::Kwok,
+    ];
+    /// What the end-to-end tests need.
+    pub const E2E: [Self; 8] = [
+        Self::Etcd,
+        Self::KubeApiserver,
+        Self::KubeControllerManager,
+        Self::KubeScheduler,
+        Self::Kubectl,
+        Self::Kwok,
+        Self::Prometheus,
+        Self::Helm,
+    ];
+    /// What the checks of the workspace itself need.
+    pub const CHECKS: [Self; 2] = [Self::CargoDeny, Self::CargoMachete];
+
+    /// The name of its executable.
+    pub fn binary(self) -> &'static str {
+        match self {
+            Self::Etcd => "etcd",
+            Self::KubeApiserver => "kube-apiserver",
+            Self::KubeControllerManager => "kube-controller-manager",
+            Self::KubeScheduler => "kube-scheduler",
+            Self::Kubectl => "kubectl",
+            Self::Kwok => "kwok",
+            Self::Prometheus => "prometheus",
+            Self::Helm => "helm",
+            Self::CargoDeny => "cargo-deny",
+            Self::CargoMachete => "cargo-machete",
+        }
+    }
+
+    /// Seconds that a build takes with cold caches on two cores, for whoever waits for it.
+    pub(crate) fn usual_seconds(self) -> u64 {
+        match self {
+            Self::Etcd => 45,
+            Self::KubeApiserver | Self::CargoDeny => 240,
+            Self::KubeControllerManager | Self::Kwok => 60,
+            Self::KubeScheduler | Self::Kubectl => 15,
+            Self::Prometheus => 100,
+            Self::Helm => 180,
+            Self::CargoMachete => 50,
+        }
+    }
+
+    pub(crate) fn origin(self) -> Origin {
+        let kubernetes = |package| Origin::Go {
+            module: "kubernetes",
+            package,
+            tags: "",
+            ldflags: KUBERNETES_LDFLAGS,
+        };
+        let go = |module, package| Origin::Go {
+            module,
+            package,
+            tags: "",
+            ldflags: PLAIN_LDFLAGS,
+        };
+        match self {
+            Self::Etcd => go("etcd", "go.etcd.io/etcd/server/v3"),
+            Self::KubeApiserver => kubernetes("k8s.io/kubernetes/cmd/kube-apiserver"),
+            Self::KubeControllerManager => {
+                kubernetes("k8s.io/kubernetes/cmd/kube-controller-manager")
+            }
+            Self::KubeScheduler => kubernetes("k8s.io/kubernetes/cmd/kube-scheduler"),
+            Self::Kubectl => kubernetes("k8s.io/kubernetes/cmd/kubectl"),
+            Self::Kwok => go("kwok", "sigs.k8s.io/kwok/cmd/kwok"),
+            Self::Prometheus => Origin::Go {
+                module: "prometheus",
+                package: "github.com/prometheus/prometheus/cmd/prometheus",
+                tags: "remove_all_sd",
+                ldflags: PLAIN_LDFLAGS,
+            },
+            Self::Helm => go("helm", "helm.sh/helm/v4/cmd/helm"),
+            Self::CargoDeny => Origin::Cargo { version: "0.20.2" },
+            Self::CargoMachete => Origin::Cargo { version: "0.9.2" },
+        }
+    }
+
+    /// Where its executable is, or will be once [`ensure`] has built it.
+    pub fn path(self) -> anyhow::Result<PathBuf> {
+        Ok(self.folder()?.join("bin").join(self.binary()))
+    }
+
+    /// The cache folder that it shares with the tools of the same module.
+    pub(crate) fn folder(self) -> anyhow::Result<PathBuf> {
+        let name = match self.origin() {
+            Origin::Go {
+                module,
+                tags,
+                ldflags,
+                ..
+            } => {
+                format!("{module}-{}", key(&modules().join(module), tags, ldflags)?)
+            }
+            Origin::Cargo { version } => format!("{}-{version}", self.binary()),
+        };
+        Ok(crate::state::cache_dir()?.join("tools").join(name))
+    }
+}
+
+/// The folder of the Go modules that pin the tools.
+pub(crate) fn modules() -> PathBuf {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../e2e/tools")).to_owned()
+}
+
+/// A short hash of everything that decides what comes out of a build.
+fn key(module: &Path, tags: &str, ldflags: &str) -> anyhow::Result<String> {
+    let mut hash = Sha256::new();
+    for file in ["go.mod", "go.sum"] {
+        let path = module.join(file);
+        hash.update(
+            std::fs::read(&path).with_context(|| format!("could not read {}", path.display()))?,
+        );
+    }
+    hash.update(tags);
+    hash.update(ldflags);
+    let mut digest = hex::encode(hash.finalize());
+    digest.truncate(12);
+    Ok(digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_go_tool_is_pinned_by_a_module_that_names_its_package() {
+        for tool in Tool::E2E {
+            let Origin::Go {
+                module, package, ..
+            } = tool.origin()
+            else {
+                panic!("{tool:?} is not built with Go")
+            };
+            let pins = std::fs::read_to_string(modules().join(module).join("tools.go")).unwrap();
+            assert!(pins.contains(&format!("_ \"{package}\"")), "{tool:?}");
+        }
+    }
+
+    #[test]
+    fn the_version_that_kubernetes_reports_is_the_one_that_is_pinned() {
+        let pins = std::fs::read_to_string(modules().join("kubernetes/go.mod")).unwrap();
+        let version = pins
+            .lines()
+            .find_map(|line| line.strip_prefix("require k8s.io/kubernetes "))
+            .unwrap();
+        assert!(
+            KUBERNETES_LDFLAGS.contains(&format!("gitVersion={version} ")),
+            "{version}"
+        );
+    }
+
+    #[test]
+    fn another_pin_or_flag_is_another_folder() {
+        let module = tempfile::tempdir().unwrap();
+        let pin = |text: &str| {
+            std::fs::write(module.path().join("go.mod"), text).unwrap();
+            std::fs::write(module.path().join("go.sum"), "").unwrap();
+        };
+        pin("one");
+        let one = key(module.path(), "", "-s").unwrap();
+        assert_eq!(one, key(module.path(), "", "-s").unwrap());
+        assert_ne!(one, key(module.path(), "", "-w").unwrap());
+        pin("two");
+        assert_ne!(one, key(module.path(), "", "-s").unwrap());
+    }
+}
