@@ -22,15 +22,21 @@
 //! Every process ends with the one that started it, however that one ends ([`Process`]).
 
 pub mod cluster;
+pub mod exporter;
 pub mod fate;
 mod kubeconfig;
 mod pki;
 pub mod process;
+pub mod prometheus;
 mod state;
 pub mod tools;
+pub mod traffic;
 pub mod wait;
 
 pub use cluster::{Cluster, ClusterOptions, Part};
+pub use exporter::Exporter;
 pub use process::Process;
+pub use prometheus::{Prometheus, PrometheusOptions};
 pub use tools::Tool;
+pub use traffic::{AppTraffic, Load, Source};
 pub use wait::eventually;

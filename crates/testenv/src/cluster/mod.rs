@@ -99,6 +99,11 @@ impl Cluster {
             .collect())
     }
 
+    /// The text of the administrator's kubeconfig.
+    pub(crate) fn admin_kubeconfig(&self) -> &str {
+        &self.admin
+    }
+
     fn kubeconfig_text(&self, identity: &Identity) -> anyhow::Result<String> {
         kubeconfig::render(&self.server, &self.authority.certificate(), identity)
     }
