@@ -211,6 +211,7 @@ pub struct RollbackEventStatus {
     pub workload_uid: Option<String>,
     /// The plan: what is done, in order, and how far it has come.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
     pub steps: Vec<StepStatus>,
     /// The release that the server made of the restored template: its own hash, because admission
     /// may change what is written.

@@ -16,9 +16,14 @@ pub(crate) fn any_objects(_: &mut SchemaGenerator) -> Schema {
 }
 
 /// A number of something, or a share of it: `1` or `25%`.
+///
+/// `minimum` speaks of numbers only, and `pattern` of strings. Under `anyOf` each would let pass
+/// what the other is for. Without `maxLength` the server takes rules over it for too dear.
 pub(crate) fn int_or_percent(_: &mut SchemaGenerator) -> Schema {
     schemars::json_schema!({
         "x-kubernetes-int-or-string": true,
-        "anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": "^(100|[0-9]{1,2})%$"}],
+        "minimum": 0,
+        "maxLength": 4,
+        "pattern": "^(100|[0-9]{1,2})%$",
     })
 }
