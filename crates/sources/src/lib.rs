@@ -1,1 +1,36 @@
-//! Where Backstop's readings come from: metrics queries answered as typed readings
+//! Where Backstop's readings come from: metrics queries answered as typed readings.
+//!
+//! A source answers every question with a [`Reading`]: a number, or the reason why there is none. It
+//! never fails otherwise, so that a trigger cannot mistake an error for a value.
+//!
+//! ```no_run
+//! use backstop_sources::{AllowList, Credentials, Endpoint, InstantQuery, Limits, Querier};
+//!
+//! # async fn ask() -> Result<(), Box<dyn std::error::Error>> {
+//! let allowed = AllowList::new(None, ["https://*.monitoring.svc:9090"])?;
+//! let endpoint = Endpoint {
+//!     address: allowed.check("https://prom.monitoring.svc:9090")?,
+//!     credentials: Credentials::none(),
+//! };
+//! let querier = Querier::new(Limits::default(), |took: std::time::Duration, outcome| {
+//!     println!("{outcome} after {took:?}");
+//! });
+//! let now = jiff::Timestamp::now();
+//! let reading = querier.query(&endpoint, &InstantQuery::new("sum(up)"), now).await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`Reading`]: backstop_engine::reading::Reading
+
+mod address;
+mod credentials;
+mod outcome;
+mod prometheus;
+mod querier;
+
+pub use address::{Address, AddressError, AllowList};
+pub use credentials::{Credentials, CredentialsError};
+pub use outcome::{Observer, Outcome};
+pub use prometheus::{Endpoint, InstantQuery, LARGEST_ANSWER, PrometheusClient};
+pub use querier::{Limits, Querier};

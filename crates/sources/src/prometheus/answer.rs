@@ -1,0 +1,216 @@
+//! What an answer of the query API means: a pure function of status and body.
+//!
+//! The shapes are those of Prometheus' HTTP API v1, `/api/v1/query`.
+
+use std::collections::BTreeMap;
+
+use backstop_engine::reading::{Reading, Unavailable};
+use jiff::{SignedDuration, Timestamp, Unit};
+use prometheus_http_query::response::{Data, InstantVector, PromqlResult, Sample};
+use reqwest::StatusCode;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{Failure, InstantQuery};
+
+/// An answer as it was received.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) content_type: String,
+    pub(super) body: Vec<u8>,
+}
+
+/// The frame around every answer of the API.
+#[derive(Deserialize)]
+#[serde(tag = "status", rename_all = "lowercase")]
+enum Frame {
+    Success {
+        data: Value,
+    },
+    Error {
+        #[serde(rename = "errorType", default)]
+        kind: String,
+        #[serde(rename = "error", default)]
+        message: String,
+    },
+}
+
+/// Reads an answer to `query`, asked at `now`.
+pub(super) fn read(
+    answer: &Answer,
+    query: &InstantQuery,
+    now: Timestamp,
+) -> Result<Reading, Failure> {
+    let frame = serde_json::from_slice::<Frame>(&answer.body);
+    if answer.status.is_success() {
+        return match frame {
+            Ok(Frame::Success { data }) => number(data, query, now),
+            Ok(Frame::Error { kind, message }) => Err(refusal(reason_of(&kind), &kind, &message)),
+            Err(error) => Err(malformed(answer, &error)),
+        };
+    }
+    let (kind, message) = match frame {
+        Ok(Frame::Error { kind, message }) => (kind, message),
+        _ => (String::new(), described(answer)),
+    };
+    Err(refusal(reason_for(answer.status, &kind), &kind, &message))
+}
+
+fn reason_for(status: StatusCode, kind: &str) -> Unavailable {
+    match status.as_u16() {
+        300..400 => Unavailable::Misconfigured,
+        401 | 403 => Unavailable::Unauthorized,
+        429 => Unavailable::ServerError,
+        400..500 => Unavailable::Rejected,
+        // Prometheus says 503 where its own time limit was reached.
+        500..600 if kind == "timeout" => Unavailable::Timeout,
+        500..600 => Unavailable::ServerError,
+        _ => Unavailable::Malformed,
+    }
+}
+
+/// For an error under a successful status, as some proxies make it.
+fn reason_of(kind: &str) -> Unavailable {
+    match kind {
+        "timeout" => Unavailable::Timeout,
+        "canceled" | "internal" | "unavailable" => Unavailable::ServerError,
+        "bad_data" | "execution" | "not_found" | "not_acceptable" => Unavailable::Rejected,
+        _ => Unavailable::Malformed,
+    }
+}
+
+fn refusal(reason: Unavailable, kind: &str, message: &str) -> Failure {
+    let separator = if kind.is_empty() || message.is_empty() {
+        ""
+    } else {
+        ": "
+    };
+    Failure::new(reason, format!("{kind}{separator}{message}"))
+}
+
+/// The status and the kind of body. The body itself is not repeated: it may be any page.
+fn described(answer: &Answer) -> String {
+    let hint = match answer.status.as_u16() {
+        300..400 => ", a redirect, which is not followed: use the address that it leads to",
+        404 => ": is the path of the address right?",
+        _ => "",
+    };
+    format!("HTTP {}{hint}", answer.status)
+}
+
+fn malformed(answer: &Answer, error: &serde_json::Error) -> Failure {
+    let why = if answer.body.is_empty() {
+        "the answer is empty".to_owned()
+    } else if answer.content_type.contains("json") {
+        format!("the answer is not one of Prometheus' query API: {error}")
+    } else {
+        let kind = &answer.content_type;
+        let kind = if kind.is_empty() {
+            "of no known type"
+        } else {
+            kind
+        };
+        format!("the answer is {kind}, not JSON: is this address a Prometheus?")
+    };
+    Failure::new(Unavailable::Malformed, why)
+}
+
+fn number(data: Value, query: &InstantQuery, now: Timestamp) -> Result<Reading, Failure> {
+    let ambiguous = |why: &str| Err(Failure::new(Unavailable::Ambiguous, why));
+    if data["resultType"] == "string" {
+        return ambiguous("the answer is a string; one number is meant");
+    }
+    if data["result"]
+        .as_array()
+        .is_some_and(|all| all.iter().any(|it| !it["histogram"].is_null()))
+    {
+        return ambiguous(
+            "the answer is a native histogram; one number is meant, such as by histogram_quantile()",
+        );
+    }
+    let result: PromqlResult = serde_json::from_value(data).map_err(|error| {
+        Failure::new(
+            Unavailable::Malformed,
+            format!("the answer's data is not as expected: {error}"),
+        )
+    })?;
+    match result.data() {
+        Data::Scalar(sample) => judge(*sample, query, now),
+        Data::Vector(series) => match series.as_slice() {
+            [] => Ok(Reading::NoData {
+                why: "the query selects no series".to_owned(),
+            }),
+            [one] => judge(*one.sample(), query, now),
+            [first, ..] => ambiguous(&format!(
+                "{} series where one is meant, the first with {}: aggregate them, such as by sum()",
+                series.len(),
+                labels(first)
+            )),
+        },
+        Data::Matrix(_) => ambiguous("the answer is a range of samples; one number is meant"),
+    }
+}
+
+fn judge(sample: Sample, query: &InstantQuery, now: Timestamp) -> Result<Reading, Failure> {
+    let no_data = |why: &str| {
+        Ok(Reading::NoData {
+            why: why.to_owned(),
+        })
+    };
+    let value = sample.value();
+    if value.is_nan() {
+        return no_data("the value is NaN, such as from 0 / 0");
+    }
+    if value.is_infinite() {
+        let sign = if value > 0.0 { '+' } else { '-' };
+        return no_data(&format!(
+            "the value is {sign}Inf, such as from a division by 0"
+        ));
+    }
+    // The API counts in seconds, to the millisecond; a float's error is far below that.
+    let at = SignedDuration::try_from_secs_f64(sample.timestamp())
+        .and_then(Timestamp::from_duration)
+        .and_then(|at| at.round(Unit::Millisecond))
+        .map_err(|error| malformed_time(&error))?;
+    let asked_for = query.at.unwrap_or(now);
+    if asked_for.duration_since(at) > query.max_age {
+        return Ok(Reading::Stale { at });
+    }
+    // The answer is made while the question waits.
+    let latest = SignedDuration::try_from(query.timeout)
+        .unwrap_or(SignedDuration::MAX)
+        .saturating_add(query.max_age);
+    if at.duration_since(asked_for) > latest {
+        return Err(Failure::new(
+            Unavailable::Malformed,
+            format!("the sample is from the future ({at}): the clocks differ"),
+        ));
+    }
+    Ok(Reading::Value { value, at })
+}
+
+fn malformed_time(error: &jiff::Error) -> Failure {
+    Failure::new(
+        Unavailable::Malformed,
+        format!("the sample's time: {error}"),
+    )
+}
+
+/// The labels in order, cut where they get long.
+fn labels(series: &InstantVector) -> String {
+    const LONGEST: usize = 200;
+    let sorted: BTreeMap<_, _> = series.metric().iter().collect();
+    let all: Vec<String> = sorted
+        .iter()
+        .map(|(name, value)| format!("{name}={value:?}"))
+        .collect();
+    let all = all.join(", ");
+    if all.chars().count() > LONGEST {
+        format!("{{{}…}}", all.chars().take(LONGEST).collect::<String>())
+    } else {
+        format!("{{{all}}}")
+    }
+}
+
+#[cfg(test)]
+mod tests;
