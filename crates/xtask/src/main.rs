@@ -1,3 +1,49 @@
-//! Runs everything in this repository.
+//! Runs everything in this repository: `cargo xtask --help` lists it.
+//!
+//! It is a Rust program and no collection of scripts, so that nothing but Rust and Go has to be installed.
 
-fn main() {}
+mod bench;
+mod cluster;
+mod demo;
+mod generate;
+mod purity;
+mod steps;
+mod test;
+mod tools;
+mod workspace;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Check and test everything, as CI does
+    Test(test::Args),
+    /// Build the programs that tests, demo and benches run
+    Tools(tools::Args),
+    /// A Kubernetes control plane on this machine, to try things on
+    Cluster(cluster::Args),
+    /// Write what is derived from the code: CRDs, RBAC, reference docs, dashboards
+    Generate(generate::Args),
+    /// Watch Backstop take a bad release back
+    Demo(demo::Args),
+    /// Measure how long detection and rollback take
+    Bench(bench::Args),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Test(args) => test::run(&args),
+        Command::Tools(args) => tools::run(&args),
+        Command::Cluster(args) => cluster::run(args),
+        Command::Generate(args) => generate::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Bench(args) => bench::run(&args),
+    }
+}

@@ -1,0 +1,10 @@
+//! Measurements.
+
+use anyhow::bail;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {}
+
+pub(crate) fn run(_: &Args) -> anyhow::Result<()> {
+    bail!("not built yet")
+}

@@ -1,0 +1,10 @@
+//! The demo.
+
+use anyhow::bail;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {}
+
+pub(crate) fn run(_: &Args) -> anyhow::Result<()> {
+    bail!("not built yet")
+}

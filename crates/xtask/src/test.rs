@@ -1,0 +1,108 @@
+//! The pipeline that CI runs.
+
+use std::process::Command;
+use std::thread;
+
+use anyhow::{Context as _, anyhow};
+use backstop_testenv::Tool;
+use backstop_testenv::tools::{Stderr, ensure};
+
+use crate::steps::{Steps, run as passed_through};
+use crate::workspace::{cargo, root};
+use crate::{generate, purity};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Only what needs neither a cluster nor a tool: seconds to a few minutes
+    #[arg(long)]
+    quick: bool,
+    /// Also ask for known vulnerabilities, for which the advisory database is fetched
+    #[arg(long, conflicts_with = "quick")]
+    advisories: bool,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let mut steps = Steps::default();
+    if args.quick {
+        workspace_checks(&mut steps);
+        return steps.finish();
+    }
+    thread::scope(|scope| {
+        // Go builds take minutes at first, and so does compiling the workspace: neither needs the other.
+        let tools = scope.spawn(|| ensure(&Tool::E2E, &Stderr).map(drop));
+        workspace_checks(&mut steps);
+        dependency_checks(&mut steps, args.advisories);
+        let mut built = false;
+        steps.step("Tools", || {
+            tools.join().map_err(|_| anyhow!("the build panicked"))??;
+            println!("all in place: see `cargo xtask tools`");
+            built = true;
+            Ok(())
+        });
+        if built {
+            steps.step("End-to-end tests", || {
+                // Tests run Backstop's own programs as they are shipped: as processes.
+                passed_through(cargo(&["build", "--workspace", "--bins"]))?;
+                passed_through(cargo(&[
+                    "test",
+                    "--package",
+                    "backstop-e2e",
+                    "--no-fail-fast",
+                ]))
+            });
+        }
+    });
+    steps.finish()
+}
+
+fn workspace_checks(steps: &mut Steps) {
+    steps.step("Formatting", || {
+        passed_through(cargo(&["fmt", "--all", "--check"]))
+    });
+    steps.step("Lints", || {
+        passed_through(cargo(&[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "--deny",
+            "warnings",
+        ]))
+    });
+    steps.step(
+        "Generated files",
+        || generate::run(&generate::Args::check()),
+    );
+    steps.step("Purity of the engine", purity::check);
+    steps.step("Unit tests", || {
+        passed_through(cargo(&[
+            "test",
+            "--workspace",
+            "--exclude",
+            "backstop-e2e",
+            "--no-fail-fast",
+        ]))
+    });
+}
+
+fn dependency_checks(steps: &mut Steps, advisories: bool) {
+    steps.step("Unused dependencies", || {
+        passed_through(tool(Tool::CargoMachete)?)
+    });
+    steps.step("Licences and sources of dependencies", || {
+        let mut command = tool(Tool::CargoDeny)?;
+        command.args(["--all-features", "check", "bans", "licenses", "sources"]);
+        if advisories {
+            command.arg("advisories");
+        }
+        passed_through(command)
+    });
+}
+
+/// A tool's command, in the workspace's folder. Builds it if need be.
+fn tool(tool: Tool) -> anyhow::Result<Command> {
+    let path = ensure(&[tool], &Stderr)?.pop().context("no path")?;
+    let mut command = Command::new(path);
+    command.current_dir(root());
+    Ok(command)
+}
