@@ -1,7 +1,31 @@
 //! The pure part of Backstop: validating, judging triggers, deciding and planning.
 //!
 //! Nothing here does I/O, reads a clock or draws a random number: `now` is a parameter, and what the
-//! cluster looks like is a plain value.
+//! cluster looks like is a plain value, the [`Snapshot`](snapshot::Snapshot).
+//!
+//! A policy is parsed once into a [`ValidPolicy`](policy::ValidPolicy). From then on everything goes
+//! through [`decide`](decide::decide):
+//!
+//! ```text
+//! track the release -> judge the triggers -> health -> the rollback that is under way, or
+//! guards -> target -> a new rollback -> what to say
+//! ```
 
+pub mod condition;
+pub mod decide;
+pub mod guards;
+pub mod health;
+pub mod incident;
+pub mod lifecycle;
+pub mod ownership;
+pub mod plan;
+pub mod policy;
 pub mod query;
 pub mod reading;
+pub mod release;
+pub mod rollout;
+pub mod snapshot;
+pub mod state;
+pub mod target;
+pub mod track;
+pub mod trigger;

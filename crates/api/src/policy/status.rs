@@ -87,6 +87,8 @@ pub enum Health {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReleaseStatus {
+    /// The UID of the Deployment: a namesake that was made since is another workload.
+    pub workload_uid: String,
     /// Identity: a hash of the pod template, without what says nothing about it.
     pub hash: String,
     /// When it became live, or was first seen so.

@@ -1,0 +1,51 @@
+//! When to look again although nothing changes: time alone can make a difference.
+
+use backstop_api::policy::TriggerState;
+use jiff::Timestamp;
+
+use super::Course;
+use crate::{guards::Look, policy::Source};
+
+/// The earliest time at which a new look can come to another answer.
+pub(super) fn at(look: &Look<'_>, course: &Course<'_>) -> Option<Timestamp> {
+    let mut times = Vec::new();
+    for trigger in &look.policy.triggers {
+        let Some(memory) = look.state.triggers.get(&trigger.name) else {
+            continue;
+        };
+        // Sources that are asked wake us with every answer; the workload's own status does not
+        // change again only because `for` is over.
+        let told = matches!(trigger.source, Source::Workload { .. });
+        if told && memory.state == TriggerState::Pending {
+            times.extend(
+                memory
+                    .active_since
+                    .and_then(|t| t.checked_add(trigger.for_).ok()),
+            );
+        }
+        if !told && let Some(asked) = memory.asked_at {
+            times.extend(asked.checked_add(trigger.interval * 4).ok());
+        }
+    }
+    match course {
+        Course::UnderWay { again, .. } => times.extend(*again),
+        Course::Held { hold, .. } => times.extend(hold.until),
+        Course::Start { .. } | Course::Quiet => {}
+    }
+    if let Some(release) = &look.state.release {
+        if release.proved_at.is_none() {
+            times.extend(
+                release
+                    .healthy_since
+                    .and_then(|t| t.checked_add(look.policy.soak).ok()),
+            );
+        }
+        times.extend(
+            release
+                .completed_at
+                .zip(look.policy.window)
+                .and_then(|(t, w)| t.checked_add(w).ok()),
+        );
+    }
+    times.into_iter().filter(|t| *t > look.now).min()
+}

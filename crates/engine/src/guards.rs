@@ -1,0 +1,345 @@
+//! What stands between a firing trigger and a rollback: one visible list.
+//!
+//! Each guard is a small function that says why not, and what to do about it. The first that
+//! objects decides.
+
+use jiff::Timestamp;
+
+use backstop_api::{event::Outcome, policy::Mode};
+
+use crate::{
+    incident::Incident,
+    policy::{ValidPolicy, ValidTrigger},
+    snapshot::{Point, Snapshot, Workload},
+    state::{State, TriggerMemory},
+    target, track,
+};
+
+/// What the guards look at.
+pub struct Look<'a> {
+    /// The policy.
+    pub policy: &'a ValidPolicy,
+    /// What is remembered.
+    pub state: &'a State,
+    /// What was seen.
+    pub seen: &'a Snapshot,
+    /// The Deployment.
+    pub workload: &'a Workload,
+    /// The incident that is going on.
+    pub incident: &'a Incident,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// Why nothing is taken back although a trigger fires.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// In one word.
+    pub reason: HoldReason,
+    /// What is so, why, and what to do next.
+    pub message: String,
+    /// When to look again, if time alone can change it.
+    pub until: Option<Timestamp>,
+}
+
+/// Why nothing is taken back, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum HoldReason {
+    /// The policy is paused.
+    PolicyPaused,
+    /// A person has taken over.
+    Overridden,
+    /// A person has paused the Deployment's rollout.
+    WorkloadPaused,
+    /// The Deployment is being deleted.
+    WorkloadDeleting,
+    /// The release was taken back to already, and the trigger fires all the same.
+    NotCausedByRelease,
+    /// The live release is one that Backstop restored.
+    RestoredRelease,
+    /// Nothing was released within the window.
+    NothingReleased,
+    /// The live release must not be gone behind.
+    Floor,
+    /// So many rollbacks, and still bad.
+    Exhausted,
+    /// A rollback ended a moment ago.
+    CoolingDown,
+    /// There is no release that could be gone back to.
+    NoGoodPoint,
+    /// The trigger's action is to notify.
+    NotifyOnly,
+    /// The policy has said already what it would do, and does not act.
+    Observed,
+}
+
+impl HoldReason {
+    /// Whether a person has to act.
+    #[must_use]
+    pub fn needs_a_person(self) -> bool {
+        !matches!(
+            self,
+            Self::PolicyPaused | Self::Overridden | Self::CoolingDown | Self::Observed
+        )
+    }
+}
+
+type Guard = fn(&Look<'_>, &ValidTrigger, &TriggerMemory) -> Option<Hold>;
+
+/// Every guard before a rollback that a trigger asks for, in the order in which they are asked.
+const GUARDS: [Guard; 11] = [
+    policy_is_paused,
+    person_has_taken_over,
+    workload_is_paused,
+    workload_is_being_deleted,
+    release_was_not_the_cause,
+    release_was_restored,
+    nothing_was_released,
+    release_is_a_floor,
+    attempts_are_used_up,
+    cooling_down,
+    observed_already,
+];
+
+/// The point to go back to, or why nothing is taken back.
+pub fn pass<'a>(
+    look: &Look<'a>,
+    trigger: &ValidTrigger,
+    memory: &TriggerMemory,
+) -> Result<&'a Point, Hold> {
+    if let Some(hold) = GUARDS.iter().find_map(|guard| guard(look, trigger, memory)) {
+        return Err(hold);
+    }
+    good_point(look)
+}
+
+/// The guards that stand before a rollback that a person asks for: a person knows better than a
+/// window or a cooldown, and no better than a pause or a floor.
+#[must_use]
+pub fn for_a_person(look: &Look<'_>) -> Option<Hold> {
+    if look.policy.mode == Mode::Paused {
+        return Some(paused_policy());
+    }
+    taken_over(look)
+        .or_else(|| paused_workload(look))
+        .or_else(|| deleted_workload(look))
+        .or_else(|| floor(look))
+}
+
+fn hold(reason: HoldReason, message: String) -> Hold {
+    Hold {
+        reason,
+        message,
+        until: None,
+    }
+}
+
+fn policy_is_paused(look: &Look<'_>, _: &ValidTrigger, _: &TriggerMemory) -> Option<Hold> {
+    (look.policy.mode == Mode::Paused).then(paused_policy)
+}
+
+fn paused_policy() -> Hold {
+    hold(
+        HoldReason::PolicyPaused,
+        "the policy is paused; set spec.mode to Enforce to let it act".into(),
+    )
+}
+
+fn person_has_taken_over(look: &Look<'_>, _: &ValidTrigger, _: &TriggerMemory) -> Option<Hold> {
+    taken_over(look)
+}
+
+fn taken_over(look: &Look<'_>) -> Option<Hold> {
+    let why = look.workload.overridden.as_ref()?;
+    Some(hold(
+        HoldReason::Overridden,
+        format!(
+            "a person has taken over {} (annotation backstop.dev/override: '{why}'); remove the \
+             annotation to let Backstop act again",
+            look.workload.name
+        ),
+    ))
+}
+
+fn workload_is_paused(look: &Look<'_>, _: &ValidTrigger, _: &TriggerMemory) -> Option<Hold> {
+    paused_workload(look)
+}
+
+fn paused_workload(look: &Look<'_>) -> Option<Hold> {
+    look.workload.paused.then(|| {
+        hold(
+            HoldReason::WorkloadPaused,
+            format!(
+                "the rollout of {0} is paused by a person, and nothing written to it would take \
+                 effect; kubectl rollout resume deployment/{0} lets Backstop act",
+                look.workload.name
+            ),
+        )
+    })
+}
+
+fn workload_is_being_deleted(look: &Look<'_>, _: &ValidTrigger, _: &TriggerMemory) -> Option<Hold> {
+    deleted_workload(look)
+}
+
+fn deleted_workload(look: &Look<'_>) -> Option<Hold> {
+    look.workload.deleting.then(|| {
+        hold(
+            HoldReason::WorkloadDeleting,
+            format!("{} is being deleted", look.workload.name),
+        )
+    })
+}
+
+fn release_was_not_the_cause(
+    look: &Look<'_>,
+    trigger: &ValidTrigger,
+    _: &TriggerMemory,
+) -> Option<Hold> {
+    let event = track::restorer(look.state, look.seen)?;
+    (event.status.outcome == Some(Outcome::NotCausedByRelease)).then(|| {
+        hold(
+            HoldReason::NotCausedByRelease,
+            format!(
+                "{} went back to a good release and trigger {} fires all the same: the release is \
+                 not the cause; look at what it depends on",
+                event.name, trigger.name
+            ),
+        )
+    })
+}
+
+fn release_was_restored(look: &Look<'_>, _: &ValidTrigger, _: &TriggerMemory) -> Option<Hold> {
+    let event = track::restorer(look.state, look.seen)?;
+    (event.is_over() && !look.incident.continues).then(|| {
+        hold(
+            HoldReason::RestoredRelease,
+            format!(
+                "the live release was restored by {} and had proved itself before, so it is not \
+                 blamed; look at what changed around it",
+                event.name
+            ),
+        )
+    })
+}
+
+fn nothing_was_released(
+    look: &Look<'_>,
+    trigger: &ValidTrigger,
+    memory: &TriggerMemory,
+) -> Option<Hold> {
+    if look.incident.continues {
+        return None;
+    }
+    let release = look.state.release.as_ref()?;
+    let (completed, window) = (release.completed_at?, look.policy.window?);
+    let ends = completed.checked_add(window).ok()?;
+    let began = memory.active_since.unwrap_or(look.now);
+    (began > ends).then(|| {
+        hold(
+            HoldReason::NothingReleased,
+            format!(
+                "trigger {} fires, but nothing was released: the live release was rolled out at \
+                 {completed:.0} and may be blamed until {ends:.0}; look for another cause, or roll \
+                 back by hand with a RollbackEvent",
+                trigger.name
+            ),
+        )
+    })
+}
+
+fn release_is_a_floor(look: &Look<'_>, _: &ValidTrigger, _: &TriggerMemory) -> Option<Hold> {
+    floor(look)
+}
+
+fn floor(look: &Look<'_>) -> Option<Hold> {
+    let why = look.workload.floor.as_ref()?;
+    Some(hold(
+        HoldReason::Floor,
+        format!(
+            "the live release must not be gone behind (backstop.dev/rollback-floor: '{why}'); fix \
+             forward with a new release"
+        ),
+    ))
+}
+
+fn attempts_are_used_up(look: &Look<'_>, _: &ValidTrigger, _: &TriggerMemory) -> Option<Hold> {
+    let (made, allowed) = (look.incident.attempts, look.policy.max_attempts);
+    (made >= allowed).then(|| {
+        hold(
+            HoldReason::Exhausted,
+            format!(
+                "{made} of {allowed} rollbacks were made and {} is still bad; a person has to look \
+                 (releases that failed: {})",
+                look.workload.name,
+                look.incident
+                    .failed
+                    .iter()
+                    .map(String::as_str)
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            ),
+        )
+    })
+}
+
+fn cooling_down(look: &Look<'_>, _: &ValidTrigger, _: &TriggerMemory) -> Option<Hold> {
+    if look.incident.continues {
+        return None;
+    }
+    let until = look
+        .incident
+        .last_ended?
+        .checked_add(look.policy.cooldown)
+        .ok()?;
+    (look.now < until).then(|| Hold {
+        until: Some(until),
+        ..hold(
+            HoldReason::CoolingDown,
+            format!("a rollback ended a moment ago; the next one may start at {until:.0} (limits.cooldown)"),
+        )
+    })
+}
+
+/// In Observe mode a release is spoken of once, not at every look.
+fn observed_already(look: &Look<'_>, _: &ValidTrigger, _: &TriggerMemory) -> Option<Hold> {
+    let since = look.state.release.as_ref()?.since;
+    let event = look.seen.events.iter().find(|e| {
+        e.status.outcome == Some(Outcome::ObserveOnly)
+            && e.from_hash() == Some(&look.workload.release)
+            // Creation times are whole seconds.
+            && since.duration_since(e.created) < jiff::SignedDuration::from_secs(1)
+    })?;
+    (look.policy.mode == Mode::Observe).then(|| {
+        hold(
+            HoldReason::Observed,
+            format!(
+                "{} says what would have been done; mode Observe changes nothing",
+                event.name
+            ),
+        )
+    })
+}
+
+fn good_point<'a>(look: &Look<'a>) -> Result<&'a Point, Hold> {
+    let (may, floor) = target::candidates(look.seen, &look.workload.release, &look.incident.failed);
+    may.first().copied().ok_or_else(|| {
+        let known = target::good_points(look.seen).len();
+        let floor = floor.map_or(String::new(), |f| {
+            format!(" and none lies behind the floor '{f}'")
+        });
+        let message = match known {
+            0 => format!(
+                "no release of {} has proved itself yet, so there is nothing to go back to; fix \
+                 forward, or name a good release with a RollbackPoint while it is live",
+                look.workload.name
+            ),
+            _ => format!(
+                "none of the {known} good points of {} may be gone back to: each is live, \
+                 quarantined or failed in this incident{floor}; a person has to decide",
+                look.workload.name
+            ),
+        };
+        hold(HoldReason::NoGoodPoint, message)
+    })
+}

@@ -1,0 +1,77 @@
+//! How the live release does, and when it has proved itself.
+
+use backstop_api::policy::{Health, Severity, TriggerState};
+use jiff::Timestamp;
+
+use crate::{
+    policy::ValidPolicy,
+    snapshot::{Snapshot, Workload},
+    state::State,
+    target,
+};
+
+/// Follows the health of the live release. Returns whether it has proved itself just now.
+pub fn follow(
+    policy: &ValidPolicy,
+    state: &mut State,
+    seen: &Snapshot,
+    workload: &Workload,
+    now: Timestamp,
+) -> bool {
+    let healthy = can_be_a_point(policy, state, workload);
+    let soaking = !target::is_quarantined(seen, &workload.release) && !rolls_back(seen);
+    let Some(release) = &mut state.release else {
+        return false;
+    };
+    if !(healthy && soaking) {
+        release.healthy_since = None;
+        return false;
+    }
+    let since = *release.healthy_since.get_or_insert(now);
+    if now.duration_since(since) < policy.soak {
+        return false;
+    }
+    let first = release.proved_at.is_none();
+    release.proved_at.get_or_insert(now);
+    first
+}
+
+/// Whether everything that a point needs is so: rolled out, wanted, not paused, and every Critical
+/// trigger has data and is quiet; none of the others fires.
+fn can_be_a_point(policy: &ValidPolicy, state: &State, workload: &Workload) -> bool {
+    workload.can_prove_itself()
+        && policy.triggers.iter().all(|trigger| {
+            state
+                .triggers
+                .get(&trigger.name)
+                .is_some_and(|memory| match trigger.severity {
+                    Severity::Critical => memory.is_quiet(),
+                    Severity::Warning => memory.state != TriggerState::Firing,
+                })
+        })
+}
+
+fn rolls_back(seen: &Snapshot) -> bool {
+    seen.events.iter().any(|e| !e.is_over())
+}
+
+/// How the live release does.
+#[must_use]
+pub fn health(policy: &ValidPolicy, state: &State, workload: &Workload) -> Health {
+    let states = || {
+        policy
+            .triggers
+            .iter()
+            .filter_map(|t| state.triggers.get(&t.name))
+    };
+    if states().any(|m| m.state == TriggerState::Firing) {
+        return Health::Failing;
+    }
+    if !workload.is_complete() || states().any(|m| m.state == TriggerState::Pending) {
+        return Health::Degraded;
+    }
+    if states().any(|m| !m.is_quiet()) {
+        return Health::Unknown;
+    }
+    Health::Healthy
+}

@@ -1,0 +1,80 @@
+//! The incident that the live release belongs to: the rollbacks that led to it without anything
+//! having proved itself since.
+
+use std::collections::BTreeSet;
+
+use backstop_api::event::{Cause, Outcome};
+use jiff::Timestamp;
+
+use crate::{
+    snapshot::{Event, Snapshot, Workload},
+    state::State,
+    target,
+};
+
+/// The incident that is going on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Incident {
+    /// Rollbacks in it so far.
+    pub attempts: u32,
+    /// The releases that failed in it.
+    pub failed: BTreeSet<String>,
+    /// The newest rollback left its target because it cannot start: going further back is part of
+    /// the same rollback, and needs neither window nor cooldown.
+    pub continues: bool,
+    /// When the newest rollback that changed something ended.
+    pub last_ended: Option<Timestamp>,
+}
+
+/// The rollbacks that changed something and are over, newest first.
+#[must_use]
+pub fn acted(seen: &Snapshot) -> Vec<&Event> {
+    let mut events: Vec<_> = seen
+        .events
+        .iter()
+        .filter(|e| e.is_over() && e.has_acted())
+        .collect();
+    events
+        .sort_by(|a, b| (b.status.times.decided, &b.name).cmp(&(a.status.times.decided, &a.name)));
+    events
+}
+
+/// Reads the incident out of the recorded rollbacks.
+#[must_use]
+pub fn of(seen: &Snapshot, state: &State, workload: &Workload) -> Incident {
+    let events = acted(seen);
+    let newest_proof = target::good_points(seen)
+        .first()
+        .map(|p| p.proved_at)
+        .max(state.release.as_ref().and_then(|r| r.proved_at));
+    let mut incident = Incident {
+        last_ended: events.first().and_then(|e| e.status.times.ended),
+        ..Incident::default()
+    };
+    let mut link = workload.release.as_str();
+    for event in events {
+        let ended = event.status.times.ended;
+        if ended.is_some() && ended < newest_proof {
+            break;
+        }
+        let Some(from) = event.from_hash() else { break };
+        let newest = incident.failed.is_empty();
+        if !(event.restored(link) || from == link) {
+            break;
+        }
+        if newest {
+            incident.attempts = event.spec.attempt;
+            incident.continues = event.status.outcome == Some(Outcome::TargetCannotStart)
+                && event.spec.cause == Cause::Trigger
+                && event.restored(link);
+        }
+        incident.failed.insert(from.to_owned());
+        if event.status.outcome == Some(Outcome::TargetCannotStart) {
+            incident
+                .failed
+                .extend(event.target_hash().map(str::to_owned));
+        }
+        link = from;
+    }
+    incident
+}

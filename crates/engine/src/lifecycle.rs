@@ -1,0 +1,450 @@
+//! The life of a rollback, as far as it is decided and not executed: from recorded to begun, and
+//! from executed to verified.
+
+use backstop_api::{
+    Duration, RollbackEventStatus,
+    condition::{Condition, ConditionStatus},
+    event::{Cause, EventPhase, Outcome, Target},
+    point::Verdict,
+    policy::{Action, TriggerState},
+};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::{
+    decide::{self, Act},
+    guards::{self, Look},
+    plan,
+    policy::Source,
+    rollout,
+    snapshot::{Event, Workload},
+    target,
+};
+
+mod verify;
+
+/// The type of an event's condition: whether it has ended, and how.
+pub const COMPLETE: &str = "Complete";
+
+/// A new status for a rollback.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EventChange {
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+    /// The version that this was decided on.
+    pub version: String,
+    /// The status from now on.
+    pub status: RollbackEventStatus,
+}
+
+/// What comes next in a rollback.
+pub(crate) struct Next {
+    pub(crate) acts: Vec<Act>,
+    pub(crate) message: String,
+    pub(crate) again: Option<Timestamp>,
+}
+
+impl Next {
+    fn wait(message: impl Into<String>, again: Option<Timestamp>) -> Self {
+        Self {
+            acts: Vec::new(),
+            message: message.into(),
+            again,
+        }
+    }
+
+    fn change(event: &Event, status: RollbackEventStatus) -> Self {
+        let message = status.message.clone().unwrap_or_default();
+        Self {
+            acts: vec![change(event, status)],
+            message,
+            again: None,
+        }
+    }
+}
+
+fn change(event: &Event, status: RollbackEventStatus) -> Act {
+    Act::Change(Box::new(EventChange {
+        name: event.name.clone(),
+        uid: event.uid.clone(),
+        version: event.version.clone(),
+        status,
+    }))
+}
+
+/// Looks at the open rollback, and says what comes next.
+pub(crate) fn advance(look: &Look<'_>, event: &Event) -> Next {
+    match event.status.phase {
+        None | Some(EventPhase::Pending) => pending(look, event),
+        Some(EventPhase::Executing) => {
+            let message = event.status.message.clone();
+            Next::wait(
+                message.unwrap_or_else(|| format!("{} is being executed", event.name)),
+                None,
+            )
+        }
+        Some(EventPhase::Verifying) => verify::verify(look, event),
+        Some(_) => Next::wait("", None),
+    }
+}
+
+/// While nothing has been done, everything may still call it off.
+fn pending(look: &Look<'_>, event: &Event) -> Next {
+    let status = opened(look, event);
+    let over = |phase, outcome, message: String| {
+        Next::change(
+            event,
+            ended(status.clone(), phase, outcome, message, look.now),
+        )
+    };
+    if let Some(why) = &event.cancel {
+        let message = format!("called off by a person before anything was changed: {why}");
+        return over(EventPhase::Cancelled, Outcome::CancelledByPerson, message);
+    }
+    if rollout::still_there(event, Some(look.workload)).is_none() {
+        let message = "the Deployment was deleted before anything was changed".to_owned();
+        return over(EventPhase::Superseded, Outcome::WorkloadDeleted, message);
+    }
+    let named = event.spec.workloads.first().map(|w| w.name.as_str());
+    if named != Some(&look.workload.name) {
+        let message = format!(
+            "spec.workloads names '{}', and policy {} looks after '{}'; create one for that",
+            named.unwrap_or_default(),
+            look.policy.name,
+            look.workload.name
+        );
+        return over(EventPhase::Cancelled, Outcome::PolicyNotInForce, message);
+    }
+    if let Some(from) = event
+        .from_hash()
+        .filter(|from| *from != look.workload.release)
+    {
+        let message = format!(
+            "release {} is live instead of {from} by now; nothing was changed",
+            look.workload.release
+        );
+        return over(EventPhase::Superseded, Outcome::NewerRelease, message);
+    }
+    if let Some(hold) = guards::for_a_person(look) {
+        return over(
+            EventPhase::Cancelled,
+            Outcome::PolicyNotInForce,
+            hold.message,
+        );
+    }
+    if let Some(next) = calmed_down(look, event, &status) {
+        return next;
+    }
+    let (point, to) = match chosen(look, event) {
+        Ok(target) => target,
+        Err(why) => return over(EventPhase::Cancelled, Outcome::NoTarget, why),
+    };
+    if decide::only_observes(look.policy) {
+        let message = format!(
+            "mode Observe: would have taken {} from release {} back to {to} (point {point})",
+            look.workload.name, look.workload.release
+        );
+        return over(EventPhase::Cancelled, Outcome::ObserveOnly, message);
+    }
+    if let Some(until) = event.spec.not_before.filter(|t| look.now < *t) {
+        let message = format!(
+            "will take {} back to release {to} at {until:.0}, unless it recovers before; to call \
+             it off: kubectl annotate rollbackevent {} backstop.dev/cancel='<why>'",
+            look.workload.name, event.name
+        );
+        return wait(
+            event,
+            RollbackEventStatus {
+                message: Some(message),
+                ..status
+            },
+            Some(until),
+        );
+    }
+    begin(look, event, status, &point, &to)
+}
+
+/// The status of a rollback that is open, as far as it is known before it begins.
+fn opened(look: &Look<'_>, event: &Event) -> RollbackEventStatus {
+    let mut status = event.status.clone();
+    status.phase = Some(EventPhase::Pending);
+    status
+        .workload_uid
+        .get_or_insert_with(|| look.workload.uid.clone());
+    let spec = &event.spec;
+    status
+        .cause_text
+        .get_or_insert_with(|| match (&spec.evidence, spec.cause) {
+            (Some(evidence), _) => format!("Trigger {}", evidence.trigger),
+            (None, cause) => format!("{cause:?} by {}", spec.requested_by),
+        });
+    status.from.get_or_insert_with(|| {
+        spec.from
+            .clone()
+            .unwrap_or_else(|| decide::live(look.workload))
+    });
+    if status.to.is_none() {
+        status.to = spec.to.clone().filter(|t| t.hash.is_some());
+    }
+    let times = &mut status.times;
+    times.fired = times.fired.or(spec.fired_at).or(Some(event.created));
+    let active = spec
+        .evidence
+        .as_ref()
+        .and_then(|e| look.state.triggers.get(&e.trigger)?.active_since);
+    times.condition_held = times.condition_held.or(active);
+    status
+}
+
+/// Only a change is written: waiting is not one.
+fn wait(event: &Event, status: RollbackEventStatus, again: Option<Timestamp>) -> Next {
+    let message = status.message.clone().unwrap_or_default();
+    if status == event.status {
+        return Next::wait(message, again);
+    }
+    Next {
+        again,
+        ..Next::change(event, status)
+    }
+}
+
+/// For a rollback that a trigger asked for: whether the trigger still does.
+fn calmed_down(look: &Look<'_>, event: &Event, status: &RollbackEventStatus) -> Option<Next> {
+    let name = &event.spec.evidence.as_ref()?.trigger;
+    let over = |outcome, message| {
+        Next::change(
+            event,
+            ended(
+                status.clone(),
+                EventPhase::Cancelled,
+                outcome,
+                message,
+                look.now,
+            ),
+        )
+    };
+    let Some(memory) = look.state.triggers.get(name) else {
+        let message = format!("trigger {name} is not in the policy any more; nothing was changed");
+        return Some(over(Outcome::PolicyNotInForce, message));
+    };
+    if memory.is_quiet() {
+        let message = format!(
+            "trigger {name} is quiet again ({}); nothing was changed",
+            memory.message
+        );
+        return Some(over(Outcome::RecoveredBeforeActing, message));
+    }
+    (memory.state != TriggerState::Firing).then(|| {
+        let message = format!(
+            "waiting: trigger {name} fired and is {:?} now ({}); nothing is changed on that",
+            memory.state, memory.message
+        );
+        wait(
+            event,
+            RollbackEventStatus {
+                message: Some(message),
+                ..status.clone()
+            },
+            None,
+        )
+    })
+}
+
+/// The point to go back to, and its release: as recorded or named, else the best one.
+fn chosen(look: &Look<'_>, event: &Event) -> Result<(String, String), String> {
+    let live = &look.workload.release;
+    let (may, floor) = target::candidates(look.seen, live, &look.incident.failed);
+    let Some(Target { point: wanted, .. }) = event.spec.to.as_ref() else {
+        return may
+            .first()
+            .and_then(|p| Some((p.name.clone(), p.release.clone()?)))
+            .ok_or_else(|| {
+                format!(
+                    "there is no good release of {} to go back to",
+                    look.workload.name
+                )
+            });
+    };
+    let point = look
+        .seen
+        .points
+        .iter()
+        .find(|p| &p.name == wanted)
+        .ok_or_else(|| {
+            format!(
+                "spec.to.point: there is no RollbackPoint '{wanted}' for {}",
+                look.workload.name
+            )
+        })?;
+    let refuse = |why: String| Err(format!("spec.to.point: '{wanted}' {why}"));
+    let Some(release) = &point.release else {
+        return refuse("has not captured its release yet; see its status".into());
+    };
+    if point.verdict == Verdict::Quarantined || target::is_quarantined(look.seen, release) {
+        return refuse(
+            "is a release that failed; delete its Quarantined record if it is good after all"
+                .into(),
+        );
+    }
+    if release == live {
+        return refuse("is live already".into());
+    }
+    let by_a_person = event.spec.cause == Cause::Manual;
+    let behind = |p: &&crate::snapshot::Point| p.floor.is_some() && p.proved_at > point.proved_at;
+    if target::good_points(look.seen).iter().any(behind) {
+        return refuse(format!(
+            "lies behind the floor '{}'",
+            floor.unwrap_or_default()
+        ));
+    }
+    if !by_a_person && look.incident.failed.contains(release) {
+        return refuse("failed in this incident".into());
+    }
+    Ok((point.name.clone(), release.clone()))
+}
+
+/// The point of no return: from here on no metric is asked until the end is verified.
+fn begin(
+    look: &Look<'_>,
+    event: &Event,
+    mut status: RollbackEventStatus,
+    point: &str,
+    to: &str,
+) -> Next {
+    let action = event.spec.action.unwrap_or(Action::Rollback);
+    let steps = plan::rolling(
+        look.policy,
+        look.workload,
+        point,
+        to,
+        action,
+        quarantines(look, event),
+    );
+    let wrong = plan::check::violations(look.seen, &steps);
+    if !wrong.is_empty() {
+        let message = format!(
+            "the plan breaks a rule and is not carried out: {}",
+            wrong.join("; ")
+        );
+        let status = ended(
+            status,
+            EventPhase::Cancelled,
+            Outcome::PointUnusable,
+            message,
+            look.now,
+        );
+        return Next::change(event, status);
+    }
+    status.phase = Some(EventPhase::Executing);
+    status.to = Some(Target {
+        point: point.to_owned(),
+        hash: Some(to.to_owned()),
+    });
+    status.steps = steps;
+    status.times.decided = Some(look.now);
+    status.message = Some(format!(
+        "taking {} from release {} back to {to} (point {point})",
+        look.workload.name, look.workload.release
+    ));
+    Next::change(event, status)
+}
+
+/// Whether the release that is taken back is recorded as one that failed. In the course of going
+/// further back a release that had proved itself is not: what broke it may be around it.
+fn quarantines(look: &Look<'_>, event: &Event) -> bool {
+    match event.spec.cause {
+        Cause::Trigger => {
+            let proved = target::good_points(look.seen)
+                .iter()
+                .any(|p| p.release.as_ref() == Some(&look.workload.release));
+            !(look.incident.continues && proved)
+        }
+        Cause::Manual => event.spec.quarantine,
+        Cause::Drill => false,
+    }
+}
+
+/// The Deployment is not there any more.
+pub(crate) fn workload_is_gone(event: &Event, now: Timestamp) -> EventChange {
+    let phase = if event.has_acted() {
+        EventPhase::Failed
+    } else {
+        EventPhase::Superseded
+    };
+    let message =
+        "the Deployment is not there any more, so there is nothing to take back".to_owned();
+    EventChange {
+        name: event.name.clone(),
+        uid: event.uid.clone(),
+        version: event.version.clone(),
+        status: ended(
+            event.status.clone(),
+            phase,
+            Outcome::WorkloadDeleted,
+            message,
+            now,
+        ),
+    }
+}
+
+/// The status of a rollback that ends now, with how long everything took.
+#[must_use]
+pub fn ended(
+    mut status: RollbackEventStatus,
+    phase: EventPhase,
+    outcome: Outcome,
+    message: String,
+    now: Timestamp,
+) -> RollbackEventStatus {
+    let times = &mut status.times;
+    times.ended = Some(now);
+    let between = |from: Option<Timestamp>, to: Option<Timestamp>| {
+        from.zip(to)
+            .map(|(from, to)| length(to.duration_since(from)))
+    };
+    let durations = &mut status.durations;
+    durations.detect = between(times.condition_held, times.fired);
+    durations.decide = between(times.fired, times.decided);
+    durations.first_write = between(times.decided, times.first_write);
+    durations.roll_out = between(times.first_write, times.rolled_out);
+    durations.verify = between(times.rolled_out, times.ended);
+    durations.total = between(times.fired, times.ended);
+    backstop_api::condition::set(
+        &mut status.conditions,
+        Condition {
+            type_: COMPLETE.into(),
+            status: ConditionStatus::from(phase == EventPhase::Succeeded),
+            reason: format!("{outcome:?}"),
+            message: message.clone(),
+            last_transition_time: now,
+            observed_generation: None,
+        },
+    );
+    status.phase = Some(phase);
+    status.outcome = Some(outcome);
+    status.message = Some(message);
+    status
+}
+
+/// A length of time for people, to the millisecond.
+fn length(length: SignedDuration) -> String {
+    let millis = u64::try_from(length.as_millis().max(0)).unwrap_or(u64::MAX);
+    Duration::from_millis(millis).to_string()
+}
+
+/// The longest interval at which a source is asked; zero where none is.
+fn longest_interval(look: &Look<'_>) -> SignedDuration {
+    look.policy
+        .triggers
+        .iter()
+        .filter(|t| matches!(t.source, Source::Prometheus { .. }))
+        .map(|t| t.interval)
+        .max()
+        .unwrap_or(SignedDuration::ZERO)
+}
+
+/// Whether this workload's live release is the one that the rollback restored.
+fn is_in_place(event: &Event, workload: &Workload) -> bool {
+    event.restored(&workload.release)
+}

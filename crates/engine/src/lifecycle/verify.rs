@@ -1,0 +1,162 @@
+//! Verifying: recovered, held, or not.
+
+use backstop_api::event::{EventPhase, Outcome};
+use backstop_api::policy::TriggerState;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::{
+    decide::Act, guards::Look, policy::ValidTrigger, rollout, snapshot::Event, state::TriggerMemory,
+};
+
+use super::{Next, change, ended, is_in_place, longest_interval};
+
+/// The restored release must stay in place for so long at least.
+const STAYS_AT_LEAST: SignedDuration = SignedDuration::from_secs(5);
+/// And for so many looks at the slowest source.
+const STAYS_FOR_LOOKS: i32 = 2;
+/// Data that prove the recovery are waited for: the longest range and `for`, so many looks, and
+/// this much beside.
+const WAITS_FOR_LOOKS: i32 = 6;
+const WAITS_BESIDE: SignedDuration = SignedDuration::from_secs(30);
+
+/// Looks at the restored release.
+pub(super) fn verify(look: &Look<'_>, event: &Event) -> Next {
+    let over = |phase, outcome, message: String| {
+        Next::change(
+            event,
+            ended(event.status.clone(), phase, outcome, message, look.now),
+        )
+    };
+    let Some(workload) = rollout::still_there(event, Some(look.workload)) else {
+        let message = "the Deployment was deleted while the rollback was verified".to_owned();
+        return over(EventPhase::Failed, Outcome::WorkloadDeleted, message);
+    };
+    if !is_in_place(event, workload) {
+        let (outcome, message) = rollout::replaced(event, workload);
+        return over(EventPhase::Superseded, outcome, message);
+    }
+    if let Some(why) = rollout::cannot_start(workload) {
+        return over(EventPhase::Failed, Outcome::TargetCannotStart, why);
+    }
+    let rolled_out = event.status.times.rolled_out.unwrap_or(look.now);
+    let cause = event.spec.evidence.as_ref().map(|e| e.trigger.as_str());
+    let watched = || {
+        look.policy
+            .triggers
+            .iter()
+            .filter(|t| t.can_roll_back())
+            .filter_map(|t| Some((t, look.state.triggers.get(&t.name)?)))
+    };
+    let firing = |same: bool| {
+        watched().find(|(t, m)| {
+            m.state == TriggerState::Firing && (Some(t.name.as_str()) == cause) == same
+        })
+    };
+    if let Some((trigger, memory)) = firing(true) {
+        return not_the_cause(look, event, trigger, memory);
+    }
+    if let Some((trigger, memory)) = firing(false) {
+        let message = format!(
+            "release {} is restored and runs, and trigger {} fires on it ({}); a person has to look",
+            workload.release, trigger.name, memory.message
+        );
+        return over(EventPhase::Failed, Outcome::TargetUnhealthy, message);
+    }
+    let unclear: Vec<String> = watched()
+        .filter(|(t, m)| !(m.is_quiet() && is_fresh(t, m, rolled_out)))
+        .map(|(t, m)| format!("{} ({})", t.name, m.message))
+        .collect();
+    let stays = STAYS_AT_LEAST.max(longest_interval(look) * STAYS_FOR_LOOKS);
+    let stayed = after(rolled_out, stays);
+    if workload.is_complete() && look.now >= stayed && unclear.is_empty() {
+        let message = format!(
+            "release {} is live again, in place for {} s, and every trigger is quiet",
+            workload.release,
+            look.now.duration_since(rolled_out).as_secs()
+        );
+        return over(EventPhase::Succeeded, Outcome::Recovered, message);
+    }
+    let deadline = after(rolled_out, stays.max(patience(look)));
+    if look.now < deadline {
+        let message = if unclear.is_empty() {
+            format!("restored; watching that it stays until {stayed:.0}")
+        } else {
+            format!(
+                "restored; waiting for triggers to be quiet on new samples: {}",
+                unclear.join(", ")
+            )
+        };
+        return Next::wait(
+            message,
+            Some(if look.now < stayed { stayed } else { deadline }),
+        );
+    }
+    if !workload.is_complete() {
+        let message = format!(
+            "release {} was restored, and {} of {} replicas are available; a person has to look",
+            workload.release, workload.available, workload.desired
+        );
+        return over(EventPhase::Failed, Outcome::TimedOut, message);
+    }
+    let message = format!(
+        "release {} is live again and in place; there was nothing to prove the recovery by: {}",
+        workload.release,
+        unclear.join(", ")
+    );
+    over(EventPhase::Succeeded, Outcome::Held, message)
+}
+
+/// Whether a trigger's newest reading speaks only of the time since the rollout.
+fn is_fresh(trigger: &ValidTrigger, memory: &TriggerMemory, rolled_out: Timestamp) -> bool {
+    memory
+        .asked_at
+        .is_some_and(|asked| asked >= after(rolled_out, trigger.range()))
+}
+
+/// The restored release runs, and what made us take the other back goes on: nothing more is taken
+/// back, and the release that was blamed is cleared.
+fn not_the_cause(
+    look: &Look<'_>,
+    event: &Event,
+    trigger: &ValidTrigger,
+    memory: &TriggerMemory,
+) -> Next {
+    let blamed = event.from_hash().unwrap_or_default();
+    let message = format!(
+        "release {} is restored and runs, and trigger {} still fires ({}): release {blamed} was \
+         not the cause and is not held against it; nothing more is taken back, a person has to \
+         look at what {} depends on",
+        look.workload.release, trigger.name, memory.message, look.workload.name
+    );
+    let status = ended(
+        event.status.clone(),
+        EventPhase::Failed,
+        Outcome::NotCausedByRelease,
+        message.clone(),
+        look.now,
+    );
+    let lift = Act::LiftQuarantine {
+        release: blamed.to_owned(),
+        event: event.name.clone(),
+    };
+    Next {
+        acts: vec![lift, change(event, status)],
+        message,
+        again: None,
+    }
+}
+
+/// How long data that prove the recovery are waited for.
+fn patience(look: &Look<'_>) -> SignedDuration {
+    let triggers = || look.policy.triggers.iter();
+    let longest = triggers()
+        .map(ValidTrigger::range)
+        .max()
+        .unwrap_or_default();
+    let for_ = triggers().map(|t| t.for_).max().unwrap_or_default();
+    longest + for_ + longest_interval(look) * WAITS_FOR_LOOKS + WAITS_BESIDE
+}
+
+fn after(start: Timestamp, length: SignedDuration) -> Timestamp {
+    start.checked_add(length).unwrap_or(Timestamp::MAX)
+}

@@ -1,0 +1,307 @@
+//! Validation: a policy as written becomes a [`ValidPolicy`], once, and is the single input from
+//! there on.
+
+use std::{collections::BTreeSet, fmt};
+
+use backstop_api::{
+    RollbackPolicySpec,
+    policy::{
+        Action, Mode, NoDataPolicy, RollingParameters, Severity, Signal, StrategyType, Window,
+    },
+};
+use jiff::SignedDuration;
+
+use crate::{condition::Condition, query::QueryTemplate};
+
+/// A policy that can be carried out.
+#[derive(Debug)]
+pub struct ValidPolicy {
+    /// Its name.
+    pub name: String,
+    /// The Deployment.
+    pub workload: String,
+    /// Whether Backstop acts.
+    pub mode: Mode,
+    /// How long a release may be blamed after its rollout; `None` for as long as it is live.
+    pub window: Option<SignedDuration>,
+    /// `rollingUpdate` for the time of a rollback.
+    pub rolling: Option<RollingParameters>,
+    /// How long the rollout of the restored release may take.
+    pub timeout: SignedDuration,
+    /// What is watched.
+    pub triggers: Vec<ValidTrigger>,
+    /// So many rollbacks in one incident.
+    pub max_attempts: u32,
+    /// So long without another rollback.
+    pub cooldown: SignedDuration,
+    /// How long a release must be healthy to prove itself.
+    pub soak: SignedDuration,
+    /// How many points made by soaking are kept.
+    pub keep: usize,
+    /// Annotations of the template that say nothing about the release.
+    pub ignore_annotations: Vec<String>,
+}
+
+/// A trigger that can be judged.
+#[derive(Debug)]
+pub struct ValidTrigger {
+    /// Its name.
+    pub name: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// Where its value comes from.
+    pub source: Source,
+    /// When it is bad.
+    pub condition: Condition,
+    /// How long the condition must hold.
+    pub for_: SignedDuration,
+    /// How often the source is asked.
+    pub interval: SignedDuration,
+    /// How long to wait between firing and acting.
+    pub delay: SignedDuration,
+    /// What an empty answer means.
+    pub no_data: NoDataPolicy,
+    /// What it leads to.
+    pub action: Action,
+}
+
+impl ValidTrigger {
+    /// Whether it can take a release back.
+    #[must_use]
+    pub fn can_roll_back(&self) -> bool {
+        self.action != Action::Notify
+    }
+
+    /// How far back from its evaluation a reading looks.
+    #[must_use]
+    pub fn range(&self) -> SignedDuration {
+        match &self.source {
+            Source::Workload { .. } => SignedDuration::ZERO,
+            Source::Prometheus { query, minimum, .. } => minimum
+                .as_ref()
+                .map_or(SignedDuration::ZERO, |m| m.query.longest_range())
+                .max(query.longest_range()),
+        }
+    }
+}
+
+/// Where a trigger's value comes from.
+#[derive(Debug)]
+pub enum Source {
+    /// A query.
+    Prometheus {
+        /// The question.
+        query: QueryTemplate,
+        /// Whom to ask; the operator's own Prometheus without it.
+        address: Option<String>,
+        /// The Secret with the credentials.
+        secret_name: Option<String>,
+        /// How much there must be to judge by.
+        minimum: Option<Minimum>,
+    },
+    /// The workload's own status.
+    Workload {
+        /// Which signs.
+        signals: Vec<Signal>,
+    },
+}
+
+/// How much there must be to judge by.
+#[derive(Debug)]
+pub struct Minimum {
+    /// The question.
+    pub query: QueryTemplate,
+    /// Fewer than so many are NoData.
+    pub at_least: f64,
+}
+
+/// What is wrong with a policy: the field, its value, and what would be right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldError {
+    /// The path of the field, such as `spec.triggers[0].condition`.
+    pub field: String,
+    /// What stands there.
+    pub value: String,
+    /// What is wrong with it, and what would be right.
+    pub problem: String,
+}
+
+impl fmt::Display for FieldError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: '{}' {}", self.field, self.value, self.problem)
+    }
+}
+
+/// Parses a policy, or says everything that is wrong with it.
+pub fn validate(name: &str, spec: &RollbackPolicySpec) -> Result<ValidPolicy, Vec<FieldError>> {
+    let mut errors = Vec::new();
+    let mut refuse = |field: String, value: String, problem: &str| {
+        errors.push(FieldError {
+            field,
+            value,
+            problem: problem.to_owned(),
+        });
+    };
+    if spec.workloads.len() != 1 {
+        refuse(
+            "spec.workloads".into(),
+            format!("{} entries", spec.workloads.len()),
+            "must be exactly one in this version; write a policy for each workload",
+        );
+    }
+    if spec.strategy.type_ != StrategyType::Rolling {
+        refuse(
+            "spec.strategy.type".into(),
+            format!("{:?}", spec.strategy.type_),
+            "is not available in this version; only Rolling is",
+        );
+    }
+    for (field, present) in [
+        ("spec.gates", spec.gates.is_some()),
+        ("spec.gitops", spec.gitops.is_some()),
+        ("spec.notifications", spec.notifications.is_some()),
+    ] {
+        if present {
+            refuse(
+                field.into(),
+                "…".into(),
+                "is not available in this version; remove it",
+            );
+        }
+    }
+    let mut names = BTreeSet::new();
+    let mut triggers = Vec::new();
+    for (index, trigger) in spec.triggers.iter().enumerate() {
+        if !names.insert(&trigger.name) {
+            errors.push(FieldError {
+                field: format!("spec.triggers[{index}].name"),
+                value: trigger.name.clone(),
+                problem: "is there twice; every trigger needs a name of its own".into(),
+            });
+        }
+        match valid_trigger(index, trigger) {
+            Ok(valid) => triggers.push(valid),
+            Err(mut found) => errors.append(&mut found),
+        }
+    }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    Ok(ValidPolicy {
+        name: name.to_owned(),
+        workload: spec.workloads[0].name.clone(),
+        mode: spec.mode,
+        window: match spec.window {
+            Window::For(length) => Some(length.as_signed()),
+            Window::Always => None,
+        },
+        rolling: spec.strategy.rolling.clone(),
+        timeout: spec.strategy.timeout.as_signed(),
+        triggers,
+        max_attempts: spec.limits.max_attempts,
+        cooldown: spec.limits.cooldown.as_signed(),
+        soak: spec.points.soak.as_signed(),
+        keep: spec.points.keep as usize,
+        ignore_annotations: spec.ignore_annotations.clone(),
+    })
+}
+
+fn valid_trigger(
+    index: usize,
+    trigger: &backstop_api::policy::Trigger,
+) -> Result<ValidTrigger, Vec<FieldError>> {
+    let mut errors = Vec::new();
+    let mut refuse = |field: &str, value: String, problem: String| {
+        errors.push(FieldError {
+            field: format!("spec.triggers[{index}].{field}"),
+            value,
+            problem,
+        });
+    };
+    let source = match (&trigger.prometheus, &trigger.workload) {
+        (Some(prometheus), None) => {
+            let query = QueryTemplate::parse(&prometheus.query)
+                .map_err(|e| refuse("prometheus.query", prometheus.query.clone(), e.to_string()));
+            let minimum = trigger.minimum_samples.as_ref().map(|minimum| {
+                QueryTemplate::parse(&minimum.query)
+                    .map(|query| Minimum {
+                        query,
+                        at_least: minimum.at_least,
+                    })
+                    .map_err(|e| {
+                        refuse("minimumSamples.query", minimum.query.clone(), e.to_string());
+                    })
+            });
+            match (query, minimum.transpose()) {
+                (Ok(query), Ok(minimum)) => Some(Source::Prometheus {
+                    query,
+                    address: prometheus.address.clone(),
+                    secret_name: prometheus.secret_name.clone(),
+                    minimum,
+                }),
+                _ => None,
+            }
+        }
+        (None, Some(workload)) => Some(Source::Workload {
+            signals: workload.signals.clone(),
+        }),
+        _ => {
+            refuse(
+                "prometheus",
+                trigger.name.clone(),
+                "needs exactly one source; available are prometheus and workload".into(),
+            );
+            None
+        }
+    };
+    let text = match (&trigger.condition, &source) {
+        (Some(text), _) => text.as_str(),
+        (None, Some(Source::Prometheus { .. })) => {
+            refuse(
+                "condition",
+                String::new(),
+                "is missing; write for example: value > 0.05".into(),
+            );
+            "false"
+        }
+        (None, _) => "value > 0.0",
+    };
+    let condition =
+        Condition::parse(text).map_err(|problem| refuse("condition", text.to_owned(), problem));
+    let action = trigger.action.unwrap_or(match trigger.severity {
+        Severity::Critical => Action::Rollback,
+        Severity::Warning => Action::GradualRollback,
+    });
+    if !matches!(
+        action,
+        Action::Rollback | Action::GradualRollback | Action::Notify
+    ) {
+        refuse(
+            "action",
+            format!("{action:?}"),
+            "is not available in this version; available are Rollback, GradualRollback and Notify"
+                .into(),
+        );
+    }
+    if trigger.interval.is_zero() {
+        refuse(
+            "interval",
+            trigger.interval.to_string(),
+            "must be 1s or more".into(),
+        );
+    }
+    match (source, condition) {
+        (Some(source), Ok(condition)) if errors.is_empty() => Ok(ValidTrigger {
+            name: trigger.name.clone(),
+            severity: trigger.severity,
+            source,
+            condition,
+            for_: trigger.for_.as_signed(),
+            interval: trigger.interval.as_signed(),
+            delay: trigger.delay.as_signed(),
+            no_data: trigger.no_data,
+            action,
+        }),
+        _ => Err(errors),
+    }
+}

@@ -1,0 +1,142 @@
+//! The identity of a release: our own hash of its pod template.
+
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use backstop_api::{names::ANNOTATION_RESTARTED_AT, point::Image};
+
+/// How many hex digits of the hash are kept: 64 bits tell apart more releases of one workload than
+/// anybody will make, and fit into a name and a column.
+const HASH_DIGITS: usize = 16;
+
+/// The label that the Deployment controller puts on the template of a ReplicaSet.
+const POD_TEMPLATE_HASH: &str = "pod-template-hash";
+
+/// The identity of the release that has this pod template.
+///
+/// The template is taken as the server returned it, without the annotations that say nothing about
+/// the release. A ReplicaSet's template has the same identity as the Deployment's that made it.
+#[must_use]
+pub fn identity(template: &Value, ignored_annotations: &[String]) -> String {
+    let mut canonical = String::new();
+    write_canonical(&normalised(template, ignored_annotations), &mut canonical);
+    hex::encode(Sha256::digest(canonical))[..HASH_DIGITS].to_owned()
+}
+
+fn normalised(template: &Value, ignored: &[String]) -> Value {
+    let mut template = template.clone();
+    if let Some(metadata) = template.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("creationTimestamp");
+        let says_nothing =
+            |key: &str| key == ANNOTATION_RESTARTED_AT || ignored.iter().any(|i| i == key);
+        retain(metadata, "annotations", |key| !says_nothing(key));
+        retain(metadata, "labels", |key| key != POD_TEMPLATE_HASH);
+        if metadata.is_empty() {
+            template.as_object_mut().map(|t| t.remove("metadata"));
+        }
+    }
+    template
+}
+
+/// Keeps the entries of a map of `metadata`, and the map only if something is left in it.
+fn retain(metadata: &mut Map<String, Value>, map: &str, keep: impl Fn(&str) -> bool) {
+    let Some(entries) = metadata.get_mut(map).and_then(Value::as_object_mut) else {
+        return;
+    };
+    entries.retain(|key, _| keep(key));
+    if entries.is_empty() {
+        metadata.remove(map);
+    }
+}
+
+/// JSON with sorted keys and no blanks, so that equal values are equal texts.
+fn write_canonical(value: &Value, out: &mut String) {
+    match value {
+        Value::Object(map) => {
+            let mut entries: Vec<_> = map.iter().collect();
+            entries.sort_by_key(|(key, _)| *key);
+            out.push('{');
+            for (key, value) in entries {
+                out.push_str(&Value::from(key.as_str()).to_string());
+                out.push(':');
+                write_canonical(value, out);
+                out.push(',');
+            }
+            out.push('}');
+        }
+        Value::Array(items) => {
+            out.push('[');
+            for item in items {
+                write_canonical(item, out);
+                out.push(',');
+            }
+            out.push(']');
+        }
+        scalar => out.push_str(&scalar.to_string()),
+    }
+}
+
+/// The images that a pod template names, init containers first.
+#[must_use]
+pub fn images(template: &Value) -> Vec<Image> {
+    ["initContainers", "containers"]
+        .iter()
+        .filter_map(|list| template.pointer(&format!("/spec/{list}"))?.as_array())
+        .flatten()
+        .filter_map(|c| {
+            Some(Image {
+                container: c.get("name")?.as_str()?.to_owned(),
+                image: c.get("image")?.as_str()?.to_owned(),
+                digest: None,
+            })
+        })
+        .collect()
+}
+
+/// The annotation `key` of a pod template.
+#[must_use]
+pub fn template_annotation<'a>(template: &'a Value, key: &str) -> Option<&'a str> {
+    template
+        .pointer("/metadata/annotations")
+        .and_then(Value::as_object)
+        .and_then(|annotations: &Map<String, Value>| annotations.get(key).and_then(Value::as_str))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_restart_is_no_new_release() {
+        let before = json!({"metadata": {"labels": {"app": "web"}}, "spec": {"a": 1}});
+        let mut after = before.clone();
+        after["metadata"]["annotations"] = json!({ANNOTATION_RESTARTED_AT: "2026-01-01T00:00:00Z"});
+        assert_eq!(identity(&before, &[]), identity(&after, &[]));
+        after["metadata"]["annotations"]["build"] = json!("17");
+        assert_ne!(identity(&before, &[]), identity(&after, &[]));
+        assert_eq!(identity(&before, &[]), identity(&after, &["build".into()]));
+    }
+
+    #[test]
+    fn a_replica_sets_template_is_the_same_release() {
+        let deployment = json!({"metadata": {"labels": {"app": "web"}}, "spec": {"a": 1, "b": 2}});
+        let replica_set = json!({
+            "metadata": {"labels": {"app": "web", "pod-template-hash": "abc"}, "creationTimestamp": null},
+            "spec": {"b": 2, "a": 1},
+        });
+        assert_eq!(identity(&deployment, &[]), identity(&replica_set, &[]));
+    }
+
+    #[test]
+    fn another_image_is_another_release() {
+        let template =
+            |image: &str| json!({"spec": {"containers": [{"name": "app", "image": image}]}});
+        assert_ne!(
+            identity(&template("app:1"), &[]),
+            identity(&template("app:2"), &[])
+        );
+        assert_eq!(images(&template("app:1"))[0].image, "app:1");
+    }
+}

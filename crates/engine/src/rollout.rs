@@ -1,0 +1,132 @@
+//! How the rollout of a restored release goes.
+
+use backstop_api::event::Outcome;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::snapshot::{Event, Workload};
+
+/// How far a rollout has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// It goes on.
+    Going {
+        /// How far it is, for a person.
+        message: String,
+    },
+    /// It is complete.
+    Complete,
+    /// It will not come to its end.
+    Ended {
+        /// How the rollback ended by that.
+        outcome: Outcome,
+        /// Why, and what to do next.
+        message: String,
+    },
+}
+
+/// Follows the rollout of the release that `event` wrote at `started`.
+#[must_use]
+pub fn progress(
+    event: &Event,
+    workload: Option<&Workload>,
+    timeout: SignedDuration,
+    started: Timestamp,
+    now: Timestamp,
+) -> Progress {
+    let Some(workload) = still_there(event, workload) else {
+        return Progress::Ended {
+            outcome: Outcome::WorkloadDeleted,
+            message: "the Deployment was deleted while it was rolled back".into(),
+        };
+    };
+    if event
+        .status
+        .restored_generation
+        .is_some_and(|g| workload.generation < g)
+    {
+        return Progress::Going {
+            message: "waiting to see the restored template".into(),
+        };
+    }
+    if !event.restored(&workload.release) {
+        let (outcome, message) = replaced(event, workload);
+        return Progress::Ended { outcome, message };
+    }
+    if !workload.is_current() {
+        return Progress::Going {
+            message: "waiting for the Deployment controller".into(),
+        };
+    }
+    if let Some(why) = cannot_start(workload) {
+        return Progress::Ended {
+            outcome: Outcome::TargetCannotStart,
+            message: why,
+        };
+    }
+    if workload.is_complete() {
+        return Progress::Complete;
+    }
+    let state = format!(
+        "{} of {} replicas updated, {} available, {} of other releases left",
+        workload.updated,
+        workload.desired,
+        workload.available,
+        (workload.replicas - workload.updated).max(0)
+    );
+    if now.duration_since(started) >= timeout {
+        return Progress::Ended {
+            outcome: Outcome::TimedOut,
+            message: format!(
+                "the restored release did not roll out within {} s ({state}); kubectl describe \
+                 deployment/{} and its pods say what it waits for",
+                timeout.as_secs(),
+                workload.name
+            ),
+        };
+    }
+    Progress::Going { message: state }
+}
+
+/// The Deployment that the rollback is about, if it is still that one.
+#[must_use]
+pub fn still_there<'a>(event: &Event, workload: Option<&'a Workload>) -> Option<&'a Workload> {
+    workload.filter(|w| {
+        !w.deleting
+            && event
+                .status
+                .workload_uid
+                .as_ref()
+                .is_none_or(|u| *u == w.uid)
+    })
+}
+
+/// Somebody wrote another template: theirs wins.
+#[must_use]
+pub fn replaced(event: &Event, workload: &Workload) -> (Outcome, String) {
+    let by = workload.last_writer.as_deref().unwrap_or("somebody");
+    let what = if event.from_hash() == Some(&workload.release) {
+        "put the release that failed back"
+    } else {
+        "wrote another release"
+    };
+    (
+        Outcome::NewerRelease,
+        format!("{by} {what} ({}); theirs stands", workload.release),
+    )
+}
+
+/// Why the live release cannot start, by its own evidence.
+#[must_use]
+pub fn cannot_start(workload: &Workload) -> Option<String> {
+    let first = workload.pods.cannot_start().next()?;
+    let more = workload.pods.cannot_start().count() - 1;
+    let more = if more > 0 {
+        format!(" (and {more} more)")
+    } else {
+        String::new()
+    };
+    Some(format!(
+        "release {} cannot start: {first}{more}",
+        workload.release
+    ))
+}

@@ -1,0 +1,244 @@
+//! What was seen: plain values, made by the controller from its caches and sources.
+
+use std::collections::BTreeMap;
+
+use backstop_api::{
+    RollbackEventSpec, RollbackEventStatus,
+    event::EventPhase,
+    point::{Image, Origin, Verdict},
+};
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::{condition::WorkloadNumbers, reading::Reading};
+
+/// What was seen of one policy's world.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Snapshot {
+    /// The Deployment; `None` when there is none of that name.
+    pub workload: Option<Workload>,
+    /// The newest answer for each trigger that asks a source, by the trigger's name.
+    pub readings: BTreeMap<String, Observed>,
+    /// The workload's points.
+    pub points: Vec<Point>,
+    /// The policy's rollbacks.
+    pub events: Vec<Event>,
+    /// An older policy that looks after the same workload.
+    pub conflict: Option<String>,
+}
+
+/// An answer of a source, and which question it answers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Observed {
+    /// The release whose pods were asked about. An answer about another release is no evidence.
+    pub release: String,
+    /// The query as it was asked.
+    pub query: String,
+    /// The answer.
+    pub reading: Reading,
+    /// When it was asked, by our clock.
+    pub asked_at: Timestamp,
+}
+
+/// A Deployment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Workload {
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+    /// The generation of its spec.
+    pub generation: i64,
+    /// The generation that its controller has seen.
+    pub observed_generation: i64,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+    /// Identity of the release that its template is.
+    pub release: String,
+    /// Its revision, for people.
+    pub revision: Option<String>,
+    /// The images of the template.
+    pub images: Vec<Image>,
+    /// Whether a person has paused its rollout.
+    pub paused: bool,
+    /// Why a person has taken over, if one has.
+    pub overridden: Option<String>,
+    /// Why this release must not be gone behind, if so.
+    pub floor: Option<String>,
+    /// Replicas wanted.
+    pub desired: i32,
+    /// All replicas there are, of any release.
+    pub replicas: i32,
+    /// Replicas of the live template.
+    pub updated: i32,
+    /// Replicas that are ready.
+    pub ready: i32,
+    /// Replicas that are available.
+    pub available: i32,
+    /// When the Deployment controller says that the last rollout completed.
+    pub rollout_completed_at: Option<Timestamp>,
+    /// What the Deployment controller says when the rollout makes no progress.
+    pub progress_deadline_exceeded: Option<String>,
+    /// What is seen of the live release's pods.
+    pub pods: Pods,
+    /// `/spec/strategy`.
+    pub strategy: Value,
+    /// Who owns the fields of `/spec/strategy`: managedFields entries, cut to it.
+    pub strategy_owners: Vec<Value>,
+    /// The field manager that last wrote the template, and when.
+    pub last_writer: Option<String>,
+}
+
+impl Workload {
+    /// Whether what the Deployment says of itself is about its newest spec.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.observed_generation >= self.generation
+    }
+
+    /// Whether the live release is fully rolled out: every wanted replica is of it and available,
+    /// and none of another is left.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.is_current()
+            && self.updated == self.desired
+            && self.replicas == self.desired
+            && self.available == self.desired
+    }
+
+    /// Whether the release can be judged good: complete, with at least one replica, not paused.
+    #[must_use]
+    pub fn can_prove_itself(&self) -> bool {
+        self.is_complete() && self.desired > 0 && !self.paused && !self.deleting
+    }
+
+    /// The numbers that conditions may use.
+    #[must_use]
+    pub fn numbers(&self) -> WorkloadNumbers {
+        WorkloadNumbers {
+            desired: self.desired,
+            updated: self.updated,
+            ready: self.ready,
+            available: self.available,
+            restarts: self.pods.restarts,
+            unready_share: self.unready_share(),
+        }
+    }
+
+    /// The share of the wanted replicas that is not ready, 0 to 1; 0 when none is wanted.
+    #[must_use]
+    pub fn unready_share(&self) -> f64 {
+        if self.desired <= 0 {
+            return 0.0;
+        }
+        f64::from((self.desired - self.pods.ready).max(0)) / f64::from(self.desired)
+    }
+}
+
+/// What is seen of the pods of the live release, and of it alone.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Pods {
+    /// How many are ready.
+    pub ready: i32,
+    /// When the first of them was ready.
+    pub first_ready_at: Option<Timestamp>,
+    /// Pods whose containers crash again and again: in words, one for each pod.
+    pub crash_looping: Vec<String>,
+    /// Pods whose image cannot be pulled.
+    pub image_pull: Vec<String>,
+    /// Pods whose containers cannot be made.
+    pub config_error: Vec<String>,
+    /// Pods of which a container was killed for its memory.
+    pub oom_killed: Vec<String>,
+    /// The highest number of restarts of a container.
+    pub restarts: i32,
+}
+
+impl Pods {
+    /// In words, why pods of this release cannot start; empty when they can.
+    pub fn cannot_start(&self) -> impl Iterator<Item = &String> {
+        self.crash_looping
+            .iter()
+            .chain(&self.image_pull)
+            .chain(&self.config_error)
+    }
+}
+
+/// A recorded point.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Point {
+    /// Its name.
+    pub name: String,
+    /// Identity of its release; `None` while it is not captured yet.
+    pub release: Option<String>,
+    /// Whether it may be gone back to.
+    pub verdict: Verdict,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// Why its release must not be gone behind, if so.
+    pub floor: Option<String>,
+    /// When its release last proved itself.
+    pub proved_at: Timestamp,
+    /// The value of each trigger then.
+    pub baselines: BTreeMap<String, f64>,
+}
+
+/// A rollback.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+    /// When it was created.
+    pub created: Timestamp,
+    /// What it is about.
+    pub spec: RollbackEventSpec,
+    /// How far it has come.
+    pub status: RollbackEventStatus,
+    /// The version of the object that this was read from.
+    pub version: String,
+    /// Why a person calls it off, if one does.
+    pub cancel: Option<String>,
+}
+
+impl Event {
+    /// Whether nothing more will happen.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.status.phase.is_some_and(EventPhase::is_terminal)
+    }
+
+    /// Whether it changed, or may have changed, the workload.
+    #[must_use]
+    pub fn has_acted(&self) -> bool {
+        self.status.times.decided.is_some()
+    }
+
+    /// Whether its restored release is the one with this identity.
+    #[must_use]
+    pub fn restored(&self, release: &str) -> bool {
+        self.status.restored_hash.as_deref() == Some(release) || self.target_hash() == Some(release)
+    }
+
+    /// Identity of the release that it takes back.
+    #[must_use]
+    pub fn from_hash(&self) -> Option<&str> {
+        self.status
+            .from
+            .as_ref()
+            .or(self.spec.from.as_ref())
+            .map(|r| r.hash.as_str())
+    }
+
+    /// Identity of the release that it goes back to.
+    #[must_use]
+    pub fn target_hash(&self) -> Option<&str> {
+        self.status
+            .to
+            .as_ref()
+            .or(self.spec.to.as_ref())?
+            .hash
+            .as_deref()
+    }
+}

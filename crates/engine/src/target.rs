@@ -1,0 +1,58 @@
+//! Which release to go back to: the newest good one that may be gone back to.
+
+use std::collections::BTreeSet;
+
+use backstop_api::point::Verdict;
+
+use crate::snapshot::{Point, Snapshot};
+
+/// Whether a release is on record as one that failed. That outranks a good point of it.
+#[must_use]
+pub fn is_quarantined(seen: &Snapshot, release: &str) -> bool {
+    seen.points
+        .iter()
+        .any(|p| p.verdict == Verdict::Quarantined && p.release.as_deref() == Some(release))
+}
+
+/// The good points, newest proof first.
+#[must_use]
+pub fn good_points(seen: &Snapshot) -> Vec<&Point> {
+    let mut points: Vec<_> = seen
+        .points
+        .iter()
+        .filter(|p| p.verdict == Verdict::Good && p.release.is_some())
+        .collect();
+    points.sort_by(|a, b| (b.proved_at, &b.name).cmp(&(a.proved_at, &a.name)));
+    points
+}
+
+/// The points that may be gone back to from `live`, best first, and the floor that ends them.
+#[must_use]
+pub fn candidates<'a>(
+    seen: &'a Snapshot,
+    live: &str,
+    failed: &BTreeSet<String>,
+) -> (Vec<&'a Point>, Option<&'a str>) {
+    let mut may = Vec::new();
+    for point in good_points(seen) {
+        let Some(release) = point.release.as_deref() else {
+            continue;
+        };
+        if release != live && !failed.contains(release) && !is_quarantined(seen, release) {
+            may.push(point);
+        }
+        if let Some(floor) = point.floor.as_deref() {
+            return (may, Some(floor));
+        }
+    }
+    (may, None)
+}
+
+/// What a trigger's value is compared with: the value when the release before proved itself.
+#[must_use]
+pub fn baseline(seen: &Snapshot, live: &str, trigger: &str) -> Option<f64> {
+    good_points(seen)
+        .into_iter()
+        .filter(|p| p.release.as_deref() != Some(live))
+        .find_map(|p| p.baselines.get(trigger).copied())
+}

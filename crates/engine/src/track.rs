@@ -1,0 +1,78 @@
+//! Which release is live, and how far it has come.
+
+use jiff::Timestamp;
+
+use crate::{
+    snapshot::{Event, Snapshot, Workload},
+    state::{Release, State, TriggerMemory},
+};
+
+/// Follows the live release. A new one begins with no evidence: what was measured before was about
+/// another.
+pub fn track(state: &mut State, seen: &Snapshot, workload: &Workload, now: Timestamp) {
+    let first_sight = state.release.is_none();
+    let same = state
+        .release
+        .as_ref()
+        .is_some_and(|r| r.hash == workload.release && r.workload_uid == workload.uid);
+    if !same {
+        state.release = Some(Release {
+            workload_uid: workload.uid.clone(),
+            hash: workload.release.clone(),
+            since: now,
+            first_ready_at: None,
+            completed_at: None,
+            healthy_since: None,
+            proved_at: None,
+            restored_by: restored_by(seen, workload),
+        });
+        for memory in state.triggers.values_mut() {
+            *memory = TriggerMemory::new(now);
+        }
+    }
+    let Some(release) = &mut state.release else {
+        return;
+    };
+    if release.restored_by.is_none() {
+        // The template may be seen before the rollback's own status is.
+        release.restored_by = restored_by(seen, workload).filter(|_| release.proved_at.is_none());
+    }
+    if release.first_ready_at.is_none() && workload.is_current() {
+        // Pods of an earlier life of the same release do not count.
+        release.first_ready_at = workload.pods.first_ready_at.map(|ready| {
+            if first_sight {
+                ready
+            } else {
+                ready.max(release.since)
+            }
+        });
+    }
+    if release.completed_at.is_none() {
+        if first_sight && workload.is_current() {
+            // A release from before our time: the Deployment remembers when its rollout ended.
+            release.completed_at = workload.rollout_completed_at;
+        }
+        if release.completed_at.is_none() && workload.is_complete() {
+            release.completed_at = Some(now);
+        }
+    }
+}
+
+/// The rollback that put the live release there, if it was one.
+fn restored_by(seen: &Snapshot, workload: &Workload) -> Option<String> {
+    let newest = seen
+        .events
+        .iter()
+        .filter(|e| e.has_acted() && e.status.workload_uid.as_deref() == Some(&workload.uid))
+        .max_by_key(|e| (e.status.times.decided, &e.name))?;
+    newest
+        .restored(&workload.release)
+        .then(|| newest.name.clone())
+}
+
+/// The rollback that restored the live release.
+#[must_use]
+pub fn restorer<'a>(state: &State, seen: &'a Snapshot) -> Option<&'a Event> {
+    let name = state.release.as_ref()?.restored_by.as_ref()?;
+    seen.events.iter().find(|e| &e.name == name)
+}
