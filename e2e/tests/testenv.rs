@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use backstop_testenv::{Cluster, eventually, fate};
+use backstop_testenv::{Cluster, ClusterOptions, Part, eventually, fate};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
@@ -278,5 +278,54 @@ async fn the_api_server_sees_the_user_that_a_client_was_made_for() -> anyhow::Re
         .await?;
     assert!(said.status.success(), "{said:?}");
     assert!(refused.stderr.contains("bob"), "{refused:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_api_server_comes_back_with_what_it_knew_and_says_who_asked() -> anyhow::Result<()> {
+    let options = ClusterOptions {
+        audit: true,
+        nodes: 3,
+        ..ClusterOptions::default()
+    };
+    let cluster = Cluster::start(options).await?;
+    let (client, namespace) = (cluster.client().await?, cluster.namespace("restart").await?);
+    create(&client, &namespace, &deployment("web", None)?).await?;
+    available(&client, &namespace, "web").await?;
+
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), &namespace);
+    cluster.stop_part(Part::ApiServer);
+    assert!(deployments.get("web").await.is_err());
+    cluster.start_part(Part::ApiServer)?;
+    cluster.ready().await?;
+    available(&client, &namespace, "web").await?;
+
+    let refused =
+        Api::<Deployment>::namespaced(cluster.client_for("mallory", &[]).await?, &namespace)
+            .delete("web", &DeleteParams::default())
+            .await;
+    assert!(refused.is_err());
+    let entries = cluster.audit_log()?;
+    let seen = entries.iter().any(|entry| {
+        entry["user"]["username"] == "mallory"
+            && entry["verb"] == "delete"
+            && entry["responseStatus"]["code"] == 403
+    });
+    assert!(seen, "{} entries, none of mallory's", entries.len());
+    Ok(())
+}
+
+#[tokio::test]
+async fn clients_read_the_versions_that_are_pinned() -> anyhow::Result<()> {
+    let cluster = Cluster::shared().await?;
+    let kubectl = cluster.kubectl(&["version"]).await?.success()?;
+    assert!(kubectl.contains("Server Version: v1.36.3"), "{kubectl}");
+    let helm = cluster.helm(&["version", "--short"]).await?.success()?;
+    assert!(helm.starts_with("v4.3.1"), "{helm}");
+    let releases = cluster
+        .helm(&["list", "--all-namespaces"])
+        .await?
+        .success()?;
+    assert!(releases.contains("NAMESPACE"), "{releases}");
     Ok(())
 }

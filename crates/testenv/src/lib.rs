@@ -35,7 +35,7 @@ pub mod wait;
 
 pub use cluster::{Cluster, ClusterOptions, Part};
 pub use exporter::Exporter;
-pub use process::Process;
+pub use process::{Process, Signal};
 pub use prometheus::{Prometheus, PrometheusOptions};
 pub use tools::Tool;
 pub use traffic::{AppTraffic, Load, Source};

@@ -6,6 +6,7 @@ mod parts;
 mod start;
 
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 use tokio::sync::OnceCell;
 
@@ -15,11 +16,14 @@ pub use parts::Part;
 
 use crate::kubeconfig::{self, Identity};
 use crate::pki::Authority;
+use crate::process::Signal;
 use crate::state::StateDir;
 use parts::Parts;
 
 /// One for each test process, started by whoever asks first.
 static SHARED: OnceCell<Cluster> = OnceCell::const_new();
+/// Guards the panic hook: one is enough.
+static REPORT: Once = Once::new();
 
 /// etcd, API server, controller manager, scheduler and kwok on loopback, with an authority of their own.
 ///
@@ -40,9 +44,11 @@ impl Cluster {
     /// The cluster that all tests of this process share. A test keeps to a namespace of its own
     /// ([`Cluster::namespace`]).
     pub async fn shared() -> anyhow::Result<&'static Self> {
-        SHARED
+        let shared = SHARED
             .get_or_try_init(|| Self::start(ClusterOptions::default()))
-            .await
+            .await?;
+        REPORT.call_once(show_logs_on_panic);
+        Ok(shared)
     }
 
     /// The API server's address.
@@ -70,7 +76,7 @@ impl Cluster {
         self.parts.log_tail(lines)
     }
 
-    /// Stops one part, as if it had crashed. The rest keeps running.
+    /// Stops one part. The rest keeps running.
     pub fn stop_part(&self, part: Part) {
         self.parts.get(part).stop();
     }
@@ -78,6 +84,11 @@ impl Cluster {
     /// Starts a part that was stopped, on the same port. Does not wait until it is ready.
     pub fn start_part(&self, part: Part) -> anyhow::Result<()> {
         self.parts.get(part).start()
+    }
+
+    /// Kills or pauses a part, or lets it go on.
+    pub fn signal_part(&self, part: Part, signal: Signal) -> anyhow::Result<()> {
+        self.parts.get(part).signal(signal)
     }
 
     /// Waits until the API server says that it is ready.
@@ -107,4 +118,20 @@ impl Cluster {
     fn kubeconfig_text(&self, identity: &Identity) -> anyhow::Result<String> {
         kubeconfig::render(&self.server, &self.authority.certificate(), identity)
     }
+}
+
+/// When a test fails, the cluster's side of the story belongs below its message.
+fn show_logs_on_panic() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        usual(panic);
+        if let Some(cluster) = SHARED.get() {
+            let logs = cluster.logs_dir();
+            eprintln!(
+                "logs of the test cluster, in {}:\n{}",
+                logs.display(),
+                cluster.log_tail(5)
+            );
+        }
+    }));
 }

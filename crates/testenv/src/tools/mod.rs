@@ -24,6 +24,9 @@ const KUBERNETES_LDFLAGS: &str = "-s -w \
     -X k8s.io/client-go/pkg/version.gitVersion=v1.36.3 \
     -X k8s.io/client-go/pkg/version.gitMajor=1 \
     -X k8s.io/client-go/pkg/version.gitMinor=36";
+/// The same for Prometheus, whose module v0.315.0 is its release 3.15.0, and for Helm.
+const PROMETHEUS_LDFLAGS: &str = "-s -w -X github.com/prometheus/common/version.Version=3.15.0";
+const HELM_LDFLAGS: &str = "-s -w -X helm.sh/helm/v4/internal/version.version=v4.3.1";
 const PLAIN_LDFLAGS: &str = "-s -w";
 
 /// A program that tests, benches or the demo run.
@@ -144,9 +147,14 @@ impl Tool {
                 module: "prometheus",
                 package: "github.com/prometheus/prometheus/cmd/prometheus",
                 tags: "remove_all_sd",
-                ldflags: PLAIN_LDFLAGS,
+                ldflags: PROMETHEUS_LDFLAGS,
             },
-            Self::Helm => go("helm", "helm.sh/helm/v4/cmd/helm"),
+            Self::Helm => Origin::Go {
+                module: "helm",
+                package: "helm.sh/helm/v4/cmd/helm",
+                tags: "",
+                ldflags: HELM_LDFLAGS,
+            },
             Self::CargoDeny => Origin::Cargo { version: "0.20.2" },
             Self::CargoMachete => Origin::Cargo { version: "0.9.2" },
         }
@@ -214,15 +222,28 @@ mod tests {
     }
 
     #[test]
-    fn the_version_that_kubernetes_reports_is_the_one_that_is_pinned() {
-        let pins = std::fs::read_to_string(modules().join("kubernetes/go.mod")).unwrap();
-        let version = pins
-            .lines()
-            .find_map(|line| line.strip_prefix("require k8s.io/kubernetes "))
-            .unwrap();
+    fn the_versions_that_the_tools_report_are_those_that_are_pinned() {
+        let pinned = |module: &str, path: &str| {
+            let pins = std::fs::read_to_string(modules().join(module).join("go.mod")).unwrap();
+            let require = format!("require {path} ");
+            pins.lines()
+                .find_map(|line| line.strip_prefix(&require))
+                .unwrap()
+                .to_owned()
+        };
+        let kubernetes = pinned("kubernetes", "k8s.io/kubernetes");
         assert!(
-            KUBERNETES_LDFLAGS.contains(&format!("gitVersion={version} ")),
-            "{version}"
+            KUBERNETES_LDFLAGS.contains(&format!("gitVersion={kubernetes} ")),
+            "{kubernetes}"
+        );
+        let helm = pinned("helm", "helm.sh/helm/v4");
+        assert!(HELM_LDFLAGS.ends_with(&format!("version={helm}")), "{helm}");
+        // v0.315.0 stands for 3.15.0.
+        let prometheus = pinned("prometheus", "github.com/prometheus/prometheus");
+        let release = prometheus.replacen("v0.3", "3.", 1);
+        assert!(
+            PROMETHEUS_LDFLAGS.ends_with(&format!("Version={release}")),
+            "{release}"
         );
     }
 
