@@ -1,1 +1,8 @@
-//! Black-box tests of Backstop against a real API server
+//! Black-box tests of Backstop against a real API server, and what they share.
+
+pub mod chart;
+pub mod install;
+pub mod people;
+pub mod raw;
+
+pub use install::{Operator, install};
