@@ -21,6 +21,8 @@ pub const ANNOTATION_OVERRIDE: &str = "backstop.dev/override";
 pub const ANNOTATION_CANCEL: &str = "backstop.dev/cancel";
 /// Annotation on a RollbackPoint: when its release last proved itself (RFC 3339).
 pub const ANNOTATION_PROVED_AT: &str = "backstop.dev/proved-at";
+/// Annotation on a Quarantined RollbackPoint: the rollback that made it.
+pub const ANNOTATION_EVENT: &str = "backstop.dev/event";
 /// Annotation of kubectl: the whole manifest that was last applied from the client's side.
 pub const ANNOTATION_LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// Annotation of `kubectl rollout restart`, on the template: says nothing about the release.

@@ -1,1 +1,26 @@
-//! The shell of Backstop: watches, reconcilers, executor, leader election, metrics
+//! The shell of Backstop: watches, reconcilers, executor, leader election, metrics.
+//!
+//! Three reconcilers, each a short pipeline:
+//!
+//! - [`policy`]: validate -> observe -> decide -> record -> say. The only one that decides.
+//! - [`event`]: carries out the steps of a rollback that was decided, and tells how it ended.
+//! - [`point`]: fills in the points that people make, and keeps as many as are wanted.
+//!
+//! Every call to the API server goes through [`calls`]: with a timeout, counted, and, where it
+//! writes, only while this instance is the leader.
+
+pub mod calls;
+pub mod context;
+pub mod event;
+pub mod http;
+pub mod leader;
+pub mod metrics;
+pub mod observe;
+pub mod point;
+pub mod policy;
+pub mod run;
+pub mod settings;
+pub mod tell;
+
+pub use run::run;
+pub use settings::Settings;

@@ -1,0 +1,139 @@
+//! What every reconciler works with.
+
+use std::sync::Arc;
+
+use backstop_api::{RollbackEvent, RollbackPoint, RollbackPolicy, event::EventPhase};
+use backstop_sources::{AllowList, Querier};
+use futures::channel::mpsc::UnboundedSender;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::{
+    Client, Resource, ResourceExt,
+    core::DeserializeGuard,
+    runtime::reflector::{ObjectRef, Store},
+};
+
+use crate::{calls::Calls, metrics::Metrics, observe::Observers, tell::Teller};
+
+/// An object as it is cached: one that cannot be read stops nothing.
+pub type Guarded<K> = DeserializeGuard<K>;
+
+/// What every reconciler works with.
+pub struct Context {
+    /// The API server.
+    pub client: Client,
+    /// How it is called.
+    pub calls: Calls,
+    /// Kubernetes Events.
+    pub teller: Teller,
+    /// Our own metrics.
+    pub metrics: Arc<Metrics>,
+    /// What is watched for each policy.
+    pub observers: Observers,
+    /// Asks metrics sources.
+    pub querier: Querier,
+    /// Which addresses may be asked.
+    pub allowed: AllowList,
+    /// Every policy.
+    pub policies: Store<Guarded<RollbackPolicy>>,
+    /// Every point, without its template.
+    pub points: Store<Guarded<RollbackPoint>>,
+    /// Every rollback.
+    pub events: Store<Guarded<RollbackEvent>>,
+    /// Asks for a policy to be looked at.
+    pub poke_policy: UnboundedSender<ObjectRef<Guarded<RollbackPolicy>>>,
+    /// Asks for a rollback to be looked at.
+    pub poke_event: UnboundedSender<ObjectRef<Guarded<RollbackEvent>>>,
+    /// What has been told already.
+    pub told: Told,
+}
+
+impl Context {
+    /// Asks for a policy to be looked at.
+    pub fn poke_policy(&self, namespace: &str, name: &str) {
+        // Nobody listens any more only while everything stops.
+        let _ = self
+            .poke_policy
+            .unbounded_send(ObjectRef::new(name).within(namespace));
+    }
+
+    /// Asks for a policy's open rollbacks to be looked at.
+    pub fn poke_events(&self, namespace: &str, policy: &str) {
+        for event in self.events_of(namespace, policy) {
+            let over = event
+                .status
+                .as_ref()
+                .and_then(|s| s.phase)
+                .is_some_and(EventPhase::is_terminal);
+            if !over {
+                let poke = ObjectRef::new(&event.name_any()).within(namespace);
+                let _ = self.poke_event.unbounded_send(poke);
+            }
+        }
+    }
+
+    /// The policies of a namespace.
+    pub fn policies_of(&self, namespace: &str) -> Vec<RollbackPolicy> {
+        within(&self.policies, namespace)
+    }
+
+    /// The rollbacks of a policy.
+    pub fn events_of(&self, namespace: &str, policy: &str) -> Vec<RollbackEvent> {
+        let mut events: Vec<RollbackEvent> = within(&self.events, namespace);
+        events.retain(|e| e.spec.policy == policy);
+        events
+    }
+
+    /// The points of a workload.
+    pub fn points_of(&self, namespace: &str, workload: &str) -> Vec<RollbackPoint> {
+        let mut points: Vec<RollbackPoint> = within(&self.points, namespace);
+        points.retain(|p| p.spec.workload.name == workload);
+        points
+    }
+}
+
+fn within<K>(store: &Store<Guarded<K>>, namespace: &str) -> Vec<K>
+where
+    K: Resource + Clone + 'static,
+    Guarded<K>: Resource + Clone,
+    <Guarded<K> as Resource>::DynamicType: Eq + std::hash::Hash + Clone,
+{
+    store
+        .state_filter(|g| g.meta().namespace.as_deref() == Some(namespace))
+        .iter()
+        .filter_map(|g| g.0.as_ref().ok().cloned())
+        .collect()
+}
+
+/// Names a Deployment for a Kubernetes Event.
+#[must_use]
+pub fn deployment_reference(namespace: &str, name: &str, uid: Option<&str>) -> ObjectReference {
+    ObjectReference {
+        api_version: Some("apps/v1".into()),
+        kind: Some("Deployment".into()),
+        namespace: Some(namespace.to_owned()),
+        name: Some(name.to_owned()),
+        uid: uid.map(str::to_owned),
+        ..ObjectReference::default()
+    }
+}
+
+/// What has been told already, so that it is told once.
+#[derive(Debug, Default)]
+pub struct Told(std::sync::Mutex<std::collections::HashSet<String>>);
+
+impl Told {
+    /// So many are remembered; older ones are too old to be told again.
+    const REMEMBERED: usize = 4096;
+
+    /// Whether this is said for the first time.
+    pub fn first(&self, what: String) -> bool {
+        let mut told = self
+            .0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if told.len() >= Self::REMEMBERED {
+            told.clear();
+        }
+        told.insert(what)
+    }
+}

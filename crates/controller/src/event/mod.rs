@@ -1,0 +1,176 @@
+//! The event reconciler: carries out the steps of a rollback that was decided, and tells how it
+//! ended. Nothing is chosen here: the plan says everything.
+
+mod orphan;
+mod progress;
+mod steps;
+mod tell;
+
+use std::{sync::Arc, time::Duration};
+
+use backstop_api::{
+    RollbackEvent,
+    event::{EventPhase, Outcome, StepKind, StepState},
+};
+use jiff::Timestamp;
+use kube::{Resource, ResourceExt, runtime::controller::Action};
+use thiserror::Error;
+
+use crate::{
+    calls::CallError,
+    context::{Context, Guarded},
+};
+use progress::Progress;
+
+/// A rollout is looked at again after so long, beside every change that the watch tells of.
+const FOLLOW: Duration = Duration::from_millis(500);
+
+/// Why an event could not be reconciled.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// A step could not be done now.
+    #[error("step {step:?}: {source}")]
+    Step {
+        /// Which step.
+        step: StepKind,
+        /// What went wrong.
+        source: CallError,
+    },
+    /// The status could not be written.
+    #[error("status: {0}")]
+    Status(#[source] CallError),
+}
+
+impl Error {
+    /// Whether somebody else wrote meanwhile: the next look starts from what they wrote.
+    #[must_use]
+    pub fn is_old_picture(&self) -> bool {
+        matches!(
+            self,
+            Self::Status(CallError::Conflict { .. } | CallError::NotFound { .. })
+        )
+    }
+}
+
+/// What came of a step.
+pub(crate) enum Done {
+    /// It holds.
+    Holds {
+        message: String,
+        written: Option<steps::Written>,
+    },
+    /// It takes time.
+    Wait { message: String },
+    /// The rollback ends here.
+    Ends {
+        phase: EventPhase,
+        outcome: Outcome,
+        message: String,
+    },
+}
+
+/// Looks at one rollback.
+pub async fn reconcile(
+    object: Arc<Guarded<RollbackEvent>>,
+    context: Arc<Context>,
+) -> Result<Action, Error> {
+    let Ok(event) = &object.0 else {
+        return Ok(Action::await_change());
+    };
+    if event.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    let namespace = event.namespace().unwrap_or_default();
+    context.poke_policy(&namespace, &event.spec.policy);
+    let phase = event.status.as_ref().and_then(|s| s.phase);
+    if phase.is_some_and(EventPhase::is_terminal) {
+        tell::ended(&context, event).await;
+        return Ok(Action::await_change());
+    }
+    if let Some(action) = orphan::look(&context, event, &namespace).await? {
+        return Ok(action);
+    }
+    match phase {
+        Some(EventPhase::Executing) => execute(&context, event, &namespace).await,
+        // The policy reconciler decides what becomes of the others.
+        _ => Ok(Action::await_change()),
+    }
+}
+
+/// Does the steps that are not done yet, in order.
+async fn execute(
+    context: &Arc<Context>,
+    event: &RollbackEvent,
+    namespace: &str,
+) -> Result<Action, Error> {
+    let mut progress = Progress::of(context, event, namespace);
+    if progress.status.times.first_write.is_none() {
+        tell::begun(context, event);
+    }
+    while let Some(index) = progress.next_step() {
+        let step = progress.status.steps[index].step.clone();
+        let result = steps::perform(context, namespace, &progress, index, &step).await;
+        match result {
+            Ok(Done::Holds { message, written }) => {
+                progress.done(index, message, written, Timestamp::now());
+                context.metrics.step(step.kind, StepState::Done);
+                progress.save().await.map_err(Error::Status)?;
+            }
+            Ok(Done::Wait { message }) => {
+                if progress.waiting(index, message, Timestamp::now()) {
+                    progress.save().await.map_err(Error::Status)?;
+                }
+                return Ok(Action::requeue(FOLLOW));
+            }
+            Ok(Done::Ends {
+                phase,
+                outcome,
+                message,
+            }) => {
+                context.metrics.step(step.kind, StepState::Failed);
+                steps::clean_up(context, namespace, &progress, index).await;
+                progress.end(index, phase, outcome, message, Timestamp::now());
+                progress.save().await.map_err(Error::Status)?;
+                return Ok(Action::await_change());
+            }
+            Err(source) => {
+                return Err(Error::Step {
+                    step: step.kind,
+                    source,
+                });
+            }
+        }
+    }
+    progress.executed(Timestamp::now());
+    progress.save().await.map_err(Error::Status)?;
+    context.poke_policy(namespace, &event.spec.policy);
+    Ok(Action::await_change())
+}
+
+/// The objects that a rollback is told on: itself, its policy and its Deployment.
+fn about(
+    context: &Context,
+    event: &RollbackEvent,
+) -> Vec<k8s_openapi::api::core::v1::ObjectReference> {
+    let namespace = event.namespace().unwrap_or_default();
+    let mut about = vec![event.object_ref(&())];
+    about.extend(
+        context
+            .policies_of(&namespace)
+            .iter()
+            .find(|p| p.name_any() == event.spec.policy)
+            .map(|p| p.object_ref(&())),
+    );
+    let uid = event
+        .status
+        .as_ref()
+        .and_then(|s| s.workload_uid.as_deref());
+    about.extend(
+        event
+            .spec
+            .workloads
+            .iter()
+            .map(|w| crate::context::deployment_reference(&namespace, &w.name, uid)),
+    );
+    about
+}

@@ -1,0 +1,134 @@
+//! How far a rollback has come: its status, written after every step.
+
+use backstop_api::{
+    RollbackEvent, RollbackEventStatus,
+    event::{EventPhase, Outcome, StepKind, StepState},
+};
+use backstop_engine::lifecycle;
+use jiff::Timestamp;
+use kube::{Api, ResourceExt};
+
+use super::steps::Written;
+use crate::{calls::CallError, context::Context};
+
+/// A rollback's status, and where it is written.
+pub(super) struct Progress<'a> {
+    context: &'a Context,
+    namespace: &'a str,
+    /// The rollback as it was read.
+    pub(super) event: &'a RollbackEvent,
+    /// Its status as it is now.
+    pub(super) status: RollbackEventStatus,
+    version: Option<String>,
+}
+
+impl<'a> Progress<'a> {
+    pub(super) fn of(context: &'a Context, event: &'a RollbackEvent, namespace: &'a str) -> Self {
+        Self {
+            context,
+            namespace,
+            event,
+            status: event.status.clone().unwrap_or_default(),
+            version: event.resource_version(),
+        }
+    }
+
+    /// The first step that is neither done nor left out.
+    pub(super) fn next_step(&self) -> Option<usize> {
+        self.status
+            .steps
+            .iter()
+            .position(|s| matches!(s.state, StepState::Waiting | StepState::Running))
+    }
+
+    /// Whether the template has been written.
+    pub(super) fn has_written(&self) -> bool {
+        self.status
+            .steps
+            .iter()
+            .any(|s| s.step.kind == StepKind::WriteTemplate && s.state == StepState::Done)
+    }
+
+    /// A step holds.
+    pub(super) fn done(
+        &mut self,
+        index: usize,
+        message: String,
+        written: Option<Written>,
+        now: Timestamp,
+    ) {
+        let step = &mut self.status.steps[index];
+        step.state = StepState::Done;
+        step.started_at.get_or_insert(now);
+        step.finished_at = Some(now);
+        step.message = Some(message);
+        if step.step.kind == StepKind::AwaitRollout {
+            self.status.times.rolled_out = Some(now);
+        }
+        if let Some(written) = written {
+            self.status.restored_hash = Some(written.release);
+            self.status.restored_generation = Some(written.generation);
+            self.status.times.first_write.get_or_insert(written.at);
+        }
+    }
+
+    /// A step takes time. Returns whether there is anything new to say.
+    pub(super) fn waiting(&mut self, index: usize, message: String, now: Timestamp) -> bool {
+        let step = &mut self.status.steps[index];
+        let begun = step.started_at.is_some();
+        step.started_at.get_or_insert(now);
+        step.state = StepState::Running;
+        let same = step.message.as_ref() == Some(&message);
+        step.message = Some(message);
+        !(begun && same)
+    }
+
+    /// The rollback ends with a step that could not be done.
+    pub(super) fn end(
+        &mut self,
+        index: usize,
+        phase: EventPhase,
+        outcome: Outcome,
+        message: String,
+        now: Timestamp,
+    ) {
+        for (i, step) in self.status.steps.iter_mut().enumerate().skip(index) {
+            step.state = if i == index {
+                StepState::Failed
+            } else {
+                StepState::Skipped
+            };
+        }
+        let step = &mut self.status.steps[index];
+        step.finished_at = Some(now);
+        step.message = Some(message.clone());
+        self.status = lifecycle::ended(self.status.clone(), phase, outcome, message, now);
+    }
+
+    /// Every step holds; what is left is to verify.
+    pub(super) fn executed(&mut self, now: Timestamp) {
+        self.status.phase = Some(EventPhase::Verifying);
+        self.status.times.rolled_out.get_or_insert(now);
+        let to = self.status.restored_hash.clone().unwrap_or_default();
+        self.status.message = Some(format!(
+            "release {to} is rolled out again; verifying that it does well and stays"
+        ));
+    }
+
+    /// Writes the status, if nobody has written it since it was read.
+    pub(super) async fn save(&mut self) -> Result<(), CallError> {
+        let api: Api<RollbackEvent> = Api::namespaced(self.context.client.clone(), self.namespace);
+        let patch = serde_json::json!({
+            "metadata": {"uid": self.event.uid(), "resourceVersion": self.version},
+            "status": self.status,
+        });
+        let name = self.event.name_any();
+        let written = self
+            .context
+            .calls
+            .merge_status("patch rollbackevent status", &api, &name, patch)
+            .await?;
+        self.version = written.resource_version();
+        Ok(())
+    }
+}

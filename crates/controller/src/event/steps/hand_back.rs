@@ -1,0 +1,141 @@
+//! HandBackOwnership: the fields belong to whom they belonged at the point, so that the next apply
+//! meets no conflict. In a patch of its own: in one with the template the server would add our
+//! entry again.
+
+use backstop_api::{RollbackPoint, event::Step, names::FIELD_MANAGER};
+use backstop_engine::ownership;
+use kube::{
+    Api,
+    api::{Patch, PatchParams},
+};
+use serde_json::{Value, json};
+
+use super::{Done, Progress, deployment, deployments};
+use crate::{calls::CallError, context::Context, observe::managed_fields};
+
+/// So often is a lost race run again at once.
+const RACES: usize = 8;
+
+pub(super) async fn perform(
+    context: &Context,
+    namespace: &str,
+    progress: &Progress<'_>,
+    step: &Step,
+) -> Result<Done, CallError> {
+    let api: Api<RollbackPoint> = Api::namespaced(context.client.clone(), namespace);
+    let point = match context
+        .calls
+        .read("get rollbackpoint", api.get(&step.point))
+        .await
+    {
+        Ok(point) => point.spec.release,
+        Err(CallError::NotFound { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    let Some(release) = point else {
+        return Ok(Done::Holds {
+            message: format!(
+                "RollbackPoint {} is gone, and with it whose the fields were",
+                step.point
+            ),
+            written: None,
+        });
+    };
+    let strategy = step
+        .rolling
+        .is_some()
+        .then_some(step.strategy_owners.as_slice());
+    let mut lost = String::new();
+    for _ in 0..RACES {
+        let found = match deployment(context, namespace, step).await? {
+            Ok(found) => found,
+            Err(done) => return Ok(done),
+        };
+        if progress.status.restored_generation.is_some_and(|ours| {
+            found["metadata"]["generation"]
+                .as_i64()
+                .is_some_and(|now| now > ours)
+        }) && found["spec"]["template"] != release.template
+        {
+            return Ok(Done::Holds {
+                message: "somebody has written the Deployment since; its fields are theirs".into(),
+                written: None,
+            });
+        }
+        let current = managed_fields(&found);
+        let handed = ownership::hand_back(&current, &release.ownership, strategy, FIELD_MANAGER);
+        if handed == current {
+            return Ok(held());
+        }
+        match write(context, namespace, step, &found, handed).await {
+            Ok(()) => return Ok(held()),
+            Err(CallError::Conflict { message, .. }) => lost = message,
+            Err(CallError::Refused { message, .. }) => {
+                // A courtesy to the next apply, not worth failing a rollback for.
+                tracing::warn!(
+                    namespace,
+                    deployment = step.workload,
+                    message,
+                    "ownership could not be handed back"
+                );
+                lost = message;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Done::Holds {
+        message: format!(
+            "ownership could not be handed back ({lost}); the next kubectl apply --server-side may \
+             need --force-conflicts once"
+        ),
+        written: None,
+    })
+}
+
+fn held() -> Done {
+    Done::Holds {
+        message: "the fields belong to whom they belonged when the release proved itself".into(),
+        written: None,
+    }
+}
+
+/// Writes managedFields alone.
+pub(super) async fn write(
+    context: &Context,
+    namespace: &str,
+    step: &Step,
+    found: &Value,
+    managed: Vec<Value>,
+) -> Result<(), CallError> {
+    let operations = json!([
+        {"op": "test", "path": "/metadata/uid", "value": step.workload_uid},
+        {"op": "test", "path": "/metadata/resourceVersion", "value": found["metadata"]["resourceVersion"]},
+        {"op": "replace", "path": "/metadata/managedFields", "value": managed},
+    ]);
+    let operations = serde_json::from_value(operations).map_err(|e| CallError::Refused {
+        operation: "patch deployment ownership",
+        code: 0,
+        message: e.to_string(),
+    })?;
+    let api = deployments(context, namespace);
+    let params = PatchParams {
+        field_manager: Some(FIELD_MANAGER.into()),
+        ..PatchParams::default()
+    };
+    let patch = Patch::<Value>::Json(operations);
+    let patched = api.patch(&step.workload, &params, &patch);
+    match context
+        .calls
+        .write("patch deployment ownership", patched)
+        .await
+    {
+        Ok(_) => Ok(()),
+        // The version has moved on between: a test of the patch does not hold.
+        Err(CallError::Refused {
+            code: 422,
+            message,
+            operation,
+        }) => Err(CallError::Conflict { operation, message }),
+        Err(error) => Err(error),
+    }
+}

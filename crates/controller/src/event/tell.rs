@@ -1,0 +1,72 @@
+//! Telling: each beginning and each end once.
+
+use backstop_api::{
+    RollbackEvent,
+    event::{EventPhase, Outcome},
+};
+use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
+
+use super::about;
+use crate::context::Context;
+
+/// An end that is older than this was told by whoever was there then.
+const TOLD_WITHIN: SignedDuration = SignedDuration::from_secs(60);
+
+/// A rollback begins to change things.
+pub(super) fn begun(context: &Context, event: &RollbackEvent) {
+    let status = event.status.clone().unwrap_or_default();
+    if status.steps.iter().any(|s| s.started_at.is_some()) {
+        return;
+    }
+    let note = format!(
+        "{}: {}",
+        event.name_any(),
+        status.message.unwrap_or_default()
+    );
+    // Saying so must not delay doing it.
+    let (teller, about) = (context.teller.clone(), about(context, event));
+    tokio::spawn(async move {
+        teller
+            .say(&about, true, "RollbackStarted", "Rollback", &note)
+            .await;
+    });
+}
+
+/// A rollback has ended.
+pub(super) async fn ended(context: &Context, event: &RollbackEvent) {
+    let Some(status) = &event.status else { return };
+    let (Some(phase), Some(ended)) = (status.phase, status.times.ended) else {
+        return;
+    };
+    if Timestamp::now().duration_since(ended) > TOLD_WITHIN
+        || !context.told.first(event.uid().unwrap_or_default())
+    {
+        return;
+    }
+    let (warning, reason) = match (phase, status.outcome) {
+        (EventPhase::Succeeded, _) => (false, "RollbackSucceeded"),
+        (EventPhase::Failed, Some(Outcome::NotCausedByRelease)) => (true, "NotCausedByRelease"),
+        (EventPhase::Failed, _) => (true, "RollbackFailed"),
+        (EventPhase::Superseded, _) => (true, "RollbackSuperseded"),
+        (_, Some(Outcome::ObserveOnly)) => (true, "WouldRollBack"),
+        _ => (false, "RollbackCancelled"),
+    };
+    let took = status.times.fired.map(|fired| ended.duration_since(fired));
+    if let Some(outcome) = status.outcome {
+        context.metrics.ended(phase, outcome, took);
+    }
+    let note = format!(
+        "{}: {}",
+        event.name_any(),
+        status
+            .message
+            .as_deref()
+            .unwrap_or("the rollback has ended")
+    );
+    tracing::info!(namespace = event.namespace(), reason, "{note}");
+    context
+        .teller
+        .say(&about(context, event), warning, reason, "Rollback", &note)
+        .await;
+}

@@ -1,0 +1,218 @@
+//! Observing: what is watched for each policy, and nothing more than that.
+//!
+//! A policy costs three watches, each limited by name or by label to its own workload, and a task
+//! for each query. So memory and work grow with the policies, not with the cluster.
+
+mod pods;
+mod queries;
+mod snapshot;
+mod watches;
+mod workload;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use backstop_api::{RollbackPolicy, RollbackPolicyStatus};
+use backstop_engine::{
+    policy::ValidPolicy,
+    snapshot::{Observed, Workload},
+    state::State,
+};
+use kube::ResourceExt;
+use serde_json::Value;
+use tokio::{sync::watch, task::JoinSet};
+
+pub use queries::Question;
+pub use snapshot::{event, point, snapshot};
+pub(crate) use workload::managed_fields;
+
+use crate::context::Context;
+
+/// What is watched, by the policy's namespace and name.
+#[derive(Default)]
+pub struct Observers(Mutex<HashMap<(String, String), Arc<Observer>>>);
+
+/// What is watched for one policy.
+pub struct Observer {
+    /// The policy's namespace.
+    pub namespace: String,
+    /// The policy, parsed once.
+    pub policy: ValidPolicy,
+    uid: Option<String>,
+    generation: Option<i64>,
+    watched: watches::Watched,
+    readings: Mutex<BTreeMap<String, Observed>>,
+    question: watch::Sender<Option<Question>>,
+    state: Mutex<State>,
+    /// Ends with the observer.
+    _tasks: JoinSet<()>,
+}
+
+impl Observers {
+    /// The observer of a policy, made new when the policy's spec has changed.
+    pub fn of(
+        &self,
+        context: &Arc<Context>,
+        object: &RollbackPolicy,
+        valid: impl FnOnce() -> Result<ValidPolicy, String>,
+    ) -> Result<Arc<Observer>, String> {
+        let namespace = object.namespace().unwrap_or_default();
+        let key = (namespace.clone(), object.name_any());
+        let before = lock(&self.0).get(&key).cloned();
+        if let Some(observer) = &before
+            && observer.uid == object.uid()
+            && observer.generation == object.metadata.generation
+        {
+            return Ok(observer.clone());
+        }
+        let policy = match valid() {
+            Ok(policy) => policy,
+            Err(problem) => {
+                lock(&self.0).remove(&key);
+                return Err(problem);
+            }
+        };
+        let state = match before.filter(|b| b.uid == object.uid()) {
+            Some(before) => lock(&before.state).clone(),
+            None => State::from_status(
+                object
+                    .status
+                    .as_ref()
+                    .unwrap_or(&RollbackPolicyStatus::default()),
+            ),
+        };
+        let observer = Arc::new(Observer::start(context, object, namespace, policy, state));
+        lock(&self.0).insert(key, observer.clone());
+        Ok(observer)
+    }
+
+    /// The observer of a policy, if there is one.
+    pub fn get(&self, namespace: &str, policy: &str) -> Option<Arc<Observer>> {
+        lock(&self.0)
+            .get(&(namespace.to_owned(), policy.to_owned()))
+            .cloned()
+    }
+
+    /// Stops watching for policies that are not there any more. Returns how many are left.
+    pub fn keep(&self, exists: impl Fn(&str, &str) -> bool) -> usize {
+        let mut observers = lock(&self.0);
+        observers.retain(|(namespace, name), _| exists(namespace, name));
+        observers.len()
+    }
+}
+
+impl Observer {
+    fn start(
+        context: &Arc<Context>,
+        object: &RollbackPolicy,
+        namespace: String,
+        policy: ValidPolicy,
+        state: State,
+    ) -> Self {
+        let mut tasks = JoinSet::new();
+        let name = object.name_any();
+        let poke = {
+            let (context, namespace) = (Arc::downgrade(context), namespace.clone());
+            move || {
+                if let Some(context) = context.upgrade() {
+                    context.poke_policy(&namespace, &name);
+                    context.poke_events(&namespace, &name);
+                }
+            }
+        };
+        let watched = watches::start(
+            &mut tasks,
+            &context.client,
+            &namespace,
+            &policy.workload,
+            &(Arc::new(poke) as watches::Poke),
+        );
+        Self {
+            uid: object.uid(),
+            generation: object.metadata.generation,
+            watched,
+            readings: Mutex::default(),
+            question: watch::Sender::new(None),
+            state: Mutex::new(state),
+            namespace,
+            policy,
+            _tasks: tasks,
+        }
+    }
+
+    /// Begins to ask. Apart from the start, because what is asked reports back to the observer.
+    pub fn ask(self: &Arc<Self>, context: &Arc<Context>) {
+        queries::start(self, context);
+    }
+
+    /// Whether the watches have been read once, so that "not there" means that it is not there.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.watched.is_ready()
+    }
+
+    /// The Deployment as the server returned it.
+    #[must_use]
+    pub fn deployment(&self) -> Option<Value> {
+        self.watched.deployment()
+    }
+
+    /// The Deployment and its pods, as the engine sees them.
+    #[must_use]
+    pub fn workload(&self) -> Option<Workload> {
+        workload::workload(
+            &self.deployment()?,
+            &self.watched.replica_sets(),
+            &self.watched.pods(),
+            &self.policy.ignore_annotations,
+        )
+    }
+
+    /// The images that run, with their digests.
+    #[must_use]
+    pub fn digests(&self) -> Vec<backstop_api::point::Image> {
+        workload::digests(&self.watched.pods())
+    }
+
+    /// What the queries are about from now on.
+    pub fn turn_to(&self, workload: &Workload) {
+        let hashes = workload::template_hashes(
+            &self.watched.replica_sets(),
+            &workload.release,
+            &self.policy.ignore_annotations,
+        );
+        let question =
+            (!hashes.is_empty()).then(|| Question::about(&self.namespace, workload, hashes));
+        self.question.send_if_modified(|old| {
+            let changed = *old != question;
+            if changed {
+                *old = question;
+            }
+            changed
+        });
+    }
+
+    /// The newest answers.
+    #[must_use]
+    pub fn readings(&self) -> BTreeMap<String, Observed> {
+        lock(&self.readings).clone()
+    }
+
+    /// What the engine remembers.
+    #[must_use]
+    pub fn state(&self) -> State {
+        lock(&self.state).clone()
+    }
+
+    /// What the engine is to remember.
+    pub fn remember(&self, state: State) {
+        *lock(&self.state) = state;
+    }
+}
+
+/// A lock that a panic elsewhere does not take away: what it guards is replaced whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

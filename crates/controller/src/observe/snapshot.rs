@@ -1,0 +1,95 @@
+//! The snapshot that a decision is made on, from what is cached.
+
+use backstop_api::{
+    RollbackEvent, RollbackPoint, RollbackPolicy,
+    names::{ANNOTATION_CANCEL, ANNOTATION_PROVED_AT},
+};
+use backstop_engine::snapshot::{Event, Point, Snapshot};
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::Observer;
+use crate::context::Context;
+
+/// What is seen of a policy's world now.
+#[must_use]
+pub fn snapshot(context: &Context, object: &RollbackPolicy, observer: &Observer) -> Snapshot {
+    let namespace = &observer.namespace;
+    let workload = observer.workload();
+    if let Some(workload) = &workload {
+        observer.turn_to(workload);
+    }
+    Snapshot {
+        workload,
+        readings: observer.readings(),
+        points: context
+            .points_of(namespace, &observer.policy.workload)
+            .iter()
+            .map(point)
+            .collect(),
+        events: context
+            .events_of(namespace, &observer.policy.name)
+            .iter()
+            .map(event)
+            .collect(),
+        conflict: conflict(context, object),
+    }
+}
+
+/// An older policy for the same workload.
+fn conflict(context: &Context, object: &RollbackPolicy) -> Option<String> {
+    let age = |p: &RollbackPolicy| (p.creation_timestamp().map(|t| t.0), p.name_any());
+    context
+        .policies_of(&object.namespace().unwrap_or_default())
+        .into_iter()
+        .filter(|other| {
+            other.uid() != object.uid()
+                && other.metadata.deletion_timestamp.is_none()
+                && age(other) < age(object)
+                && other
+                    .spec
+                    .workloads
+                    .iter()
+                    .any(|w| object.spec.workloads.contains(w))
+        })
+        .min_by_key(age)
+        .map(|other| other.name_any())
+}
+
+/// The engine's picture of a point.
+#[must_use]
+pub fn point(point: &RollbackPoint) -> Point {
+    let annotated = point
+        .annotations()
+        .get(ANNOTATION_PROVED_AT)
+        .and_then(|text| text.parse::<Timestamp>().ok());
+    Point {
+        name: point.name_any(),
+        release: point.spec.release.as_ref().map(|r| r.hash.clone()),
+        verdict: point.spec.verdict,
+        origin: point.spec.origin,
+        floor: point.spec.release.as_ref().and_then(|r| r.floor.clone()),
+        proved_at: annotated.unwrap_or_else(|| created(point)),
+        baselines: point.spec.baselines.clone(),
+    }
+}
+
+/// The engine's picture of a rollback.
+#[must_use]
+pub fn event(event: &RollbackEvent) -> Event {
+    Event {
+        name: event.name_any(),
+        uid: event.uid().unwrap_or_default(),
+        created: created(event),
+        spec: event.spec.clone(),
+        status: event.status.clone().unwrap_or_default(),
+        version: event.resource_version().unwrap_or_default(),
+        cancel: event.annotations().get(ANNOTATION_CANCEL).cloned(),
+    }
+}
+
+fn created(object: &impl ResourceExt) -> Timestamp {
+    object
+        .creation_timestamp()
+        .map_or(Timestamp::UNIX_EPOCH, |t| t.0)
+}

@@ -1,0 +1,218 @@
+//! The watches of one policy: its Deployment by name, its ReplicaSets and pods by label.
+
+use std::sync::{Arc, Mutex};
+
+use futures::{Stream, StreamExt, TryStreamExt};
+use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::LabelSelector};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{ApiResource, DynamicObject},
+    core::Selector,
+    runtime::{
+        WatchStreamExt,
+        reflector::{self, Store, store::Writer},
+        watcher::{self, watcher},
+    },
+};
+use serde_json::Value;
+use tokio::task::{AbortHandle, JoinSet};
+
+use super::lock;
+
+/// What the watches have seen.
+pub(super) struct Watched {
+    deployments: Store<DynamicObject>,
+    children: Arc<Mutex<Option<Children>>>,
+}
+
+/// The ReplicaSets and pods behind one selector.
+struct Children {
+    selector: Value,
+    uid: Option<String>,
+    replica_sets: Store<DynamicObject>,
+    pods: Store<Pod>,
+    tasks: Vec<AbortHandle>,
+}
+
+impl Drop for Children {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+/// Called when something has changed.
+pub(super) type Poke = Arc<dyn Fn() + Send + Sync>;
+
+/// Deployments and ReplicaSets are kept as they come: a template must be the server's own, with
+/// the fields of whatever version it has.
+fn apps(kind: &str, plural: &str) -> ApiResource {
+    ApiResource {
+        group: "apps".into(),
+        version: "v1".into(),
+        api_version: "apps/v1".into(),
+        kind: kind.into(),
+        plural: plural.into(),
+    }
+}
+
+pub(super) fn start(
+    tasks: &mut JoinSet<()>,
+    client: &Client,
+    namespace: &str,
+    workload: &str,
+    poke: &Poke,
+) -> Watched {
+    let resource = apps("Deployment", "deployments");
+    let writer = Writer::new(resource.clone());
+    let deployments = writer.as_reader();
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
+    let config = watcher::Config::default().fields(&format!("metadata.name={workload}"));
+    let stream = reflector::reflector(writer, watcher(api, config)).default_backoff();
+    let children = Arc::new(Mutex::new(None));
+    let follow = {
+        let (children, client, namespace) =
+            (children.clone(), client.clone(), namespace.to_owned());
+        let (store, poke) = (deployments.clone(), poke.clone());
+        move || {
+            follow_selector(&children, &client, &namespace, &store, &poke);
+            poke();
+        }
+    };
+    tasks.spawn(run(stream, follow));
+    Watched {
+        deployments,
+        children,
+    }
+}
+
+/// Reads a watch to its end, which is the end of the observer.
+async fn run<K>(
+    stream: impl Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send,
+    changed: impl Fn() + Send,
+) {
+    stream
+        .inspect_err(|error| tracing::warn!(%error, "a watch is interrupted and begun again"))
+        .for_each(|event| {
+            if matches!(
+                event,
+                Ok(watcher::Event::Apply(_) | watcher::Event::Delete(_) | watcher::Event::InitDone)
+            ) {
+                changed();
+            }
+            futures::future::ready(())
+        })
+        .await;
+}
+
+/// Watches the pods and ReplicaSets that the Deployment selects; anew when it selects others.
+fn follow_selector(
+    children: &Mutex<Option<Children>>,
+    client: &Client,
+    namespace: &str,
+    deployments: &Store<DynamicObject>,
+    poke: &Poke,
+) {
+    let mut children = lock(children);
+    let Some(deployment) = deployments.state().into_iter().next() else {
+        *children = None;
+        return;
+    };
+    let selector = deployment
+        .data
+        .pointer("/spec/selector")
+        .cloned()
+        .unwrap_or_default();
+    let uid = deployment.uid();
+    if children
+        .as_ref()
+        .is_some_and(|c| c.selector == selector && c.uid == uid)
+    {
+        return;
+    }
+    let labels: Selector = match serde_json::from_value::<LabelSelector>(selector.clone())
+        .map_err(|e| e.to_string())
+        .and_then(|s| Selector::try_from(s).map_err(|e| e.to_string()))
+    {
+        Ok(labels) => labels,
+        Err(error) => {
+            tracing::error!(%error, namespace, deployment = deployment.name_any(), "its selector cannot be read");
+            return;
+        }
+    };
+    let config = watcher::Config::default().labels_from(&labels);
+    let resource = apps("ReplicaSet", "replicasets");
+    let sets_writer = Writer::new(resource.clone());
+    let replica_sets = sets_writer.as_reader();
+    let sets: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
+    let sets = watcher(sets, config.clone()).modify(|set| set.metadata.managed_fields = None);
+    let (pods, pods_writer) = reflector::store();
+    let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let watched_pods = watcher(api, config).modify(|pod| {
+        pod.metadata.managed_fields = None;
+        pod.spec = None;
+    });
+    let (poke_sets, poke_pods) = (poke.clone(), poke.clone());
+    let tasks = vec![
+        tokio::spawn(run(
+            reflector::reflector(sets_writer, sets).default_backoff(),
+            move || poke_sets(),
+        ))
+        .abort_handle(),
+        tokio::spawn(run(
+            reflector::reflector(pods_writer, watched_pods).default_backoff(),
+            move || poke_pods(),
+        ))
+        .abort_handle(),
+    ];
+    *children = Some(Children {
+        selector,
+        uid,
+        replica_sets,
+        pods,
+        tasks,
+    });
+}
+
+impl Watched {
+    pub(super) fn is_ready(&self) -> bool {
+        is_read(&self.deployments)
+            && lock(&self.children)
+                .as_ref()
+                .is_none_or(|c| is_read(&c.replica_sets) && is_read(&c.pods))
+            && (self.deployments.is_empty() || lock(&self.children).is_some())
+    }
+
+    pub(super) fn deployment(&self) -> Option<Value> {
+        let object = self.deployments.state().into_iter().next()?;
+        serde_json::to_value(&*object).ok()
+    }
+
+    pub(super) fn replica_sets(&self) -> Vec<Arc<DynamicObject>> {
+        lock(&self.children)
+            .as_ref()
+            .map(|c| c.replica_sets.state())
+            .unwrap_or_default()
+    }
+
+    pub(super) fn pods(&self) -> Vec<Arc<Pod>> {
+        lock(&self.children)
+            .as_ref()
+            .map(|c| c.pods.state())
+            .unwrap_or_default()
+    }
+}
+
+/// Whether a store has been filled once.
+fn is_read<K>(store: &Store<K>) -> bool
+where
+    K: reflector::Lookup + Clone + 'static,
+    K::DynamicType: Eq + std::hash::Hash + Clone,
+{
+    use futures::FutureExt;
+    store
+        .wait_until_ready()
+        .now_or_never()
+        .is_some_and(|ready| ready.is_ok())
+}

@@ -1,0 +1,155 @@
+//! Filling in: a person or a pipeline names the live release good, Backstop records it.
+
+use backstop_api::{
+    RollbackPoint, RollbackPointStatus,
+    condition::{self, Condition, ConditionStatus},
+    names::ANNOTATION_PROVED_AT,
+};
+use jiff::Timestamp;
+use kube::{Api, ResourceExt};
+
+use super::release_of;
+use crate::{calls::CallError, context::Context, policy::capture::label};
+
+/// The type of the condition.
+const CAPTURED: &str = "Captured";
+
+/// Fills in the release that is live, or says what stands in the way. Returns whether it is done.
+pub(super) async fn fill(context: &Context, point: &RollbackPoint) -> Result<bool, CallError> {
+    let namespace = point.namespace().unwrap_or_default();
+    let api: Api<RollbackPoint> = Api::namespaced(context.client.clone(), &namespace);
+    let now = Timestamp::now();
+    let release = match live(context, point, &namespace) {
+        Ok(release) => release,
+        Err((reason, message)) => {
+            say(
+                context,
+                &api,
+                point,
+                ConditionStatus::False,
+                reason,
+                message,
+                None,
+            )
+            .await?;
+            return Ok(false);
+        }
+    };
+    let mut filled = point.clone();
+    filled.spec.release = Some(release);
+    label(&mut filled);
+    let hash = filled
+        .spec
+        .release
+        .as_ref()
+        .map(|r| r.hash.clone())
+        .unwrap_or_default();
+    let patch = serde_json::json!({
+        "metadata": {
+            "uid": point.uid(),
+            "resourceVersion": point.resource_version(),
+            "labels": filled.labels(),
+            "annotations": {ANNOTATION_PROVED_AT: now.to_string()},
+        },
+        "spec": {"release": filled.spec.release},
+    });
+    match context
+        .calls
+        .merge("patch rollbackpoint", &api, &point.name_any(), patch)
+        .await
+    {
+        Ok(_) => {}
+        Err(CallError::Conflict { .. }) => return Ok(false),
+        Err(error) => return Err(error),
+    }
+    let message = format!("release {hash} is recorded and may be gone back to");
+    say(
+        context,
+        &api,
+        point,
+        ConditionStatus::True,
+        "Captured",
+        message,
+        Some(now),
+    )
+    .await?;
+    Ok(true)
+}
+
+fn live(
+    context: &Context,
+    point: &RollbackPoint,
+    namespace: &str,
+) -> Result<backstop_api::point::Release, (&'static str, String)> {
+    let workload = &point.spec.workload.name;
+    let observer = context
+        .policies_of(namespace)
+        .into_iter()
+        .filter(|p| p.spec.workloads.contains(&point.spec.workload))
+        .find_map(|p| context.observers.get(namespace, &p.name_any()))
+        .ok_or_else(|| {
+            let message = format!(
+                "no RollbackPolicy of this namespace looks after Deployment {workload}; make one first"
+            );
+            ("NoPolicy", message)
+        })?;
+    let seen = observer
+        .workload()
+        .filter(|_| observer.is_ready())
+        .ok_or_else(|| {
+            (
+                "WorkloadNotFound",
+                format!("there is no Deployment {workload} in this namespace"),
+            )
+        })?;
+    if !seen.can_prove_itself() {
+        let message = format!(
+            "Deployment {workload} is not fully rolled out, so its release is not recorded yet: \
+             {} wanted, {} updated, {} available{}",
+            seen.desired,
+            seen.updated,
+            seen.available,
+            if seen.paused { ", paused" } else { "" }
+        );
+        return Err(("NotRolledOut", message));
+    }
+    release_of(&observer).ok_or_else(|| {
+        (
+            "WorkloadNotFound",
+            format!("Deployment {workload} cannot be read"),
+        )
+    })
+}
+
+async fn say(
+    context: &Context,
+    api: &Api<RollbackPoint>,
+    point: &RollbackPoint,
+    status: ConditionStatus,
+    reason: &str,
+    message: String,
+    captured_at: Option<Timestamp>,
+) -> Result<(), CallError> {
+    let mut new: RollbackPointStatus = point.status.clone().unwrap_or_default();
+    condition::set(
+        &mut new.conditions,
+        Condition {
+            type_: CAPTURED.into(),
+            status,
+            reason: reason.into(),
+            message,
+            last_transition_time: Timestamp::now(),
+            observed_generation: point.metadata.generation,
+        },
+    );
+    new.captured_at = new.captured_at.or(captured_at);
+    if point.status.as_ref() == Some(&new) {
+        return Ok(());
+    }
+    let patch = serde_json::json!({"status": new});
+    context
+        .calls
+        .merge_status("patch rollbackpoint status", api, &point.name_any(), patch)
+        .await
+        .map(|_| ())
+}

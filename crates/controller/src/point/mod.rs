@@ -1,0 +1,94 @@
+//! The point reconciler: fills in the points that people make, and keeps as many as are wanted.
+
+mod fill;
+mod retain;
+
+use std::{sync::Arc, time::Duration};
+
+use backstop_api::{RollbackPoint, point::Release};
+use backstop_engine::{ownership, release};
+use kube::{ResourceExt, runtime::controller::Action};
+use thiserror::Error;
+
+use crate::{
+    calls::CallError,
+    context::{Context, Guarded},
+    observe::{Observer, managed_fields},
+};
+
+/// A point that cannot be filled yet is looked at again after so long.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// Why a point could not be reconciled.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The release could not be filled in.
+    #[error("filling in: {0}")]
+    Fill(#[source] CallError),
+    /// Old points could not be removed.
+    #[error("retaining: {0}")]
+    Retain(#[source] CallError),
+}
+
+/// Looks at one point.
+pub async fn reconcile(
+    object: Arc<Guarded<RollbackPoint>>,
+    context: Arc<Context>,
+) -> Result<Action, Error> {
+    let Ok(point) = &object.0 else {
+        return Ok(Action::await_change());
+    };
+    if point.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    let namespace = point.namespace().unwrap_or_default();
+    for policy in context.policies_of(&namespace) {
+        if policy.spec.workloads.contains(&point.spec.workload) {
+            context.poke_policy(&namespace, &policy.name_any());
+        }
+    }
+    if point.spec.release.is_none() {
+        let filled = fill::fill(&context, point).await.map_err(Error::Fill)?;
+        return Ok(if filled {
+            Action::await_change()
+        } else {
+            Action::requeue(AGAIN)
+        });
+    }
+    retain::retain(&context, point)
+        .await
+        .map_err(Error::Retain)?;
+    Ok(Action::await_change())
+}
+
+/// The live release, as it is recorded.
+#[must_use]
+pub fn release_of(observer: &Observer) -> Option<Release> {
+    let deployment = observer.deployment()?;
+    let workload = observer.workload()?;
+    let digests = observer.digests();
+    let images = release::images(deployment.pointer("/spec/template")?)
+        .into_iter()
+        .map(|mut image| {
+            image.digest = digests
+                .iter()
+                .find(|d| d.container == image.container)
+                .and_then(|d| d.digest.clone());
+            image
+        })
+        .collect();
+    let last_applied = deployment
+        .pointer("/metadata/annotations")
+        .and_then(|a| a.get(backstop_api::names::ANNOTATION_LAST_APPLIED))
+        .and_then(serde_json::Value::as_str);
+    Some(Release {
+        template: deployment.pointer("/spec/template")?.clone(),
+        replicas: workload.desired,
+        revision: workload.revision,
+        floor: workload.floor,
+        ownership: ownership::capture(&managed_fields(&deployment), last_applied),
+        workload_uid: workload.uid,
+        hash: workload.release,
+        images,
+    })
+}

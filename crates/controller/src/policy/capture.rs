@@ -1,0 +1,89 @@
+//! Capturing: the live release becomes a point to go back to.
+
+use std::collections::BTreeMap;
+
+use backstop_api::{
+    RollbackPoint, RollbackPointSpec, RollbackPolicy,
+    names::{
+        self, ANNOTATION_PROVED_AT, LABEL_ORIGIN, LABEL_RELEASE, LABEL_VERDICT, LABEL_WORKLOAD,
+    },
+    point::{Origin, Verdict},
+    policy::WorkloadRef,
+};
+use jiff::Timestamp;
+use kube::{Api, ResourceExt};
+
+use crate::{calls::CallError, context::Context, observe::Observer, point::release_of};
+
+/// Records that the live release has proved itself: as a new point, or as another proof of one that
+/// is there.
+pub(super) async fn capture(
+    context: &Context,
+    policy: &RollbackPolicy,
+    observer: &Observer,
+    hash: &str,
+    baselines: &BTreeMap<String, f64>,
+) -> Result<(), CallError> {
+    let Some(release) = release_of(observer).filter(|r| r.hash == hash) else {
+        // Another release is live by now; it was this one that proved itself.
+        return Ok(());
+    };
+    let workload = &observer.policy.workload;
+    let name = names::point_name(workload, hash);
+    let now = Timestamp::now();
+    let mut point = RollbackPoint::new(
+        &name,
+        RollbackPointSpec {
+            workload: WorkloadRef {
+                name: workload.clone(),
+            },
+            origin: Origin::Soak,
+            verdict: Verdict::Good,
+            reason: Some(format!(
+                "healthy for {} s under policy {}",
+                observer.policy.soak.as_secs(),
+                policy.name_any()
+            )),
+            release: Some(release),
+            baselines: baselines.clone(),
+        },
+    );
+    label(&mut point);
+    point
+        .annotations_mut()
+        .insert(ANNOTATION_PROVED_AT.into(), now.to_string());
+    let api: Api<RollbackPoint> = Api::namespaced(context.client.clone(), &observer.namespace);
+    let created = context
+        .calls
+        .create("create rollbackpoint", &api, &point)
+        .await;
+    match created {
+        Ok(_) => Ok(()),
+        Err(CallError::AlreadyExists { .. }) => {
+            let patch = serde_json::json!({
+                "metadata": {"annotations": {ANNOTATION_PROVED_AT: now.to_string()}},
+            });
+            context
+                .calls
+                .merge("patch rollbackpoint", &api, &name, patch)
+                .await
+                .map(|_| ())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The labels by which points are found with kubectl.
+pub(crate) fn label(point: &mut RollbackPoint) {
+    let spec = point.spec.clone();
+    let labels = point.labels_mut();
+    labels.insert(
+        LABEL_WORKLOAD.into(),
+        names::label_value(&spec.workload.name),
+    );
+    labels.insert(LABEL_VERDICT.into(), format!("{:?}", spec.verdict));
+    labels.insert(LABEL_ORIGIN.into(), format!("{:?}", spec.origin));
+    if let Some(release) = spec.release {
+        labels.insert(LABEL_RELEASE.into(), release.hash);
+    }
+}

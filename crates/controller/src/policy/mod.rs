@@ -1,0 +1,143 @@
+//! The policy reconciler: validate -> observe -> decide -> record -> say. The only one that decides.
+
+pub(crate) mod capture;
+mod record;
+mod status;
+mod validate;
+
+use std::{sync::Arc, time::Duration};
+
+use backstop_api::RollbackPolicy;
+use backstop_engine::decide::{NoticeKind, decide};
+use jiff::Timestamp;
+use kube::{Resource, ResourceExt, runtime::controller::Action};
+use thiserror::Error;
+
+use crate::{
+    calls::CallError,
+    context::{Context, Guarded, deployment_reference},
+    observe,
+};
+
+/// Caches are looked at again at least so often, whatever happens.
+const AT_LEAST: Duration = Duration::from_mins(1);
+/// The caches of a new policy are waited for so long before the next look.
+const CACHES: Duration = Duration::from_millis(20);
+
+/// Why a policy could not be reconciled.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The object is in no namespace.
+    #[error("a RollbackPolicy without a namespace")]
+    NoNamespace,
+    /// An action could not be recorded.
+    #[error("recording: {0}")]
+    Record(#[from] record::Error),
+    /// The status could not be written.
+    #[error("status: {0}")]
+    Status(#[source] CallError),
+}
+
+impl Error {
+    /// Whether the picture that was decided on was old: nothing is wrong, and the next look mends it.
+    #[must_use]
+    pub fn is_old_picture(&self) -> bool {
+        matches!(
+            self,
+            Self::Status(CallError::Conflict { .. } | CallError::NotFound { .. })
+                | Self::Record(
+                    record::Error::OldPicture | record::Error::Call(CallError::Conflict { .. })
+                )
+        )
+    }
+}
+
+/// Looks at one policy.
+pub async fn reconcile(
+    object: Arc<Guarded<RollbackPolicy>>,
+    context: Arc<Context>,
+) -> Result<Action, Error> {
+    let policy = match &object.0 {
+        Ok(policy) => policy,
+        Err(invalid) => {
+            tracing::error!(
+                policy = invalid.metadata.name,
+                namespace = invalid.metadata.namespace,
+                error = invalid.error,
+                "a RollbackPolicy cannot be read and is left alone; is its CRD older than the operator?"
+            );
+            return Ok(Action::await_change());
+        }
+    };
+    let namespace = policy.namespace().ok_or(Error::NoNamespace)?;
+    if policy.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+
+    // Validate.
+    let known = context.observers.get(&namespace, &policy.name_any());
+    let observer = match context
+        .observers
+        .of(&context, policy, || validate::validate(&context, policy))
+    {
+        Ok(observer) => observer,
+        Err(problem) => {
+            status::write_invalid(&context, policy, &problem)
+                .await
+                .map_err(Error::Status)?;
+            return Ok(Action::await_change());
+        }
+    };
+    if known.is_none_or(|k| !Arc::ptr_eq(&k, &observer)) {
+        observer.ask(&context);
+    }
+    if !observer.is_ready() {
+        return Ok(Action::requeue(CACHES));
+    }
+
+    // Observe, decide.
+    let seen = observe::snapshot(&context, policy, &observer);
+    let now = Timestamp::now();
+    let (state, decision) = decide(&observer.policy, &observer.state(), &seen, now);
+
+    // Record, then remember: what could not be recorded is decided again.
+    for act in &decision.acts {
+        record::record(&context, policy, &observer, act).await?;
+    }
+    status::write(&context, policy, &observer, &state, &decision.say, now)
+        .await
+        .map_err(Error::Status)?;
+    observer.remember(state);
+
+    // Say.
+    if !decision.notices.is_empty() {
+        let mut about = vec![policy.object_ref(&())];
+        if let Some(workload) = &seen.workload {
+            about.push(deployment_reference(
+                &namespace,
+                &workload.name,
+                Some(&workload.uid),
+            ));
+        }
+        for notice in &decision.notices {
+            tracing::info!(
+                namespace,
+                policy = policy.name_any(),
+                reason = notice.reason,
+                "{}",
+                notice.message
+            );
+            let warning = notice.kind == NoticeKind::Warning;
+            context
+                .teller
+                .say(&about, warning, notice.reason, "Watch", &notice.message)
+                .await;
+        }
+    }
+    let next = decision.wake_at.map_or(AT_LEAST, |at| {
+        Duration::try_from(at.duration_since(now))
+            .unwrap_or(Duration::ZERO)
+            .min(AT_LEAST)
+    });
+    Ok(Action::requeue(next.max(Duration::from_millis(1))))
+}

@@ -1,0 +1,173 @@
+//! Recording: what was decided becomes objects in the cluster before anything else is changed.
+
+use backstop_api::{
+    RollbackEvent, RollbackEventSpec, RollbackPoint, RollbackPolicy,
+    names::{self, LABEL_POLICY, LABEL_WORKLOAD},
+};
+use backstop_engine::{decide::Act, lifecycle::EventChange};
+use kube::{Api, Resource, ResourceExt, api::ListParams};
+use thiserror::Error;
+
+use super::capture;
+use crate::{calls::CallError, context::Context, observe::Observer};
+
+/// Why something could not be recorded.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// There are rollbacks that the decision did not know of.
+    #[error("decided on an old picture; deciding again")]
+    OldPicture,
+    /// A call failed.
+    #[error(transparent)]
+    Call(#[from] CallError),
+}
+
+/// Records one act.
+pub(super) async fn record(
+    context: &Context,
+    policy: &RollbackPolicy,
+    observer: &Observer,
+    act: &Act,
+) -> Result<(), Error> {
+    match act {
+        Act::Capture { release, baselines } => {
+            capture::capture(context, policy, observer, release, baselines).await?;
+            Ok(())
+        }
+        Act::Start { spec, known } => start(context, policy, spec, known).await,
+        Act::Change(change) => change_status(context, &observer.namespace, change).await,
+        Act::LiftQuarantine { release, event } => {
+            lift(
+                context,
+                &observer.namespace,
+                &observer.policy.workload,
+                release,
+                event,
+            )
+            .await
+        }
+    }
+}
+
+/// Creates the RollbackEvent: its number is one above the highest, by a quorum read, and only where
+/// that shows no rollback that the decision did not know of.
+async fn start(
+    context: &Context,
+    policy: &RollbackPolicy,
+    spec: &RollbackEventSpec,
+    known: &[String],
+) -> Result<(), Error> {
+    let namespace = policy.namespace().unwrap_or_default();
+    let api: Api<RollbackEvent> = Api::namespaced(context.client.clone(), &namespace);
+    let params = ListParams::default().fields(&format!("spec.policy={}", spec.policy));
+    let all = context
+        .calls
+        .read("list rollbackevents", api.list(&params))
+        .await?;
+    if all
+        .iter()
+        .any(|e| e.uid().is_none_or(|uid| !known.contains(&uid)))
+    {
+        return Err(Error::OldPicture);
+    }
+    let highest = all
+        .iter()
+        .filter_map(|e| names::event_number(&spec.policy, &e.name_any()))
+        .max();
+    let name = names::event_name(&spec.policy, highest.unwrap_or(0) + 1);
+    let mut event = RollbackEvent::new(&name, spec.clone());
+    event
+        .labels_mut()
+        .insert(LABEL_POLICY.into(), names::label_value(&spec.policy));
+    for workload in &spec.workloads {
+        event
+            .labels_mut()
+            .insert(LABEL_WORKLOAD.into(), names::label_value(&workload.name));
+    }
+    let created = context
+        .calls
+        .create("create rollbackevent", &api, &event)
+        .await;
+    match created {
+        Ok(_) => {
+            context.metrics.triggered();
+            tracing::warn!(
+                namespace,
+                event = name,
+                reason = spec.reason,
+                "a rollback is recorded"
+            );
+            Ok(())
+        }
+        // Ours from before a crash, or a person's of that name: either way the picture is old.
+        Err(CallError::AlreadyExists { .. }) => Err(Error::OldPicture),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Writes a rollback's status, if nobody has written it since it was read.
+async fn change_status(
+    context: &Context,
+    namespace: &str,
+    change: &EventChange,
+) -> Result<(), Error> {
+    let api: Api<RollbackEvent> = Api::namespaced(context.client.clone(), namespace);
+    let patch = serde_json::json!({
+        "metadata": {"uid": change.uid, "resourceVersion": change.version},
+        "status": change.status,
+    });
+    let written = context
+        .calls
+        .merge_status("patch rollbackevent status", &api, &change.name, patch)
+        .await;
+    match written {
+        Ok(_) => {
+            tracing::info!(
+                namespace,
+                event = change.name,
+                phase = ?change.status.phase,
+                outcome = ?change.status.outcome,
+                "{}",
+                change.status.message.as_deref().unwrap_or_default()
+            );
+            Ok(())
+        }
+        // Deleted by somebody: there is nothing left to say it on.
+        Err(CallError::NotFound { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Removes the record of a release that was blamed wrongly, if this rollback made it.
+async fn lift(
+    context: &Context,
+    namespace: &str,
+    workload: &str,
+    release: &str,
+    event: &str,
+) -> Result<(), Error> {
+    let name = names::quarantine_name(workload, release);
+    let api: Api<RollbackPoint> = Api::namespaced(context.client.clone(), namespace);
+    let found = match context
+        .calls
+        .read("get rollbackpoint", api.get(&name))
+        .await
+    {
+        Ok(found) => found,
+        Err(CallError::NotFound { .. }) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let made_by = found
+        .meta()
+        .annotations
+        .as_ref()
+        .and_then(|a| a.get(names::ANNOTATION_EVENT));
+    if made_by.map(String::as_str) != Some(event) {
+        return Ok(());
+    }
+    context
+        .calls
+        .delete("delete rollbackpoint", &api, &name, found.uid())
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,183 @@
+//! The policy's status.
+
+use backstop_api::{
+    RollbackPolicy, RollbackPolicyStatus,
+    condition::{self, Condition, ConditionStatus},
+    policy::{Health, Phase},
+};
+use backstop_engine::{decide::Say, state::State};
+use jiff::Timestamp;
+use kube::{Api, ResourceExt};
+
+use crate::{calls::CallError, context::Context, observe::Observer};
+
+/// A value of a trigger is written at least so often: each of them would be a write every few
+/// seconds for every policy.
+const VALUES_EVERY: jiff::SignedDuration = jiff::SignedDuration::from_secs(30);
+
+/// Writes what has been decided, if it is not written already.
+pub(super) async fn write(
+    context: &Context,
+    object: &RollbackPolicy,
+    observer: &Observer,
+    state: &State,
+    say: &Say,
+    now: Timestamp,
+) -> Result<(), CallError> {
+    let old = object.status.clone().unwrap_or_default();
+    let mut conditions = old.conditions.clone();
+    for said in &say.conditions {
+        condition::set(
+            &mut conditions,
+            Condition {
+                type_: said.type_.to_owned(),
+                status: said.status,
+                reason: said.reason.clone(),
+                message: said.message.clone(),
+                last_transition_time: now,
+                observed_generation: object.metadata.generation,
+            },
+        );
+    }
+    let new = RollbackPolicyStatus {
+        phase: Some(say.phase),
+        message: Some(say.message.clone()),
+        health: Some(say.health),
+        conditions,
+        observed_generation: object.metadata.generation,
+        release: state.release_status(&observer.policy),
+        triggers: state.trigger_statuses(&observer.policy),
+        last_point: say.last_point.clone(),
+        last_event: say.last_event.clone(),
+        attempts: say.attempts,
+        cooldown_until: say.cooldown_until,
+        quarantined: say.quarantined.clone(),
+    };
+    if says_the_same(&old, &new) {
+        return Ok(());
+    }
+    patch(context, object, &new).await
+}
+
+/// Whether `new` says nothing that a reader of `old` does not know: the newest values alone are
+/// worth a write only every now and then.
+fn says_the_same(old: &RollbackPolicyStatus, new: &RollbackPolicyStatus) -> bool {
+    let without_values = |status: &RollbackPolicyStatus| {
+        let mut status = status.clone();
+        for trigger in &mut status.triggers {
+            trigger.value = None;
+            trigger.at = None;
+            trigger.message = None;
+        }
+        for condition in &mut status.conditions {
+            if condition.type_ == condition::DATA_AVAILABLE {
+                condition.message.clear();
+            }
+        }
+        status.message = None;
+        status
+    };
+    let aged = old
+        .triggers
+        .iter()
+        .zip(&new.triggers)
+        .any(|(old, new)| match (old.at, new.at) {
+            (Some(old), Some(new)) => new.duration_since(old) >= VALUES_EVERY,
+            (old, new) => old.is_some() != new.is_some(),
+        });
+    let silent = old
+        .triggers
+        .iter()
+        .zip(&new.triggers)
+        .any(|(old, new)| old.at.is_none() && new.at.is_none() && old.message != new.message);
+    !aged && !silent && without_values(old) == without_values(new)
+}
+
+/// Says that a policy is not in force, and why.
+pub(super) async fn write_invalid(
+    context: &Context,
+    object: &RollbackPolicy,
+    problem: &str,
+) -> Result<(), CallError> {
+    let now = Timestamp::now();
+    let mut new = object.status.clone().unwrap_or_default();
+    for type_ in [condition::ACCEPTED, condition::READY] {
+        condition::set(
+            &mut new.conditions,
+            Condition {
+                type_: type_.to_owned(),
+                status: ConditionStatus::False,
+                reason: "Invalid".to_owned(),
+                message: problem.to_owned(),
+                last_transition_time: now,
+                observed_generation: object.metadata.generation,
+            },
+        );
+    }
+    new.phase = Some(Phase::Invalid);
+    new.health = Some(Health::Unknown);
+    new.message = Some(problem.to_owned());
+    new.observed_generation = object.metadata.generation;
+    new.triggers.clear();
+    if object.status.as_ref() == Some(&new) {
+        return Ok(());
+    }
+    tracing::warn!(
+        policy = object.name_any(),
+        namespace = object.namespace(),
+        problem,
+        "a policy is not in force"
+    );
+    patch(context, object, &new).await
+}
+
+async fn patch(
+    context: &Context,
+    object: &RollbackPolicy,
+    status: &RollbackPolicyStatus,
+) -> Result<(), CallError> {
+    let api: Api<RollbackPolicy> = Api::namespaced(
+        context.client.clone(),
+        &object.namespace().unwrap_or_default(),
+    );
+    // A merge patch cannot take a field away by leaving it out: what is gone is named as null.
+    let mut value = serde_json::to_value(status).unwrap_or_default();
+    if let (Some(new), Some(serde_json::Value::Object(old))) = (
+        value.as_object_mut(),
+        object
+            .status
+            .as_ref()
+            .and_then(|s| serde_json::to_value(s).ok()),
+    ) {
+        for key in old.keys() {
+            new.entry(key.clone()).or_insert(serde_json::Value::Null);
+        }
+        null_missing(new, &old, "release");
+    }
+    let patch = serde_json::json!({"metadata": {"uid": object.uid()}, "status": value});
+    context
+        .calls
+        .merge_status(
+            "patch rollbackpolicy status",
+            &api,
+            &object.name_any(),
+            patch,
+        )
+        .await
+        .map(|_| ())
+}
+
+fn null_missing(
+    new: &mut serde_json::Map<String, serde_json::Value>,
+    old: &serde_json::Map<String, serde_json::Value>,
+    key: &str,
+) {
+    if let (Some(new), Some(old)) = (
+        new.get_mut(key).and_then(serde_json::Value::as_object_mut),
+        old.get(key).and_then(serde_json::Value::as_object),
+    ) {
+        for field in old.keys() {
+            new.entry(field.clone()).or_insert(serde_json::Value::Null);
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Validating: everything that is wrong with a policy, in words.
+
+use backstop_api::RollbackPolicy;
+use backstop_engine::policy::{FieldError, Source, ValidPolicy, validate as valid};
+use kube::ResourceExt;
+
+use crate::context::Context;
+
+/// The policy, parsed; or everything that is wrong with it.
+pub(super) fn validate(context: &Context, object: &RollbackPolicy) -> Result<ValidPolicy, String> {
+    let policy = valid(&object.name_any(), &object.spec).map_err(|errors| in_words(&errors))?;
+    let mut errors = Vec::new();
+    for (index, trigger) in policy.triggers.iter().enumerate() {
+        let Source::Prometheus { address, .. } = &trigger.source else {
+            continue;
+        };
+        let checked = match address {
+            Some(address) => context.allowed.check(address),
+            None => context.allowed.own(),
+        };
+        if let Err(error) = checked {
+            errors.push(FieldError {
+                field: format!("spec.triggers[{index}].prometheus.address"),
+                value: address.clone().unwrap_or_default(),
+                problem: format!("cannot be used: {error}"),
+            });
+        }
+    }
+    if errors.is_empty() {
+        Ok(policy)
+    } else {
+        Err(in_words(&errors))
+    }
+}
+
+fn in_words(errors: &[FieldError]) -> String {
+    errors
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("; ")
+}

@@ -1,0 +1,300 @@
+//! Starting, leading, and stopping in order.
+
+use std::{sync::Arc, time::Duration};
+
+use backstop_api::{RollbackEvent, RollbackPoint, RollbackPolicy, event::EventPhase};
+use backstop_sources::{AllowList, Limits, Outcome, Querier};
+use futures::{Stream, StreamExt, channel::mpsc};
+use kube::{
+    Api, Client, Resource,
+    core::NamespaceResourceScope,
+    runtime::{
+        Controller, WatchStreamExt,
+        controller::{self, Action},
+        reflector::{self, Store},
+        watcher::{self, watcher},
+    },
+};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+
+use crate::{
+    calls::Calls,
+    context::{Context, Guarded, Told},
+    event, http, leader,
+    leader::Leadership,
+    metrics::Metrics,
+    observe::Observers,
+    point, policy,
+    settings::Settings,
+    tell::Teller,
+};
+
+/// How often what is watched is compared with what is there.
+const SWEEP: Duration = Duration::from_secs(15);
+/// A reconciliation that failed is tried again after so long.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Runs the operator until it is told to stop.
+pub async fn run(settings: Settings) -> anyhow::Result<()> {
+    let metrics = Arc::new(Metrics::default());
+    let allowed = AllowList::new(
+        settings.prometheus_url.as_deref(),
+        &settings.prometheus_allow,
+    )?;
+    let client = Client::try_default().await?;
+    let (stop, stopped) = watch::channel(false);
+    let (ready, is_ready) = watch::channel(false);
+    tokio::spawn(async move {
+        wait_for_signal().await;
+        tracing::info!("stopping: no new work is begun");
+        let _ = stop.send(true);
+    });
+    let server = tokio::spawn(http::serve(
+        settings.listen,
+        metrics.clone(),
+        is_ready,
+        until(stopped.clone()),
+    ));
+    let version = client.apiserver_version().await?;
+    tracing::info!(server = version.git_version, allowed = %allowed, identity = settings.identity, "starting");
+    ready.send_replace(true);
+
+    let (mut leadership, keeper) = leader::compete(client.clone(), &settings).await?;
+    while !*stopped.borrow() {
+        tracing::info!(lease = settings.lease_name, "waiting to be the leader");
+        tokio::select! {
+            gained = leadership.gained() => if !gained { anyhow::bail!("the lease is kept no more") },
+            () = until(stopped.clone()) => break,
+        }
+        tracing::info!("leading: policies are looked after from now on");
+        metrics.leads(true);
+        lead(
+            &client,
+            &settings,
+            &metrics,
+            &allowed,
+            leadership.clone(),
+            stopped.clone(),
+        )
+        .await?;
+        metrics.leads(false);
+    }
+    // Given back, so that another replica need not wait for it to run out.
+    drop(leadership);
+    if let Ok(Ok(Ok(manager))) = tokio::time::timeout(Duration::from_secs(5), keeper).await {
+        let _ = manager.release().await;
+    }
+    server.await??;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn wait_for_signal() {
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
+async fn until(mut flag: watch::Receiver<bool>) {
+    let _ = flag.wait_for(|set| *set).await;
+}
+
+/// Looks after every policy while this replica is the leader.
+async fn lead(
+    client: &Client,
+    settings: &Settings,
+    metrics: &Arc<Metrics>,
+    allowed: &AllowList,
+    leadership: Leadership,
+    stopped: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let calls = Calls::new(leadership.clone(), metrics.clone());
+    let (policies, policy_stream) = watched::<RollbackPolicy>(client, settings, |_| {});
+    let (points, point_stream) = watched::<RollbackPoint>(client, settings, without_template);
+    let (events, event_stream) = watched::<RollbackEvent>(client, settings, |_| {});
+    let (poke_policy, policy_pokes) = mpsc::unbounded();
+    let (poke_event, event_pokes) = mpsc::unbounded();
+    let asked = metrics.clone();
+    let context = Arc::new(Context {
+        teller: Teller::new(client.clone(), &settings.identity, calls.clone()),
+        client: client.clone(),
+        calls,
+        metrics: metrics.clone(),
+        observers: Observers::default(),
+        querier: Querier::new(
+            Limits::default(),
+            move |took: Duration, outcome: Outcome| {
+                asked.asked(outcome.as_str(), took);
+            },
+        ),
+        allowed: allowed.clone(),
+        policies: policies.clone(),
+        points: points.clone(),
+        events: events.clone(),
+        poke_policy,
+        poke_event,
+        told: Told::default(),
+    });
+    let config = controller::Config::default().concurrency(settings.concurrency);
+    let end = || {
+        let (mut leadership, stopped) = (leadership.clone(), stopped.clone());
+        async move {
+            tokio::select! {
+                () = leadership.lost() => tracing::warn!("not the leader any more: nothing is written from here on"),
+                () = until(stopped) => {}
+            }
+        }
+    };
+
+    // Decisions need all three caches: a policy that saw no points would say that it has none.
+    let gate = context.clone();
+    let policy_work = Controller::for_stream(policy_stream, policies)
+        .with_config(config.clone())
+        .reconcile_on(policy_pokes)
+        .graceful_shutdown_on(end())
+        .run(
+            move |object, context| {
+                let gate = gate.clone();
+                async move {
+                    let _ = gate.points.wait_until_ready().await;
+                    let _ = gate.events.wait_until_ready().await;
+                    policy::reconcile(object, context).await
+                }
+            },
+            |object, error: &policy::Error, context| {
+                retry("policy", &object, error, error.is_old_picture(), &context)
+            },
+            context.clone(),
+        )
+        .for_each(|_| futures::future::ready(()));
+    let event_work = Controller::for_stream(event_stream, events)
+        .with_config(config.clone())
+        .reconcile_on(event_pokes)
+        .graceful_shutdown_on(end())
+        .run(
+            event::reconcile,
+            |object, error: &event::Error, context| {
+                retry("event", &object, error, error.is_old_picture(), &context)
+            },
+            context.clone(),
+        )
+        .for_each(|_| futures::future::ready(()));
+    let point_work = Controller::for_stream(point_stream, points)
+        .with_config(config)
+        .graceful_shutdown_on(end())
+        .run(
+            point::reconcile,
+            |object, error: &point::Error, context| retry("point", &object, error, false, &context),
+            context.clone(),
+        )
+        .for_each(|_| futures::future::ready(()));
+    let sweep = sweep(context.clone());
+    tokio::select! {
+        _ = async { tokio::join!(policy_work, event_work, point_work) } => {}
+        () = sweep => {}
+    }
+    Ok(())
+}
+
+/// A cache of a kind, and the stream that fills it. A point and a rollback that is deleted changes
+/// what its policy can do as well.
+fn watched<K>(
+    client: &Client,
+    settings: &Settings,
+    trim: fn(&mut K),
+) -> (
+    Store<Guarded<K>>,
+    impl Stream<Item = Result<Guarded<K>, watcher::Error>> + Send + 'static,
+)
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + DeserializeOwned
+        + std::fmt::Debug
+        + Send
+        + Sync
+        + 'static,
+{
+    let api: Api<Guarded<K>> = match &settings.watch_namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    let (store, writer) = reflector::store();
+    let stream = watcher(api, watcher::Config::default())
+        .modify(move |object| {
+            object.meta_mut().managed_fields = None;
+            if let Ok(object) = &mut object.0 {
+                trim(object);
+            }
+        })
+        .default_backoff();
+    (
+        store,
+        reflector::reflector(writer, stream).touched_objects(),
+    )
+}
+
+/// Points are many and templates are large: the cache has what decisions need.
+fn without_template(point: &mut RollbackPoint) {
+    if let Some(release) = &mut point.spec.release {
+        release.template = Value::Null;
+        release.ownership = backstop_api::point::Ownership::default();
+    }
+}
+
+/// What to do after a failure: another look, later each time; at once where only the picture was
+/// old.
+fn retry<K>(
+    kind: &'static str,
+    object: &Arc<K>,
+    error: &dyn std::error::Error,
+    old_picture: bool,
+    context: &Arc<Context>,
+) -> Action
+where
+    K: Resource,
+{
+    if old_picture {
+        tracing::debug!(kind, name = object.meta().name, %error, "looked again");
+        return Action::requeue(Duration::from_millis(10));
+    }
+    context.metrics.failed(kind);
+    tracing::warn!(
+        kind,
+        namespace = object.meta().namespace,
+        name = object.meta().name,
+        %error,
+        "could not be reconciled; trying again"
+    );
+    Action::requeue(RETRY)
+}
+
+/// Lets go of what is watched for policies that are not there any more.
+async fn sweep(context: Arc<Context>) {
+    let mut tick = tokio::time::interval(SWEEP);
+    loop {
+        tick.tick().await;
+        let left = context.observers.keep(|namespace, name| {
+            let key = reflector::ObjectRef::<Guarded<RollbackPolicy>>::new(name).within(namespace);
+            context.policies.get(&key).is_some()
+        });
+        let open = context.events.state_filter(|e| {
+            e.0.as_ref().is_ok_and(|e| {
+                !e.status
+                    .as_ref()
+                    .and_then(|s| s.phase)
+                    .is_some_and(EventPhase::is_terminal)
+            })
+        });
+        context.metrics.sizes(left, open.len());
+    }
+}

@@ -1,0 +1,50 @@
+//! What an administrator sets: flags and environment.
+
+use clap::{Parser, ValueEnum};
+
+/// Backstop takes a bad release back by itself, and proves that it did right.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "backstop", version)]
+pub struct Settings {
+    /// The namespace of the Lease by which replicas agree on a leader.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "backstop-system")]
+    pub leader_election_namespace: String,
+    /// The name of that Lease.
+    #[arg(long, env = "BACKSTOP_LEASE_NAME", default_value = "backstop")]
+    pub lease_name: String,
+    /// How this replica is called; the pod's name in a cluster.
+    #[arg(long, env = "POD_NAME", default_value = "backstop")]
+    pub identity: String,
+    /// How long a leader that went away is waited for, in seconds.
+    #[arg(long, env = "BACKSTOP_LEASE_DURATION", default_value_t = 15, value_parser = clap::value_parser!(u64).range(4..=300))]
+    pub lease_duration_seconds: u64,
+    /// Where /healthz, /readyz and /metrics are served.
+    #[arg(long, env = "BACKSTOP_LISTEN", default_value = "0.0.0.0:8080")]
+    pub listen: std::net::SocketAddr,
+    /// The Prometheus that triggers without an address ask.
+    #[arg(long, env = "BACKSTOP_PROMETHEUS_URL")]
+    pub prometheus_url: Option<String>,
+    /// Addresses that policies may name, such as https://prometheus.monitoring.svc:9090.
+    #[arg(long, env = "BACKSTOP_PROMETHEUS_ALLOW", value_delimiter = ',')]
+    pub prometheus_allow: Vec<String>,
+    /// Watch this namespace alone; every namespace without it.
+    #[arg(long, env = "BACKSTOP_WATCH_NAMESPACE")]
+    pub watch_namespace: Option<String>,
+    /// How logs are written.
+    #[arg(long, env = "BACKSTOP_LOG_FORMAT", value_enum, default_value_t = LogFormat::Auto)]
+    pub log_format: LogFormat,
+    /// How many objects of a kind are worked on at once.
+    #[arg(long, env = "BACKSTOP_CONCURRENCY", default_value_t = 32)]
+    pub concurrency: u16,
+}
+
+/// How logs are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    Auto,
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
