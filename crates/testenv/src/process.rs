@@ -371,7 +371,7 @@ mod tests {
         };
         let process = sleeper(Path::new(&logs), "exec sleep 100");
         process.start().unwrap();
-        std::thread::sleep(Duration::from_secs(60));
+        std::thread::sleep(Duration::from_mins(1));
     }
 
     #[test]

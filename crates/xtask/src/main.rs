@@ -12,6 +12,8 @@ mod test;
 mod tools;
 mod workspace;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
@@ -37,13 +39,21 @@ enum Command {
     Bench(bench::Args),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Cli::parse().command {
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
         Command::Test(args) => test::run(&args),
         Command::Tools(args) => tools::run(&args),
         Command::Cluster(args) => cluster::run(args),
         Command::Generate(args) => generate::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Bench(args) => bench::run(&args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Not returned from here: that would print a backtrace, of no use to whoever ran a command.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
