@@ -61,12 +61,12 @@ pub async fn install(cluster: &Cluster) -> anyhow::Result<Operator> {
     let namespace = serde_json::json!({
         "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE},
     });
+    let objects = chart::yaml(std::iter::once(&namespace).chain(wanted))?;
+    let apply = ["apply", "--server-side", "--filename=-"];
     cluster
-        .apply(
-            NAMESPACE,
-            &chart::yaml(std::iter::once(&namespace).chain(wanted))?,
-        )
-        .await?;
+        .kubectl_with(cluster.kubeconfig_path(), &apply, &objects)
+        .await?
+        .success()?;
     served(cluster, &rendered).await?;
     refused(cluster).await?;
     installed.insert(cluster.server().to_owned());

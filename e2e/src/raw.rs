@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, bail, ensure};
 use backstop_api::{RollbackEvent, RollbackPoint, RollbackPolicy};
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, DynamicObject};
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -78,6 +78,14 @@ impl Raw {
     pub async fn delete(&self, name: &str) -> kube::Result<()> {
         self.api
             .delete(name, &DeleteParams::default())
+            .await
+            .map(drop)
+    }
+
+    /// Deletes all of them with one request.
+    pub async fn delete_all(&self) -> kube::Result<()> {
+        self.api
+            .delete_collection(&DeleteParams::default(), &ListParams::default())
             .await
             .map(drop)
     }

@@ -9,7 +9,8 @@ use backstop_testenv::eventually;
 use kube::{Client, ResourceExt as _};
 use serde_json::{Value, json};
 
-const SOON: Duration = Duration::from_secs(30);
+/// The garbage collector looks for new kinds every 30 s only.
+const COLLECTED: Duration = Duration::from_secs(90);
 
 /// One kind of object, as a user sees it in a namespace.
 type Of = fn(&Client, &str) -> Raw;
@@ -192,6 +193,15 @@ async fn a_person_cannot_relabel_a_point() -> anyhow::Result<()> {
         )?;
         refused(
             alice
+                .create(
+                    json!({"generateName": "p-", "labels": {&key: value}}),
+                    point("web"),
+                )
+                .await,
+            "metadata.labels of RollbackPoint 'p-",
+        )?;
+        refused(
+            alice
                 .patch("good", json!({"metadata": {"labels": {&key: value}}}))
                 .await,
             &format!("metadata.labels: {key} of a RollbackPoint is kept by Backstop alone"),
@@ -360,6 +370,11 @@ async fn a_rollback_that_goes_on_is_not_deleted() -> anyhow::Result<()> {
         alice.delete("e").await,
         "RollbackEvent 'e' is Pending and may be deleted when it has ended",
     )?;
+    // A request for all of them names none.
+    refused(
+        alice.delete_all().await,
+        "RollbackEvent 'e' is Pending and may be deleted when it has ended",
+    )?;
     operator.status("e", json!({"phase": "Executing"})).await?;
     let said = refused(
         people.events(&people.admin).delete("e").await,
@@ -445,11 +460,15 @@ async fn kubernetes_itself_may_clear_everything_away() -> anyhow::Result<()> {
     points.create(owned.clone(), point("web")).await?;
     events.create(owned, running.clone()).await?;
     people.policies(&people.alice).delete("web").await?;
-    eventually("what the policy owns to be collected", SOON, async || {
-        ensure!(points.get("owned").await?.is_none(), "the point is there");
-        ensure!(events.get("owned").await?.is_none(), "the event is there");
-        Ok(())
-    })
+    eventually(
+        "what the policy owns to be collected",
+        COLLECTED,
+        async || {
+            ensure!(points.get("owned").await?.is_none(), "the point is there");
+            ensure!(events.get("owned").await?.is_none(), "the event is there");
+            Ok(())
+        },
+    )
     .await?;
 
     points.create("left", point("web")).await?;

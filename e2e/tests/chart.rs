@@ -1,0 +1,461 @@
+//! What the chart and the plain manifests install, by the real Helm and kubectl, into a real API server.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use backstop_e2e::{chart, install};
+use backstop_testenv::{Cluster, ClusterOptions, eventually};
+use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
+use k8s_openapi::api::authorization::v1::SubjectAccessReview;
+use kube::api::{ListParams, PostParams};
+use kube::{Api, Client, ResourceExt as _};
+use serde_json::{Value, json};
+
+const SOON: Duration = Duration::from_secs(30);
+
+/// Every value set to something else than its default.
+const ALL_VALUES: &str = r#"
+image: {repository: images.example/backstop, digest: "sha256:0000000000000000000000000000000000000000000000000000000000000000", pullPolicy: Always}
+imagePullSecrets: [{name: pull}]
+replicas: 3
+prometheus: {url: "http://prometheus.monitoring:9090", allow: ["https://a.example", "http://b.example:9090"]}
+logging: {format: json, filter: "backstop=debug,info"}
+leaderElection: {leaseName: other}
+crds: {keep: false}
+serviceAccount: {name: robot, annotations: {a: b}}
+rbac: {readSecrets: false, aggregate: false}
+podDisruptionBudget: {maxUnavailable: 50%}
+resources: {requests: {cpu: 1}}
+fullnameOverride: stop
+podAnnotations: {prometheus.io/scrape: "true"}
+podLabels: {team: sre}
+priorityClassName: high
+nodeSelector: {kubernetes.io/os: linux}
+tolerations: [{key: a, operator: Exists}]
+affinity: {nodeAffinity: {}}
+topologySpreadConstraints: [{maxSkew: 2, topologyKey: zone, whenUnsatisfiable: DoNotSchedule, labelSelector: {}}]
+extraEnv: [{name: HTTPS_PROXY, value: "http://proxy:3128"}]
+extraArgs: [--verbose]
+"#;
+
+fn values_file(text: &str) -> anyhow::Result<tempfile::NamedTempFile> {
+    let file = tempfile::Builder::new().suffix(".yaml").tempfile()?;
+    fs::write(file.path(), text)?;
+    Ok(file)
+}
+
+fn find<'a>(objects: &'a [Value], kind: &str, name: &str) -> anyhow::Result<&'a Value> {
+    objects
+        .iter()
+        .find(|object| chart::kind(object) == kind && object["metadata"]["name"] == name)
+        .with_context(|| format!("no {kind} {name}"))
+}
+
+/// Sees to it that the API server would take every object as it is, with no field that it does not know.
+async fn accepted(cluster: &Cluster, objects: &[Value]) -> anyhow::Result<()> {
+    let text = chart::yaml(objects)?;
+    let args = [
+        "apply",
+        "--server-side",
+        "--force-conflicts",
+        "--dry-run=server",
+        "--validate=strict",
+        "--filename=-",
+    ];
+    let answer = cluster
+        .kubectl_with(cluster.kubeconfig_path(), &args, &text)
+        .await?;
+    ensure!(answer.stderr.is_empty(), "{}", answer.stderr);
+    let taken = answer.success()?.lines().count();
+    ensure!(
+        taken == objects.len(),
+        "{taken} of {} objects",
+        objects.len()
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn helm_finds_nothing_to_mend_in_the_chart() -> anyhow::Result<()> {
+    let cluster = Cluster::shared().await?;
+    cluster
+        .helm(&["lint", "--strict", &chart::path()])
+        .await?
+        .success()?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_object_of_the_chart_is_taken_by_the_api_server() -> anyhow::Result<()> {
+    let cluster = Cluster::shared().await?;
+    install(cluster).await?;
+    let objects = chart::render(cluster, &[]).await?;
+    accepted(cluster, &objects).await?;
+
+    let values = values_file(ALL_VALUES)?;
+    let (a, b) = (cluster.namespace("a").await?, cluster.namespace("b").await?);
+    let watched = format!("watchNamespaces={{{a},{b}}}");
+    let args = [
+        "--values",
+        &values.path().display().to_string(),
+        "--set",
+        &watched,
+    ];
+    let objects = chart::render(cluster, &args).await?;
+    accepted(cluster, &objects).await?;
+
+    let pod = &find(&objects, "Deployment", "stop")?["spec"]["template"]["spec"];
+    let args = pod["containers"][0]["args"].as_array().context("args")?;
+    for arg in [
+        "--lease-name=other",
+        "--log-format=json",
+        "--prometheus-url=http://prometheus.monitoring:9090",
+        "--prometheus-allow=https://a.example",
+        "--prometheus-allow=http://b.example:9090",
+        &format!("--watch-namespace={a}"),
+        &format!("--watch-namespace={b}"),
+        "--verbose",
+    ] {
+        ensure!(args.contains(&arg.into()), "no {arg} in {args:?}");
+    }
+    // Named namespaces are all that it is given rights in.
+    ensure!(find(&objects, "ClusterRoleBinding", "backstop").is_err());
+    for namespace in [&a, &b] {
+        let given = objects.iter().any(|object| {
+            chart::kind(object) == "RoleBinding" && object["metadata"]["namespace"] == **namespace
+        });
+        ensure!(given, "no binding in {namespace}");
+    }
+    ensure!(find(&objects, "ClusterRole", "backstop-secrets").is_err());
+    let admission = find(&objects, "ValidatingAdmissionPolicy", "backstop-status")?;
+    ensure!(
+        admission
+            .to_string()
+            .contains("'system:serviceaccount:backstop-system:robot'")
+    );
+    ensure!(!admission.to_string().contains("OPERATOR_USERNAME"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_value_that_is_not_there_or_cannot_be_is_refused() -> anyhow::Result<()> {
+    let cluster = Cluster::shared().await?;
+    for (set, words) in [
+        ("replica=3", "additional properties 'replica' not allowed"),
+        (
+            "prometheus.url=prometheus:9090",
+            "at '/prometheus/url': 'prometheus:9090' does not match",
+        ),
+        (
+            "prometheus.allow={https://a.example/path}",
+            "at '/prometheus/allow/0'",
+        ),
+        (
+            "logging.format=xml",
+            "at '/logging/format': value must be one of",
+        ),
+        (
+            "watchNamespaces={Team A}",
+            "at '/watchNamespaces/0': 'Team A' does not match",
+        ),
+    ] {
+        match chart::render(cluster, &["--set", set]).await {
+            Ok(_) => bail!("{set} was taken"),
+            Err(error) => ensure!(error.to_string().contains(words), "{set}: {error}"),
+        }
+    }
+    Ok(())
+}
+
+/// What an object is, without what says only who installed it.
+fn essence(mut object: Value) -> (String, Value) {
+    let key = format!(
+        "{} {}/{}",
+        chart::kind(&object),
+        object["metadata"]["namespace"].as_str().unwrap_or_default(),
+        object["metadata"]["name"].as_str().unwrap_or_default()
+    );
+    if let Some(labels) = object["metadata"]["labels"].as_object_mut() {
+        labels.retain(|name, _| name.starts_with("rbac.authorization.k8s.io/"));
+        if labels.is_empty() {
+            object["metadata"]
+                .as_object_mut()
+                .map(|m| m.remove("labels"));
+        }
+    }
+    // The chart keeps its CRDs; the manifests are not uninstalled as one.
+    object["metadata"]
+        .as_object_mut()
+        .map(|m| m.remove("annotations"));
+    (key, object)
+}
+
+#[tokio::test]
+async fn the_plain_manifests_install_what_the_chart_installs() -> anyhow::Result<()> {
+    let cluster = Cluster::shared().await?;
+    let folder = chart::root().join("manifests").display().to_string();
+    let plain = cluster.kubectl(&["kustomize", &folder]).await?.success()?;
+    let plain: BTreeMap<_, _> = chart::documents(&plain)?
+        .into_iter()
+        .filter(|object| chart::kind(object) != "Namespace")
+        .map(essence)
+        .collect();
+    let rendered = chart::render(cluster, &[]).await?;
+    let rendered: BTreeMap<_, _> = rendered.into_iter().map(essence).collect();
+    ensure!(
+        plain.keys().eq(rendered.keys()),
+        "manifests: {:?}\nchart: {:?}",
+        plain.keys(),
+        rendered.keys()
+    );
+    for (key, object) in &plain {
+        ensure!(
+            *object == rendered[key],
+            "{key}\nmanifests: {object}\nchart: {}",
+            rendered[key]
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_plain_manifests_are_taken_by_the_api_server() -> anyhow::Result<()> {
+    let cluster = Cluster::shared().await?;
+    install(cluster).await?;
+    let folder = chart::root().join("manifests").display().to_string();
+    let text = cluster.kubectl(&["kustomize", &folder]).await?.success()?;
+    accepted(cluster, &chart::documents(&text)?).await
+}
+
+#[tokio::test]
+async fn the_samples_are_taken_by_the_api_server() -> anyhow::Result<()> {
+    let cluster = Cluster::shared().await?;
+    install(cluster).await?;
+    let namespace = cluster.namespace("samples").await?;
+    // The user that the sample of a rollback names.
+    let admin = cluster.kubeconfig_for("kubernetes-admin", &["system:masters"])?;
+    let folder = chart::root()
+        .join("manifests/samples")
+        .display()
+        .to_string();
+    let args = [
+        "apply",
+        "--namespace",
+        &namespace,
+        "--validate=strict",
+        "--filename",
+        &folder,
+    ];
+    let said = cluster.kubectl_with(&admin, &args, "").await?.success()?;
+    for object in [
+        "rollbackpolicy.backstop.dev/web",
+        "rollbackpoint.backstop.dev/web-good",
+        "rollbackevent.backstop.dev/web-by-hand",
+    ] {
+        ensure!(said.contains(&format!("{object} created")), "{said}");
+    }
+    Ok(())
+}
+
+/// The API server's own check finds what evaluation would stumble on only in the case that reaches it.
+#[tokio::test]
+async fn the_admission_policies_name_only_fields_that_there_are() -> anyhow::Result<()> {
+    let cluster = Cluster::shared().await?;
+    install(cluster).await?;
+    let policies: Api<ValidatingAdmissionPolicy> = Api::all(cluster.client().await?);
+    eventually(
+        "four checked policies without a warning",
+        SOON,
+        async || {
+            let all = policies.list(&ListParams::default()).await?.items;
+            ensure!(all.len() == 4, "{} policies", all.len());
+            for policy in all {
+                let name = policy.name_any();
+                let checked = policy
+                    .status
+                    .and_then(|status| status.type_checking)
+                    .with_context(|| format!("{name} is not checked yet"))?;
+                ensure!(
+                    checked.expression_warnings.unwrap_or_default().is_empty(),
+                    "{name} has warnings: see its status"
+                );
+            }
+            Ok(())
+        },
+    )
+    .await
+}
+
+async fn may(client: &Client, user: &str, attributes: Value) -> anyhow::Result<bool> {
+    let review = serde_json::from_value(json!({
+        "metadata": {},
+        "spec": {"user": user, "groups": ["system:serviceaccounts", "system:authenticated"], "resourceAttributes": attributes},
+    }))?;
+    let reviews: Api<SubjectAccessReview> = Api::all(client.clone());
+    let answer = reviews.create(&PostParams::default(), &review).await?;
+    Ok(answer.status.context("no answer")?.allowed)
+}
+
+#[tokio::test]
+async fn the_operator_may_do_its_work_and_nothing_beside_it() -> anyhow::Result<()> {
+    let cluster = Cluster::shared().await?;
+    let operator = install(cluster).await?;
+    let client = cluster.client().await?;
+    for (allowed, verb, group, resource, subresource, namespace) in [
+        (true, "patch", "apps", "deployments", "", "shop"),
+        (true, "watch", "apps", "replicasets", "", ""),
+        (true, "watch", "", "pods", "", ""),
+        (true, "get", "", "secrets", "", "shop"),
+        (true, "delete", "backstop.dev", "rollbackpoints", "", "shop"),
+        (true, "create", "backstop.dev", "rollbackevents", "", "shop"),
+        (
+            true,
+            "patch",
+            "backstop.dev",
+            "rollbackevents",
+            "status",
+            "shop",
+        ),
+        (true, "create", "events.k8s.io", "events", "", "shop"),
+        (
+            true,
+            "update",
+            "coordination.k8s.io",
+            "leases",
+            "",
+            chart::NAMESPACE,
+        ),
+        (false, "list", "", "secrets", "", "shop"),
+        (false, "watch", "", "secrets", "", ""),
+        (false, "create", "", "pods", "", "shop"),
+        (false, "create", "", "pods", "exec", "shop"),
+        (false, "delete", "apps", "deployments", "", "shop"),
+        (false, "create", "apps", "deployments", "", "shop"),
+        (
+            false,
+            "patch",
+            "backstop.dev",
+            "rollbackpolicies",
+            "",
+            "shop",
+        ),
+        (false, "patch", "backstop.dev", "rollbackevents", "", "shop"),
+        (
+            false,
+            "delete",
+            "backstop.dev",
+            "rollbackevents",
+            "",
+            "shop",
+        ),
+        (
+            false,
+            "update",
+            "coordination.k8s.io",
+            "leases",
+            "",
+            "kube-system",
+        ),
+        (
+            false,
+            "bind",
+            "rbac.authorization.k8s.io",
+            "clusterroles",
+            "",
+            "",
+        ),
+        (false, "impersonate", "", "users", "", ""),
+    ] {
+        let attributes = json!({
+            "verb": verb, "group": group, "resource": resource, "subresource": subresource, "namespace": namespace,
+        });
+        let may = may(&client, &operator.username(), attributes.clone()).await?;
+        ensure!(may == allowed, "{attributes}: {may}");
+    }
+    Ok(())
+}
+
+/// A chart as it was before a column was added.
+fn older_chart(folder: &Path) -> anyhow::Result<()> {
+    let from = chart::root().join("charts/backstop");
+    copy(&from, folder)?;
+    let crd = folder.join("files/crds/rollbackevents.yaml");
+    let mut object = chart::documents(&fs::read_to_string(&crd)?)?
+        .pop()
+        .context("a CRD")?;
+    let columns = object["spec"]["versions"][0]["additionalPrinterColumns"]
+        .as_array_mut()
+        .context("columns")?;
+    columns.retain(|column| column["name"] != "Outcome");
+    fs::write(crd, chart::yaml([&object])?)?;
+    Ok(())
+}
+
+fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_upgrade_brings_new_crds_and_an_uninstall_keeps_the_records() -> anyhow::Result<()> {
+    // Of its own, since a release is of the whole cluster.
+    let cluster = Cluster::start(ClusterOptions::default()).await?;
+    let folder = tempfile::tempdir()?;
+    let older = folder.path().join("backstop");
+    older_chart(&older)?;
+    let columns = async || {
+        let path = "--output=jsonpath={.spec.versions[0].additionalPrinterColumns[*].name}";
+        let crd = "crd/rollbackevents.backstop.dev";
+        cluster.kubectl(&["get", crd, path]).await?.success()
+    };
+    let release = ["--namespace", chart::NAMESPACE, "backstop"];
+    let helm = async |args: &[&str]| {
+        let mut all = args.to_vec();
+        all.extend(release);
+        cluster.helm(&all).await?.success()
+    };
+    let (chart_now, chart_then) = (chart::path(), older.display().to_string());
+    let mut install = vec!["install", "--create-namespace"];
+    install.extend(release);
+    install.push(&chart_then);
+    let notes = cluster.helm(&install).await?.success()?;
+    ensure!(
+        notes.contains("It changes nothing until a policy asks it to."),
+        "{notes}"
+    );
+    ensure!(!columns().await?.contains("Outcome"));
+    let mut upgrade = vec!["upgrade"];
+    upgrade.extend(release);
+    upgrade.push(&chart_now);
+    cluster.helm(&upgrade).await?.success()?;
+    ensure!(columns().await?.contains("Outcome"), "{}", columns().await?);
+
+    let web = chart::root()
+        .join("manifests/samples/web.yaml")
+        .display()
+        .to_string();
+    cluster
+        .kubectl(&["apply", "--filename", &web])
+        .await?
+        .success()?;
+    helm(&["uninstall"]).await?;
+    let left = cluster.kubectl(&["get", "rollbackpolicy", "web"]).await?;
+    left.success()
+        .context("the policy went away with the release")?;
+    let policies = ["get", "validatingadmissionpolicies", "--output=name"];
+    let left = cluster.kubectl(&policies).await?.success()?;
+    ensure!(left.is_empty(), "left behind: {left}");
+    Ok(())
+}

@@ -1,0 +1,385 @@
+//! What the API server itself holds each kind to: the rules in the CRDs, in their words, and their defaults.
+
+use anyhow::{Context as _, ensure};
+use backstop_api::{RollbackEvent, RollbackPoint, RollbackPolicy};
+use backstop_e2e::people::People;
+use backstop_e2e::raw::{Raw, event, point, policy, refused, release, with};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+/// A policy whose one trigger is this one, with a name.
+fn trigger(trigger: Value) -> Value {
+    with(
+        policy("web"),
+        json!({"triggers": [with(json!({"name": "t"}), trigger)]}),
+    )
+}
+
+/// The same with a source that is as it should be.
+fn crashes(more: Value) -> Value {
+    trigger(with(
+        json!({"workload": {"signals": ["CrashLoopBackOff"]}}),
+        more,
+    ))
+}
+
+fn signals(signals: &[&str]) -> Value {
+    trigger(json!({"workload": {"signals": signals}}))
+}
+
+fn rolling(rolling: &Value) -> Value {
+    with(policy("web"), json!({"strategy": {"rolling": rolling}}))
+}
+
+/// Specs that break one rule each, with what the API server says.
+async fn all_refused(
+    api: &Raw,
+    broken: impl IntoIterator<Item = (Value, &str)>,
+) -> anyhow::Result<()> {
+    for (spec, words) in broken {
+        let shown = spec.to_string();
+        refused(api.create("broken", spec).await, words).with_context(|| shown)?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_policy_that_says_too_much_or_too_little_is_refused() -> anyhow::Result<()> {
+    let people = People::new().await?;
+    let with = |more| with(policy("web"), more);
+    let other = "strategy.type: only Rolling is available in this version; BlueGreen, Canary and Recreate are not";
+    let broken = [
+        (json!({}), "spec.workloads: Required value"),
+        (
+            with(json!({"workloads": []})),
+            "spec.workloads in body should have at least 1 items",
+        ),
+        (
+            with(json!({"workloads": [{"name": "a"}, {"name": "b"}]})),
+            "workloads: several workloads in one policy are not available in this version; write a policy for each",
+        ),
+        (
+            with(json!({"workloads": [{"name": "a"}, {"name": "a"}]})),
+            "spec.workloads[1]: Duplicate value: {\"name\":\"a\"}",
+        ),
+        (
+            with(json!({"workloads": [{"name": "Web!"}]})),
+            "spec.workloads[0].name: Invalid value: \"Web!\"",
+        ),
+        (
+            with(json!({"mode": "Dry"})),
+            "spec.mode: Unsupported value: \"Dry\": supported values: \"Enforce\", \"Observe\", \"Paused\"",
+        ),
+        (
+            with(json!({"window": "10 minutes"})),
+            "spec.window: Invalid value: \"10 minutes\"",
+        ),
+        (
+            with(json!({"window": "-5m"})),
+            "spec.window: Invalid value: \"-5m\"",
+        ),
+        (
+            with(json!({"gates": {}})),
+            "gates are not available in this version",
+        ),
+        (
+            with(json!({"gitops": {}})),
+            "gitops is not available in this version",
+        ),
+        (
+            with(json!({"notifications": []})),
+            "notifications are not available in this version; watch Kubernetes Events meanwhile",
+        ),
+        (with(json!({"strategy": {"type": "BlueGreen"}})), other),
+        (with(json!({"strategy": {"type": "Canary"}})), other),
+        (with(json!({"strategy": {"type": "Recreate"}})), other),
+        (
+            with(json!({"strategy": {"timeout": "500ms"}})),
+            "strategy.timeout must be 1s or more, for example 300s",
+        ),
+        (
+            with(json!({"limits": {"cooldown": "25h"}})),
+            "limits.cooldown must be at most 24h",
+        ),
+        (
+            with(json!({"limits": {"maxAttempts": 0}})),
+            "spec.limits.maxAttempts in body should be greater than or equal to 1",
+        ),
+        (
+            with(json!({"limits": {"maxAttempts": 11}})),
+            "spec.limits.maxAttempts in body should be less than or equal to 10",
+        ),
+        (
+            with(json!({"points": {"soak": "169h"}})),
+            "points.soak must be at most 168h",
+        ),
+        (
+            with(json!({"points": {"keep": 0}})),
+            "spec.points.keep in body should be greater than or equal to 1",
+        ),
+    ];
+    all_refused(&people.policies(&people.alice), broken).await
+}
+
+#[tokio::test]
+async fn a_trigger_that_cannot_work_is_refused() -> anyhow::Result<()> {
+    let people = People::new().await?;
+    let query = json!({"query": "up"});
+    let source =
+        "this source is not available in this version; available are prometheus and workload";
+    let action = "action: available in this version are Rollback, GradualRollback and Notify";
+    let apart = "workload.signals: Restarts and UnreadyShare are numbers of their own; put each in a trigger of its own";
+    let one = "a trigger has exactly one source: set either prometheus or workload";
+    let mut broken = vec![
+        (trigger(json!({})), one),
+        (
+            crashes(json!({"prometheus": query, "condition": "value > 0.05"})),
+            one,
+        ),
+        (
+            trigger(json!({"prometheus": query})),
+            "condition is required with prometheus, for example: value > 0.05",
+        ),
+        (
+            crashes(json!({"minimumSamples": {"query": "up", "atLeast": 1}})),
+            "minimumSamples goes with prometheus only",
+        ),
+        (
+            crashes(json!({"interval": "500ms"})),
+            "interval must be from 1s to 1h, for example 10s",
+        ),
+        (
+            crashes(json!({"interval": "2h"})),
+            "interval must be from 1s to 1h, for example 10s",
+        ),
+        (crashes(json!({"for": "25h"})), "for must be at most 24h"),
+        (
+            crashes(json!({"for": "soon"})),
+            "spec.triggers[0].for: Invalid value: \"soon\"",
+        ),
+        (
+            crashes(json!({"delay": "25h"})),
+            "delay must be at most 24h",
+        ),
+        (
+            crashes(json!({"name": "Error Rate"})),
+            "spec.triggers[0].name: Invalid value: \"Error Rate\"",
+        ),
+        (
+            signals(&[]),
+            "spec.triggers[0].workload.signals in body should have at least 1 items",
+        ),
+        (
+            signals(&["Tired"]),
+            "spec.triggers[0].workload.signals[0]: Unsupported value: \"Tired\"",
+        ),
+        (signals(&["Restarts", "OOMKilled"]), apart),
+        (signals(&["UnreadyShare", "Restarts"]), apart),
+        (
+            with(
+                policy("web"),
+                json!({"triggers": [{"name": "t"}, {"name": "t"}]}),
+            ),
+            "spec.triggers[1]: Duplicate value: {\"name\":\"t\"}",
+        ),
+    ];
+    for name in ["probe", "resource", "alert", "web", "vulnerability"] {
+        broken.push((trigger(json!({name: {}})), source));
+    }
+    for name in ["ScaleAndRollback", "IsolateAndRollback", "BlockDeployment"] {
+        broken.push((crashes(json!({"action": name})), action));
+    }
+    all_refused(&people.policies(&people.alice), broken).await
+}
+
+#[tokio::test]
+async fn a_rolling_update_that_could_not_move_is_refused() -> anyhow::Result<()> {
+    let people = People::new().await?;
+    let policies = people.policies(&people.alice);
+    let stuck = "strategy.rolling: maxUnavailable and maxSurge cannot both be 0, or the rollout could never move";
+    let broken = [
+        (rolling(&json!({"maxUnavailable": 0, "maxSurge": 0})), stuck),
+        (
+            rolling(&json!({"maxUnavailable": "0%", "maxSurge": 0})),
+            stuck,
+        ),
+        (
+            rolling(&json!({"maxSurge": -1})),
+            "spec.strategy.rolling.maxSurge in body should be greater than or equal to 0",
+        ),
+        (
+            rolling(&json!({"maxSurge": "few"})),
+            "spec.strategy.rolling.maxSurge: Invalid value: \"few\"",
+        ),
+        (
+            rolling(&json!({"maxUnavailable": "150%"})),
+            "spec.strategy.rolling.maxUnavailable: Invalid value: \"150%\"",
+        ),
+    ];
+    all_refused(&policies, broken).await?;
+    for (n, good) in [
+        json!({"maxUnavailable": 0, "maxSurge": 1}),
+        json!({"maxUnavailable": "25%", "maxSurge": "0%"}),
+        json!({"maxUnavailable": "100%"}),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        policies.create(format!("good-{n}"), rolling(&good)).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_point_stays_what_it_is() -> anyhow::Result<()> {
+    let people = People::new().await?;
+    let points = people.points(&people.operator);
+    let quarantined = json!({"verdict": "Quarantined", "origin": "Quarantine"});
+    refused(
+        points.create("p", with(point("web"), quarantined)).await,
+        "a Quarantined record names the release that failed; only Backstop makes one",
+    )?;
+    points
+        .create("p", with(point("web"), json!({"release": release()})))
+        .await?;
+    for change in [
+        json!({"workload": {"name": "db"}}),
+        json!({"verdict": "Quarantined"}),
+        json!({"origin": "Soak"}),
+    ] {
+        refused(
+            points.patch("p", json!({"spec": change})).await,
+            "a RollbackPoint is immutable; delete it and make another",
+        )?;
+    }
+    for change in [
+        json!({"release": {"hash": "other"}}),
+        json!({"release": null}),
+    ] {
+        refused(
+            points.patch("p", json!({"spec": change})).await,
+            "release is immutable once it is filled; delete the point and make another",
+        )?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_event_stays_what_it_is_and_asks_only_for_what_there_is() -> anyhow::Result<()> {
+    let people = People::new().await?;
+    let events = people.events(&people.alice);
+    let with = |more| with(event("web", "alice"), more);
+    let manual = "a Manual event has no evidence and no from: Backstop takes back what is live";
+    let evidence = json!({"trigger": "t", "severity": "Critical", "condition": "value > 0.05"});
+    let broken = [
+        (
+            with(json!({"cause": "Drill"})),
+            "cause: Drill is not available in this version; use Manual",
+        ),
+        (
+            with(json!({"workloads": [{"name": "web"}, {"name": "db"}]})),
+            "workloads: name the one workload of the policy",
+        ),
+        (with(json!({"from": {"hash": "h"}})), manual),
+        (with(json!({"evidence": evidence})), manual),
+        (
+            with(json!({"attempt": 0})),
+            "spec.attempt in body should be greater than or equal to 1",
+        ),
+        (
+            with(json!({"policy": ""})),
+            "spec.policy in body should be at least 1 chars long",
+        ),
+        (
+            with(json!({"requestedBy": null})),
+            "spec.requestedBy: Required value",
+        ),
+    ];
+    all_refused(&events, broken).await?;
+    events.create("e", event("web", "alice")).await?;
+    refused(
+        events
+            .patch("e", json!({"spec": {"reason": "another"}}))
+            .await,
+        "a RollbackEvent's spec is immutable; to call it off, annotate it with backstop.dev/cancel",
+    )?;
+    Ok(())
+}
+
+/// Sees to it that the API server fills in what reading the same object with Backstop's own types fills in.
+async fn defaults_agree<K>(api: &Raw, spec: Value) -> anyhow::Result<()>
+where
+    K: DeserializeOwned + serde::Serialize,
+{
+    let stored = serde_json::to_value(api.create("defaults", spec.clone()).await?)?;
+    let object = with(stored.clone(), json!({"spec": spec}));
+    let read = serde_json::to_value(serde_json::from_value::<K>(object)?)?;
+    ensure!(
+        stored["spec"] == read["spec"],
+        "stored: {}\nread:   {}",
+        stored["spec"],
+        read["spec"]
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_api_server_fills_in_the_same_defaults_as_backstop() -> anyhow::Result<()> {
+    let people = People::new().await?;
+    let metric = json!({
+        "prometheus": {"query": "up"}, "condition": "value > 0.05",
+        "minimumSamples": {"query": "up", "atLeast": 0.5},
+    });
+    defaults_agree::<RollbackPolicy>(&people.policies(&people.alice), trigger(metric)).await?;
+    defaults_agree::<RollbackPoint>(&people.points(&people.alice), point("web")).await?;
+    defaults_agree::<RollbackEvent>(&people.events(&people.alice), event("web", "alice")).await
+}
+
+#[tokio::test]
+async fn kubectl_get_tells_the_story_by_itself() -> anyhow::Result<()> {
+    let people = People::new().await?;
+    let (events, namespace) = (people.events(&people.operator), people.namespace.as_str());
+    let cause = json!({"cause": "Trigger", "requestedBy": "backstop"});
+    events
+        .create("web-1", with(event("web", "backstop"), cause))
+        .await?;
+    let status = json!({
+        "phase": "Succeeded", "outcome": "Recovered", "causeText": "error-rate",
+        "from": {"hash": "badbadbadbadbad0"}, "to": {"point": "web-a", "hash": "a0a0a0a0a0a0a0a0"},
+        "durations": {"total": "42s"},
+    });
+    events.status("web-1", status).await?;
+    let kubectl = async |args: &[&str]| {
+        let mut all = vec!["get", "--namespace", namespace];
+        all.extend(args);
+        people.cluster.kubectl(&all).await?.success()
+    };
+    let table = kubectl(&["rollbackevents"]).await?;
+    let lines: Vec<Vec<_>> = table
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    ensure!(
+        lines[0]
+            == [
+                "NAME", "WORKLOAD", "CAUSE", "FROM", "TO", "PHASE", "OUTCOME", "DURATION", "AGE"
+            ]
+            && lines[1][..8]
+                == [
+                    "web-1",
+                    "web",
+                    "error-rate",
+                    "badbadbadbadbad0",
+                    "a0a0a0a0a0a0a0a0",
+                    "Succeeded",
+                    "Recovered",
+                    "42s"
+                ],
+        "{table}"
+    );
+    let selected = kubectl(&["rbe", "--field-selector=spec.policy=web", "--output=name"]).await?;
+    ensure!(selected.contains("web-1"), "{selected}");
+    let all = kubectl(&["backstop", "--output=name"]).await?;
+    ensure!(all.contains("rollbackevent.backstop.dev/web-1"), "{all}");
+    Ok(())
+}
