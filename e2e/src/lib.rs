@@ -2,7 +2,9 @@
 
 pub mod chart;
 pub mod install;
+pub mod operator;
 pub mod people;
 pub mod raw;
+pub mod world;
 
 pub use install::{Operator, install};

@@ -204,7 +204,7 @@ async fn a_person_cannot_relabel_a_point() -> anyhow::Result<()> {
             alice
                 .patch("good", json!({"metadata": {"labels": {&key: value}}}))
                 .await,
-            &format!("metadata.labels: {key} of a RollbackPoint is kept by Backstop alone"),
+            &format!("metadata.labels: {key} of RollbackPoint 'good' is kept by Backstop alone"),
         )?;
         operator
             .patch("good", json!({"metadata": {"labels": {&key: value}}}))
@@ -213,7 +213,7 @@ async fn a_person_cannot_relabel_a_point() -> anyhow::Result<()> {
             alice
                 .patch("good", json!({"metadata": {"labels": {&key: null}}}))
                 .await,
-            &format!("metadata.labels: {key} of a RollbackPoint is kept by Backstop alone"),
+            &format!("metadata.labels: {key} of RollbackPoint 'good' is kept by Backstop alone"),
         )?;
     }
     alice
@@ -234,7 +234,7 @@ async fn a_person_cannot_say_when_a_release_proved_itself() -> anyhow::Result<()
         json!({"name": "p", "annotations": {"backstop.dev/proved-at": "2026-01-01T00:00:00Z"}});
     refused(
         alice.create(own, point("web")).await,
-        "metadata.annotations: backstop.dev/proved-at of a RollbackPoint is kept by Backstop alone",
+        "metadata.annotations: backstop.dev/proved-at of RollbackPoint 'p' is kept by Backstop alone",
     )?;
     alice.create("good", point("web")).await?;
     operator
@@ -242,8 +242,24 @@ async fn a_person_cannot_say_when_a_release_proved_itself() -> anyhow::Result<()
         .await?;
     refused(
         alice.patch("good", proved("2027-01-01T00:00:00Z")).await,
-        "leave it as it is: '2026-01-01T00:00:00Z'",
+        "backstop.dev/proved-at of RollbackPoint 'good' is kept by Backstop alone",
     )?;
+    // Nor which rollback made a record.
+    refused(
+        alice
+            .patch(
+                "good",
+                json!({"metadata": {"annotations": {"backstop.dev/event": "web-1"}}}),
+            )
+            .await,
+        "metadata.annotations: backstop.dev/event of RollbackPoint 'good' is kept by Backstop alone",
+    )?;
+    alice
+        .patch(
+            "good",
+            json!({"metadata": {"annotations": {"note": "ours"}}}),
+        )
+        .await?;
     Ok(())
 }
 
@@ -265,6 +281,30 @@ async fn a_person_rolls_back_in_their_own_name_what_they_may_patch() -> anyhow::
     )?;
     let wish = json!({"reason": "empty carts", "quarantine": true, "to": {"point": "web-good"}});
     alice.create("e", with(event("web", "alice"), wish)).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_person_cannot_take_the_names_that_backstop_gives() -> anyhow::Result<()> {
+    let people = People::new().await?;
+    let alice = people.events(&people.alice);
+    for metadata in [
+        json!({"name": "db-1"}),
+        json!({"name": "db-18446744073709551615"}),
+        json!({"name": "db-1", "generateName": "d"}),
+        json!({"name": "db-1234", "generateName": "db-1"}),
+    ] {
+        refused(
+            alice.create(metadata, event("web", "alice")).await,
+            "ends in a number, which is how Backstop names rollbacks of its own; use another name, such as 'web-by-hand'",
+        )?;
+    }
+    for name in ["web-fix", "db-1-again", "r2"] {
+        alice.create(name, event("web", "alice")).await?;
+    }
+    // As if the server had made it of the generateName.
+    let generated = json!({"name": "web-24578", "generateName": "web-"});
+    alice.create(generated, event("web", "alice")).await?;
     Ok(())
 }
 

@@ -1,0 +1,126 @@
+//! The operator as a process, with the rights that the chart gives it.
+
+use std::env;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use backstop_testenv::process::{Process, Signal};
+use backstop_testenv::{Cluster, eventually};
+
+use crate::install;
+
+/// How many lines of its log a failing test shows.
+const LOG_LINES: usize = 60;
+
+/// The operator, looking after one namespace. Ends with the test.
+pub struct Running {
+    process: Process,
+}
+
+impl Running {
+    /// Starts an operator for `namespace`, which is called `name`, with further flags.
+    pub async fn start(
+        cluster: &Cluster,
+        namespace: &str,
+        name: &str,
+        flags: &[String],
+    ) -> anyhow::Result<Self> {
+        let account = install(cluster).await?;
+        let kubeconfig = cluster
+            .service_account_kubeconfig(&account.namespace, &account.service_account)
+            .await?;
+        let mut args: Vec<String> = [
+            "--leader-election-namespace",
+            &account.namespace,
+            "--lease-name",
+            &format!("backstop-{namespace}"),
+            "--identity",
+            name,
+            "--lease-duration-seconds",
+            "5",
+            "--listen",
+            "127.0.0.1:0",
+            "--watch-namespace",
+            namespace,
+            "--log-format",
+            "text",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        args.extend_from_slice(flags);
+        let process = Process::new(
+            &format!("{namespace}-{name}"),
+            binary()?,
+            args,
+            &cluster.logs_dir(),
+        )
+        .env("KUBECONFIG", &kubeconfig.display().to_string())
+        .env(
+            "RUST_LOG",
+            "info,backstop_controller=debug,kube_runtime=warn",
+        )
+        .env("NO_COLOR", "1");
+        let running = Self { process };
+        running.process.start()?;
+        Ok(running)
+    }
+
+    /// Waits until it looks after policies.
+    pub async fn leads(&self) -> anyhow::Result<()> {
+        eventually(
+            "the operator to lead",
+            Duration::from_secs(30),
+            async || {
+                let log = self.process.log_tail(5);
+                ensure!(
+                    self.process.exited().is_none(),
+                    "the operator has ended:\n{log}"
+                );
+                ensure!(self.log().contains("leading:"), "{log}");
+                anyhow::Ok(())
+            },
+        )
+        .await
+    }
+
+    /// Kills it, as a node that goes away would.
+    pub fn kill(&self) -> anyhow::Result<()> {
+        self.process.signal(Signal::Kill)
+    }
+
+    /// Starts it again.
+    pub fn restart(&self) -> anyhow::Result<()> {
+        self.process.start()
+    }
+
+    /// Stops it in order.
+    pub fn stop(&self) {
+        self.process.stop();
+    }
+
+    /// Everything that it has logged.
+    pub fn log(&self) -> String {
+        self.process.log_tail(usize::MAX)
+    }
+
+    /// What a failing test shows.
+    pub fn log_tail(&self) -> String {
+        self.process.log_tail(LOG_LINES)
+    }
+}
+
+/// The operator's binary: what `BACKSTOP_BIN` names, else the one that lies beside this test's.
+fn binary() -> anyhow::Result<PathBuf> {
+    if let Some(path) = env::var_os("BACKSTOP_BIN") {
+        return Ok(path.into());
+    }
+    let beside = env::current_exe()?
+        .ancestors()
+        .map(|dir| dir.join("backstop"))
+        .find(|path| path.is_file());
+    beside.context(
+        "the operator's binary is not built; `cargo build -p backstop-controller` builds it, and \
+         `cargo xtask test` does so by itself",
+    )
+}

@@ -1,0 +1,35 @@
+//! Releases that cannot start go back by themselves, without any metric.
+
+use backstop_api::event::{EventPhase, Outcome};
+use backstop_e2e::world::{App, World, quick_policy};
+use backstop_testenv::fate;
+
+async fn goes_back(name: &str, fate: &'static str, words: &str) -> anyhow::Result<()> {
+    let (world, point) =
+        World::with_good_release(name, quick_policy(), &App::version("v1")).await?;
+    world.deploy(&App::version("v2").fate(fate)).await?;
+    let event = world
+        .ended("web-1", EventPhase::Succeeded, Outcome::Recovered)
+        .await?;
+    assert_eq!(world.live().await?, "v1");
+    let status = event.status.unwrap_or_default();
+    assert_eq!(status.to.map(|t| t.point), point.metadata.name);
+    let evidence = event.spec.evidence.unwrap_or_else(|| panic!("no evidence"));
+    assert!(
+        evidence.details.iter().any(|d| d.contains(words)),
+        "the evidence does not say {words}: {:?}",
+        evidence.details
+    );
+    assert_eq!(world.points("Quarantined").await?.len(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_crash_loop_goes_back() -> anyhow::Result<()> {
+    goes_back("crash", fate::CRASH_LOOP, "CrashLoopBackOff").await
+}
+
+#[tokio::test]
+async fn a_bad_image_goes_back() -> anyhow::Result<()> {
+    goes_back("image", fate::IMAGE_PULL, "ImagePullBackOff").await
+}
