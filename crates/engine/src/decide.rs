@@ -2,17 +2,20 @@
 
 use backstop_api::{
     RollbackEventSpec,
-    event::{Cause, Evidence, ReleaseRef, Target},
+    event::{Cause, Evidence, Outcome, ReleaseRef, Target},
     names::FIELD_MANAGER,
-    policy::{Action, Health, Mode, Phase, Severity, StrategyType, TriggerState},
+    point::{Origin, Verdict},
+    policy::{Action, Mode, Severity, StrategyType, TriggerState},
 };
 use jiff::Timestamp;
 
 use crate::{
     guards::{self, Hold, Look},
-    health, incident,
+    health::{self, Proof},
+    incident,
     lifecycle::{self, EventChange},
     policy::{ValidPolicy, ValidTrigger},
+    rollout,
     snapshot::{Event, Point, Snapshot, Workload},
     state::{State, TriggerMemory},
     target, track, trigger,
@@ -56,7 +59,8 @@ pub enum Act {
     },
     /// Change a rollback's status.
     Change(Box<EventChange>),
-    /// The release was not the cause: take its record as one that failed away again.
+    /// The release was not the cause: take its record as one that failed away again, if it is this
+    /// rollback's.
     LiftQuarantine {
         /// Identity of the release.
         release: String,
@@ -77,16 +81,13 @@ pub fn decide(
     now: Timestamp,
 ) -> (State, Decision) {
     let mut state = state.clone();
-    if let Some(older) = &seen.conflict {
-        return (state, say::conflict(policy, older));
-    }
     let Some(workload) = &seen.workload else {
         return without_workload(policy, state, seen, now);
     };
     let before = state.clone();
     track::track(&mut state, seen, workload, now);
     trigger::judge(policy, &mut state, seen, workload, now);
-    let proved = health::follow(policy, &mut state, seen, workload, now);
+    let proof = health::follow(policy, &mut state, seen, workload, now);
     let incident = incident::of(seen, &state, workload);
     let look = Look {
         policy,
@@ -97,10 +98,19 @@ pub fn decide(
         now,
     };
 
+    if let Some(older) = &seen.conflict {
+        let decision = Decision {
+            acts: second_policy(&look, older),
+            ..say::conflict(policy, older)
+        };
+        return (state, decision);
+    }
+
     let mut acts = Vec::new();
-    if proved {
+    if proof != Proof::None {
         acts.push(capture(policy, &state, workload));
     }
+    acts.extend(lifts(seen));
     let course = course(&look);
     acts.extend(match &course {
         Course::UnderWay { acts, .. } => acts.clone(),
@@ -111,7 +121,7 @@ pub fn decide(
         Course::Held { .. } | Course::Quiet => Vec::new(),
     });
     let say = say::status(&look, &course);
-    let notices = say::notices(&before, &look, &course, proved);
+    let notices = say::notices(&before, &look, &course, proof);
     let wake_at = wake::at(&look, &course);
     state.held.clone_from(&say.held);
     (
@@ -136,16 +146,23 @@ pub(crate) enum Course<'a> {
     },
     /// A new rollback.
     Start { spec: Box<RollbackEventSpec> },
-    /// A trigger fires, and nothing is taken back.
-    Held { trigger: String, hold: Hold },
+    /// There is reason to take the release back, as said in `why`, and it is not done.
+    Held { why: String, hold: Hold },
     /// Nothing to do.
     Quiet,
 }
 
 fn course<'a>(look: &Look<'a>) -> Course<'a> {
     let mut open: Vec<&Event> = look.seen.events.iter().filter(|e| !e.is_over()).collect();
-    // What has begun comes first; then in the order of creation.
-    open.sort_by_key(|e| (!e.has_acted(), e.created, &e.name));
+    // What has begun comes first, then what a person asks for, then in the order of creation.
+    open.sort_by_key(|e| {
+        (
+            !e.has_acted(),
+            e.spec.cause != Cause::Manual,
+            e.created,
+            &e.name,
+        )
+    });
     if let Some(event) = open.first() {
         let next = lifecycle::advance(look, event);
         return Course::UnderWay {
@@ -155,42 +172,120 @@ fn course<'a>(look: &Look<'a>) -> Course<'a> {
             again: next.again,
         };
     }
-    let Some((trigger, memory)) = loudest(look) else {
-        return Course::Quiet;
-    };
-    if trigger.action == Action::Notify {
-        return Course::Held {
-            trigger: trigger.name.clone(),
-            hold: say::notify_only(trigger, memory),
+    if let Some(course) = further_back(look) {
+        return course;
+    }
+    let mut first = None;
+    for (trigger, memory) in firing(look) {
+        let hold = if trigger.action == Action::Notify {
+            say::notify_only(trigger, memory)
+        } else {
+            match guards::pass(look, trigger, memory) {
+                Ok(point) => {
+                    return Course::Start {
+                        spec: Box::new(rollback(look, trigger, memory, point)),
+                    };
+                }
+                Err(hold) => hold,
+            }
         };
-    }
-    match guards::pass(look, trigger, memory) {
-        Err(hold) => Course::Held {
-            trigger: trigger.name.clone(),
+        first.get_or_insert_with(|| Course::Held {
+            why: format!("trigger {} fires", trigger.name),
             hold,
-        },
-        Ok(point) => Course::Start {
-            spec: Box::new(rollback(look, trigger, memory, point)),
-        },
+        });
     }
+    first.unwrap_or(Course::Quiet)
 }
 
-/// The firing trigger to act on: what can roll back before what only notifies, Critical before
-/// Warning, then the one that fired first.
-fn loudest<'a>(look: &Look<'a>) -> Option<(&'a ValidTrigger, &'a TriggerMemory)> {
-    look.policy
+/// The release that the newest rollback went back to cannot start. That alone is reason to go
+/// further back: most triggers have nothing to measure on a release that does not run.
+fn further_back<'a>(look: &Look<'a>) -> Option<Course<'a>> {
+    let because = rollout::cannot_start(look.workload).filter(|_| look.incident.continues)?;
+    let before = track::restorer(look.state, look.seen)?;
+    let asked = before.spec.evidence.as_ref().map(|e| e.trigger.as_str());
+    let triggers = || look.policy.triggers.iter().filter(|t| t.can_roll_back());
+    let trigger = triggers()
+        .find(|t| Some(t.name.as_str()) == asked)
+        .or_else(|| triggers().next())?;
+    let memory = look.state.triggers.get(&trigger.name)?;
+    let why = format!("{} went back to it, and {because}", before.name);
+    Some(match guards::pass(look, trigger, memory) {
+        Err(hold) => Course::Held { why, hold },
+        Ok(point) => {
+            let mut spec = rollback(look, trigger, memory, point);
+            spec.reason = Some(why);
+            spec.fired_at = Some(look.now);
+            spec.not_before = None;
+            if let Some(evidence) = &mut spec.evidence {
+                let words = look.workload.pods.cannot_start();
+                evidence.details = words.take(DETAILS_KEPT).cloned().collect();
+            }
+            Course::Start {
+                spec: Box::new(spec),
+            }
+        }
+    })
+}
+
+/// The firing triggers, the one to act on first: what can roll back before what only notifies,
+/// Critical before Warning, then the one that fired first.
+fn firing<'a>(look: &Look<'a>) -> Vec<(&'a ValidTrigger, &'a TriggerMemory)> {
+    let mut firing: Vec<_> = look
+        .policy
         .triggers
         .iter()
         .filter_map(|t| Some((t, look.state.triggers.get(&t.name)?)))
         .filter(|(_, m)| m.state == TriggerState::Firing)
-        .min_by_key(|(t, m)| {
-            (
-                !t.can_roll_back(),
-                t.severity != Severity::Critical,
-                m.since,
-                &t.name,
-            )
+        .collect();
+    firing.sort_by_key(|(t, m)| {
+        (
+            !t.can_roll_back(),
+            t.severity != Severity::Critical,
+            m.since,
+            &t.name,
+        )
+    });
+    firing
+}
+
+/// What a policy does that is refused: what it began it brings to its end, and what it did not
+/// begin it calls off.
+fn second_policy(look: &Look<'_>, older: &str) -> Vec<Act> {
+    let open = look.seen.events.iter().filter(|e| !e.is_over());
+    open.flat_map(|event| {
+        if event.has_acted() {
+            lifecycle::advance(look, event).acts
+        } else {
+            vec![lifecycle::refused_policy(event, older, look.now)]
+        }
+    })
+    .collect()
+}
+
+/// The records to take away: those of releases whose newest rollback found that they were not the
+/// cause. Read from what is recorded, so that none is forgotten in a crash, and none is lifted on a
+/// verdict that was not written.
+fn lifts(seen: &Snapshot) -> Vec<Act> {
+    let failed = seen
+        .points
+        .iter()
+        .filter(|p| p.verdict == Verdict::Quarantined && p.origin == Origin::Quarantine);
+    failed
+        .filter_map(|point| {
+            let release = point.release.as_deref()?;
+            let newest = seen
+                .events
+                .iter()
+                .filter(|e| e.has_acted() && e.from_hash() == Some(release))
+                .max_by_key(|e| (e.status.times.decided, &e.name))?;
+            let cleared = newest.status.outcome == Some(Outcome::NotCausedByRelease)
+                && newest.status.times.ended >= Some(point.proved_at);
+            cleared.then(|| Act::LiftQuarantine {
+                release: release.to_owned(),
+                event: newest.name.clone(),
+            })
         })
+        .collect()
 }
 
 fn rollback(
@@ -286,17 +381,20 @@ fn without_workload(
         .filter(|e| !e.is_over())
         .map(|e| Act::Change(Box::new(lifecycle::workload_is_gone(e, now))))
         .collect();
+    state.held = None;
+    if let Some(older) = &seen.conflict {
+        let decision = Decision {
+            acts,
+            ..say::conflict(policy, older)
+        };
+        return (state, decision);
+    }
     let decision = Decision {
         acts,
-        say: Say {
-            phase: Phase::Waiting,
-            health: Health::Unknown,
-            ..say::no_workload(policy, seen)
-        },
+        say: say::no_workload(policy, seen),
         notices: Vec::new(),
         wake_at: None,
     };
-    state.held = None;
     (state, decision)
 }
 

@@ -5,7 +5,10 @@
 
 use jiff::Timestamp;
 
-use backstop_api::{event::Outcome, policy::Mode};
+use backstop_api::{
+    event::{Cause, Outcome},
+    policy::Mode,
+};
 
 use crate::{
     incident::Incident,
@@ -71,6 +74,8 @@ pub enum HoldReason {
     NotifyOnly,
     /// The policy has said already what it would do, and does not act.
     Observed,
+    /// A person called the rollback of this release off.
+    CalledOff,
 }
 
 impl HoldReason {
@@ -79,7 +84,11 @@ impl HoldReason {
     pub fn needs_a_person(self) -> bool {
         !matches!(
             self,
-            Self::PolicyPaused | Self::Overridden | Self::CoolingDown | Self::Observed
+            Self::PolicyPaused
+                | Self::Overridden
+                | Self::CoolingDown
+                | Self::Observed
+                | Self::CalledOff
         )
     }
 }
@@ -87,11 +96,12 @@ impl HoldReason {
 type Guard = fn(&Look<'_>, &ValidTrigger, &TriggerMemory) -> Option<Hold>;
 
 /// Every guard before a rollback that a trigger asks for, in the order in which they are asked.
-const GUARDS: [Guard; 11] = [
+const GUARDS: [Guard; 12] = [
     policy_is_paused,
     person_has_taken_over,
     workload_is_paused,
     workload_is_being_deleted,
+    person_called_it_off,
     release_was_not_the_cause,
     release_was_restored,
     nothing_was_released,
@@ -187,6 +197,30 @@ fn deleted_workload(look: &Look<'_>) -> Option<Hold> {
         hold(
             HoldReason::WorkloadDeleting,
             format!("{} is being deleted", look.workload.name),
+        )
+    })
+}
+
+/// Who calls a rollback off does not want the next look to begin another.
+fn person_called_it_off(look: &Look<'_>, _: &ValidTrigger, _: &TriggerMemory) -> Option<Hold> {
+    let newest = look
+        .seen
+        .events
+        .iter()
+        .filter(|e| {
+            e.spec.cause == Cause::Trigger
+                && e.from_hash() == Some(&look.workload.release)
+                && e.status.workload_uid.as_ref() == Some(&look.workload.uid)
+        })
+        .max_by_key(|e| (e.created, e.name.len(), &e.name))?;
+    (newest.status.outcome == Some(Outcome::CancelledByPerson)).then(|| {
+        hold(
+            HoldReason::CalledOff,
+            format!(
+                "a person called {0} off, so release {1} is left alone; to let Backstop act on it \
+                 again: kubectl delete rollbackevent {0}",
+                newest.name, look.workload.release
+            ),
         )
     })
 }

@@ -1,7 +1,7 @@
 //! How the live release does, and when it has proved itself.
 
 use backstop_api::policy::{Health, Severity, TriggerState};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     policy::ValidPolicy,
@@ -10,30 +10,54 @@ use crate::{
     target,
 };
 
-/// Follows the health of the live release. Returns whether it has proved itself just now.
+/// What is to be done about the live release's health.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// Nothing.
+    None,
+    /// It has proved itself just now: record it.
+    Now,
+    /// It has proved itself, and there is no record of that: the write was lost.
+    Unrecorded,
+}
+
+/// How much earlier than its proof a point may say that its release proved itself: times are
+/// written in whole seconds by some.
+const ROUNDING: SignedDuration = SignedDuration::from_secs(1);
+
+/// Follows the health of the live release.
 pub fn follow(
     policy: &ValidPolicy,
     state: &mut State,
     seen: &Snapshot,
     workload: &Workload,
     now: Timestamp,
-) -> bool {
+) -> Proof {
     let healthy = can_be_a_point(policy, state, workload);
     let soaking = !target::is_quarantined(seen, &workload.release) && !rolls_back(seen);
     let Some(release) = &mut state.release else {
-        return false;
+        return Proof::None;
     };
     if !(healthy && soaking) {
         release.healthy_since = None;
-        return false;
+        return Proof::None;
     }
     let since = *release.healthy_since.get_or_insert(now);
     if now.duration_since(since) < policy.soak {
-        return false;
+        return Proof::None;
     }
-    let first = release.proved_at.is_none();
-    release.proved_at.get_or_insert(now);
-    first
+    let Some(proved) = release.proved_at else {
+        release.proved_at = Some(now);
+        return Proof::Now;
+    };
+    let recorded = target::good_points(seen).iter().any(|p| {
+        p.release.as_ref() == Some(&release.hash) && proved.duration_since(p.proved_at) < ROUNDING
+    });
+    if recorded {
+        Proof::None
+    } else {
+        Proof::Unrecorded
+    }
 }
 
 /// Whether everything that a point needs is so: rolled out, wanted, not paused, and every Critical

@@ -116,6 +116,13 @@ fn pending(look: &Look<'_>, event: &Event) -> Next {
         );
         return over(EventPhase::Cancelled, Outcome::PolicyNotInForce, message);
     }
+    if let Some(other) = overtaken(look, event) {
+        let message = format!(
+            "{other} took a release back since this was asked for; see whether it is still \
+             needed, and create another one if it is"
+        );
+        return over(EventPhase::Superseded, Outcome::NewerRelease, message);
+    }
     if let Some(from) = event
         .from_hash()
         .filter(|from| *from != look.workload.release)
@@ -163,6 +170,19 @@ fn pending(look: &Look<'_>, event: &Event) -> Next {
         );
     }
     begin(look, event, status, &point, &to)
+}
+
+/// What a person asks for is about the release that was live then. A rollback that was still going
+/// on has changed that: another one on top would take back the good release.
+fn overtaken<'a>(look: &Look<'a>, event: &Event) -> Option<&'a str> {
+    let by = look.seen.events.iter().find(|other| {
+        other.uid != event.uid
+            && other.has_acted()
+            && other.restored(&look.workload.release)
+            && other.status.times.ended.is_none_or(|t| t >= event.created)
+    });
+    by.filter(|_| event.spec.cause == Cause::Manual)
+        .map(|e| e.name.as_str())
 }
 
 /// The status of a rollback that is open, as far as it is known before it begins.
@@ -224,9 +244,16 @@ fn calmed_down(look: &Look<'_>, event: &Event, status: &RollbackEventStatus) -> 
             ),
         )
     };
-    let Some(memory) = look.state.triggers.get(name) else {
+    if look.incident.continues && rollout::cannot_start(look.workload).is_some() {
+        // Going further back needs no trigger: the live release does not run.
+        return None;
+    }
+    if !look.policy.triggers.iter().any(|t| &t.name == name) {
         let message = format!("trigger {name} is not in the policy any more; nothing was changed");
         return Some(over(Outcome::PolicyNotInForce, message));
+    }
+    let Some(memory) = look.state.triggers.get(name) else {
+        return Some(Next::wait(format!("waiting to see trigger {name}"), None));
     };
     if memory.is_quiet() {
         let message = format!(
@@ -363,6 +390,23 @@ fn quarantines(look: &Look<'_>, event: &Event) -> bool {
         Cause::Manual => event.spec.quarantine,
         Cause::Drill => false,
     }
+}
+
+/// Another policy looks after the workload already.
+pub(crate) fn refused_policy(event: &Event, older: &str, now: Timestamp) -> Act {
+    let message = format!(
+        "policy {} is not in force, because {older} is older and looks after the same Deployment; \
+         nothing was changed. Create a RollbackEvent for {older} instead",
+        event.spec.policy
+    );
+    let status = ended(
+        event.status.clone(),
+        EventPhase::Cancelled,
+        Outcome::PolicyNotInForce,
+        message,
+        now,
+    );
+    change(event, status)
 }
 
 /// The Deployment is not there any more.

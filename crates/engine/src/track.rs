@@ -5,12 +5,17 @@ use jiff::Timestamp;
 use crate::{
     snapshot::{Event, Snapshot, Workload},
     state::{Release, State, TriggerMemory},
+    target,
 };
 
 /// Follows the live release. A new one begins with no evidence: what was measured before was about
 /// another.
 pub fn track(state: &mut State, seen: &Snapshot, workload: &Workload, now: Timestamp) {
     let first_sight = state.release.is_none();
+    if first_sight && !workload.is_current() {
+        // How far a release from before our time has come cannot be told from this.
+        return;
+    }
     let same = state
         .release
         .as_ref()
@@ -48,7 +53,7 @@ pub fn track(state: &mut State, seen: &Snapshot, workload: &Workload, now: Times
         });
     }
     if release.completed_at.is_none() {
-        if first_sight && workload.is_current() {
+        if first_sight {
             // A release from before our time: the Deployment remembers when its rollout ended.
             release.completed_at = workload.rollout_completed_at;
         }
@@ -58,16 +63,20 @@ pub fn track(state: &mut State, seen: &Snapshot, workload: &Workload, now: Times
     }
 }
 
-/// The rollback that put the live release there, if it was one.
+/// The rollback that put the live release there, if it was one. Where another release has proved
+/// itself since, somebody else put it there again.
 fn restored_by(seen: &Snapshot, workload: &Workload) -> Option<String> {
     let newest = seen
         .events
         .iter()
         .filter(|e| e.has_acted() && e.status.workload_uid.as_deref() == Some(&workload.uid))
         .max_by_key(|e| (e.status.times.decided, &e.name))?;
-    newest
-        .restored(&workload.release)
-        .then(|| newest.name.clone())
+    let ended = newest.status.times.ended;
+    let another_since = ended.is_some()
+        && target::good_points(seen)
+            .iter()
+            .any(|p| p.release.as_deref() != Some(&workload.release) && Some(p.proved_at) > ended);
+    (newest.restored(&workload.release) && !another_since).then(|| newest.name.clone())
 }
 
 /// The rollback that restored the live release.

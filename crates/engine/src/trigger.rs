@@ -36,6 +36,11 @@ enum Look {
     NoData(String),
     /// The readings still reach back before this release, or none is there yet.
     Settling(String),
+    /// The Deployment controller has not seen the newest spec: nothing is news, and nothing breaks
+    /// the run. An autoscaler changes the spec all the time.
+    Behind(String),
+    /// An answer that is too old to speak for now, whatever the policy makes of no data.
+    Stale(String),
     /// The source could not be asked.
     Error(String),
 }
@@ -132,18 +137,17 @@ fn look(
     }
     let look = match &observed.reading {
         Reading::Unavailable { why, .. } => Look::Error(why.clone()),
-        Reading::Stale { at } => {
-            Look::NoData(format!("the newest sample is from {at:.0}, too old"))
-        }
-        _ if !workload.is_current() => Look::Settling(
-            "waiting for the Deployment controller to see the newest generation".into(),
-        ),
+        Reading::Stale { at } => Look::Stale(format!("the newest sample is from {at:.0}, too old")),
+        _ if !workload.is_current() => Look::Behind(behind(workload)),
         reading => match scope.evidence_from(trigger) {
             None => Look::Settling("waiting for this release's first ready pod".into()),
             Some(from) if asked_at < from => Look::Settling(format!(
                 "samples still reach back before this release; judged from {from:.0} on"
             )),
             Some(_) => match reading {
+                Reading::Value { value, .. } if !value.is_finite() => {
+                    Look::NoData(format!("{value} is no number to compare with"))
+                }
                 Reading::Value { value, at } => Look::Value {
                     value: *value,
                     at: *at,
@@ -166,10 +170,7 @@ fn look_at_workload(
 ) -> Look {
     memory.details.clear();
     if !workload.is_current() {
-        return Look::Settling(format!(
-            "the Deployment controller has seen generation {} of {}",
-            workload.observed_generation, workload.generation
-        ));
+        return Look::Behind(behind(workload));
     }
     let mut value = 0.0;
     for signal in signals {
@@ -207,7 +208,15 @@ fn step(
     workload: &Workload,
     now: Timestamp,
 ) {
-    memory.settled = !matches!(look, Look::Settling(_));
+    memory.settled = !matches!(look, Look::Settling(_) | Look::Behind(_));
+    if let Look::Behind(why) = look {
+        if memory.state == TriggerState::Firing {
+            enter(memory, TriggerState::Pending, why, now);
+        } else {
+            memory.message = why;
+        }
+        return;
+    }
     if was_interrupted(trigger, memory, asked_at) {
         memory.active_since = None;
     }
@@ -238,7 +247,10 @@ fn step(
             NoDataPolicy::Ignore => (false, format!("{why} (noData: Ignore)")),
             NoDataPolicy::Fire => (true, format!("{why} (noData: Fire)")),
         },
-        Look::Settling(why) => return rest(memory, TriggerState::Inactive, why, now),
+        Look::Stale(why) => return rest(memory, TriggerState::NoData, why, now),
+        Look::Settling(why) | Look::Behind(why) => {
+            return rest(memory, TriggerState::Inactive, why, now);
+        }
         Look::Error(why) => return rest(memory, TriggerState::Error, why, now),
     };
     if !bad {
@@ -258,15 +270,23 @@ fn step(
 /// Whether so long passed without a reading, such as while no operator ran, that what the condition
 /// did meanwhile is not known. The workload's own status is told and not asked: no news is none.
 fn was_interrupted(trigger: &ValidTrigger, memory: &TriggerMemory, asked_at: Timestamp) -> bool {
+    // After a restart the last reading is known by its sample, or by the run that it began.
     let last = memory
         .asked_at
-        .or_else(|| memory.samples.back().map(|s| s.at));
+        .or_else(|| memory.samples.back().map(|s| s.at).max(memory.active_since));
     matches!(trigger.source, Source::Prometheus { .. })
         && last.is_some_and(|last| asked_at.duration_since(last) > too_old(trigger))
 }
 
+fn behind(workload: &Workload) -> String {
+    format!(
+        "the Deployment controller has seen generation {} of {}",
+        workload.observed_generation, workload.generation
+    )
+}
+
 /// How old a reading may be and still speak for now.
-fn too_old(trigger: &ValidTrigger) -> SignedDuration {
+pub(crate) fn too_old(trigger: &ValidTrigger) -> SignedDuration {
     (trigger.interval * STALE_AFTER_INTERVALS).max(STALE_AFTER_AT_LEAST)
 }
 

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::{Course, Decision, newest_point};
 use crate::{
     guards::{Hold, HoldReason, Look},
-    health,
+    health::{self, Proof},
     policy::{ValidPolicy, ValidTrigger},
     snapshot::{Snapshot, Workload},
     state::{State, TriggerMemory},
@@ -201,17 +201,14 @@ fn phase(look: &Look<'_>, course: &Course<'_>) -> (Phase, String) {
             (phase, format!("{}: {message}", event.name))
         }
         Course::Start { spec } => (Phase::Pending, spec.reason.clone().unwrap_or_default()),
-        Course::Held { trigger, hold } => {
+        Course::Held { why, hold } => {
             let phase = match hold.reason {
                 HoldReason::PolicyPaused | HoldReason::Overridden => Phase::Paused,
                 _ => Phase::Held,
             };
             (
                 phase,
-                format!(
-                    "trigger {trigger} fires, and nothing is taken back: {}",
-                    hold.message
-                ),
+                format!("{why}, and nothing is taken back: {}", hold.message),
             )
         }
         Course::Quiet => quiet(look),
@@ -251,7 +248,7 @@ fn quiet(look: &Look<'_>) -> (Phase, String) {
         .window
         .and_then(|w| completed.checked_add(w).ok())
     {
-        Some(ends) if look.now > ends => (
+        Some(ends) if look.now >= ends => (
             Phase::Idle,
             format!("{proof}; its window is over, waiting for the next release"),
         ),
@@ -295,12 +292,7 @@ fn data_available(look: &Look<'_>) -> Said {
         .filter(|(_, m)| matches!(m.state, TriggerState::NoData | TriggerState::Error))
         .peekable();
     let Some((_, first)) = missing.peek() else {
-        return said(
-            condition::DATA_AVAILABLE,
-            true,
-            "Data",
-            "every trigger can be judged",
-        );
+        return settling(look);
     };
     let reason = match first.state {
         TriggerState::Error => "Error",
@@ -314,6 +306,35 @@ fn data_available(look: &Look<'_>) -> Said {
         list.join("; ")
     );
     said(condition::DATA_AVAILABLE, false, reason, message)
+}
+
+/// No trigger lacks data; some may have none yet that are about this release.
+fn settling(look: &Look<'_>) -> Said {
+    let waiting: Vec<String> = look
+        .policy
+        .triggers
+        .iter()
+        .filter_map(|t| Some((t, look.state.triggers.get(&t.name)?)))
+        .filter(|(_, m)| !m.settled)
+        .map(|(t, m)| format!("{}: {}", t.name, m.message))
+        .collect();
+    if waiting.is_empty() {
+        return said(
+            condition::DATA_AVAILABLE,
+            true,
+            "Data",
+            "every trigger can be judged",
+        );
+    }
+    said(
+        condition::DATA_AVAILABLE,
+        ConditionStatus::Unknown,
+        "Settling",
+        format!(
+            "not to be judged yet, so nothing is taken back on them: {}",
+            waiting.join("; ")
+        ),
+    )
 }
 
 fn protected(look: &Look<'_>) -> Said {
@@ -398,7 +419,7 @@ pub(super) fn notices(
     before: &State,
     look: &Look<'_>,
     course: &Course<'_>,
-    proved: bool,
+    proof: Proof,
 ) -> Vec<Notice> {
     let mut notices = Vec::new();
     let mut notice = |kind, reason, message: String| {
@@ -427,16 +448,13 @@ pub(super) fn notices(
             TriggerState::Inactive | TriggerState::Pending => {}
         }
     }
-    if let Course::Held { trigger, hold } = course
+    if let Course::Held { why, hold } = course
         && before.held.as_deref() != Some(&format!("{:?}", hold.reason))
     {
-        let text = format!(
-            "trigger {trigger} fires, and nothing is taken back: {}",
-            hold.message
-        );
+        let text = format!("{why}, and nothing is taken back: {}", hold.message);
         notice(NoticeKind::Warning, "RollbackHeld", text);
     }
-    if proved {
+    if proof == Proof::Now {
         let text = format!(
             "release {} was healthy for {} s and is a point to go back to from now on",
             look.workload.release,

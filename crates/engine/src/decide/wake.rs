@@ -1,10 +1,10 @@
 //! When to look again although nothing changes: time alone can make a difference.
 
 use backstop_api::policy::TriggerState;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::Course;
-use crate::{guards::Look, policy::Source};
+use crate::{guards::Look, policy::Source, trigger};
 
 /// The earliest time at which a new look can come to another answer.
 pub(super) fn at(look: &Look<'_>, course: &Course<'_>) -> Option<Timestamp> {
@@ -24,7 +24,9 @@ pub(super) fn at(look: &Look<'_>, course: &Course<'_>) -> Option<Timestamp> {
             );
         }
         if !told && let Some(asked) = memory.asked_at {
-            times.extend(asked.checked_add(trigger.interval * 4).ok());
+            // The first moment at which that answer is too old.
+            let fresh = trigger::too_old(trigger) + SignedDuration::from_millis(1);
+            times.extend(asked.checked_add(fresh).ok());
         }
     }
     match course {

@@ -4,11 +4,9 @@ use backstop_api::event::{EventPhase, Outcome};
 use backstop_api::policy::TriggerState;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::{
-    decide::Act, guards::Look, policy::ValidTrigger, rollout, snapshot::Event, state::TriggerMemory,
-};
+use crate::{guards::Look, policy::ValidTrigger, rollout, snapshot::Event, state::TriggerMemory};
 
-use super::{Next, change, ended, is_in_place, longest_interval};
+use super::{Next, ended, is_in_place, longest_interval};
 
 /// The restored release must stay in place for so long at least.
 const STAYS_AT_LEAST: SignedDuration = SignedDuration::from_secs(5);
@@ -31,6 +29,13 @@ pub(super) fn verify(look: &Look<'_>, event: &Event) -> Next {
         let message = "the Deployment was deleted while the rollback was verified".to_owned();
         return over(EventPhase::Failed, Outcome::WorkloadDeleted, message);
     };
+    if event
+        .status
+        .restored_generation
+        .is_some_and(|written| workload.generation < written)
+    {
+        return Next::wait("waiting to see the restored template", None);
+    }
     if !is_in_place(event, workload) {
         let (outcome, message) = rollout::replaced(event, workload);
         return over(EventPhase::Superseded, outcome, message);
@@ -132,18 +137,11 @@ fn not_the_cause(
         event.status.clone(),
         EventPhase::Failed,
         Outcome::NotCausedByRelease,
-        message.clone(),
+        message,
         look.now,
     );
-    let lift = Act::LiftQuarantine {
-        release: blamed.to_owned(),
-        event: event.name.clone(),
-    };
-    Next {
-        acts: vec![lift, change(event, status)],
-        message,
-        again: None,
-    }
+    // Its record is taken away when this is written: see `decide::lifts`.
+    Next::change(event, status)
 }
 
 /// How long data that prove the recovery are waited for.

@@ -91,6 +91,7 @@ fn parameters(
         _ => policy.rolling.clone()?,
     };
     let now = workload.strategy.get("rollingUpdate");
+    let wanted = movable(wanted, now);
     let same = |key: &str, value: &Option<IntOrPercent>| {
         value.as_ref().is_none_or(|v| {
             now.and_then(|n| n.get(key))
@@ -100,6 +101,21 @@ fn parameters(
     let unchanged =
         same("maxUnavailable", &wanted.max_unavailable) && same("maxSurge", &wanted.max_surge);
     (!unchanged).then_some(wanted)
+}
+
+/// With what stays as it is, both must not be 0: the server refuses that.
+fn movable(mut wanted: RollingParameters, now: Option<&Value>) -> RollingParameters {
+    let stands = |key: &str, value: &Option<IntOrPercent>| match value {
+        Some(value) => is_zero(value),
+        None => now
+            .and_then(|n| n.get(key))
+            .and_then(|n| serde_json::from_value(n.clone()).ok())
+            .is_some_and(|n| is_zero(&n)),
+    };
+    if stands("maxUnavailable", &wanted.max_unavailable) && stands("maxSurge", &wanted.max_surge) {
+        wanted.max_surge = Some(IntOrPercent::Int(1));
+    }
+    wanted
 }
 
 fn is_zero(value: &IntOrPercent) -> bool {

@@ -1,0 +1,121 @@
+//! The safety rules, each as a property of thousands of runs in which caches are old, operators
+//! and executors crash, Prometheus fails and persons do what they like.
+//!
+//! `PROPTEST_CASES` sets how many schedules are run, `BACKSTOP_SIM_SEED` which ones.
+
+mod sim;
+
+use sim::{campaign::campaign, monitor::Rule};
+
+/// Fails with the smallest schedule that was found to break the rule.
+fn assert_held(rule: Rule) {
+    let campaign = campaign();
+    if let Some((times, how, schedule)) = campaign.broken.get(&rule) {
+        panic!(
+            "{rule:?} was broken {times} times in {} schedules\n{how}\nsmallest: {schedule:?}",
+            campaign.schedules
+        );
+    }
+}
+
+/// Rule 1.
+#[test]
+fn nothing_is_changed_without_a_recorded_event() {
+    assert_held(Rule::Recorded);
+}
+
+/// Rule 2.
+#[test]
+fn a_failed_release_is_taken_back_at_most_once_per_attempt() {
+    assert_held(Rule::Once);
+}
+
+/// Rule 2.
+#[test]
+fn no_incident_has_more_attempts_than_the_policy_allows() {
+    assert_held(Rule::Attempts);
+}
+
+/// Rule 3.
+#[test]
+fn a_rollback_goes_only_to_a_good_point_that_is_not_quarantined_and_not_live() {
+    assert_held(Rule::OnlyGood);
+}
+
+/// Rule 4.
+#[test]
+fn a_release_is_not_blamed_for_what_began_after_its_window() {
+    assert_held(Rule::Window);
+}
+
+/// Rule 4.
+#[test]
+fn a_release_is_blamed_only_for_what_it_did_itself() {
+    assert_held(Rule::OwnEvidence);
+}
+
+/// Rule 5.
+#[test]
+fn no_trigger_fires_without_a_number_about_the_live_release() {
+    assert_held(Rule::NoData);
+}
+
+/// Rule 5.
+#[test]
+fn a_trigger_that_cannot_be_judged_is_always_said() {
+    assert_held(Rule::Visible);
+}
+
+/// Rule 7.
+#[test]
+fn no_plan_speaks_of_replicas() {
+    assert_held(Rule::Replicas);
+}
+
+/// Rule 9.
+#[test]
+fn paused_and_observe_begin_nothing() {
+    assert_held(Rule::Mode);
+}
+
+/// Rule 10.
+#[test]
+fn the_second_policy_on_a_workload_does_nothing_and_says_so() {
+    assert_held(Rule::Conflict);
+}
+
+/// Rule 12.
+#[test]
+fn a_pause_an_override_and_a_cancel_are_heeded() {
+    assert_held(Rule::Person);
+}
+
+/// Rule 13.
+#[test]
+fn no_rollback_goes_behind_a_floor() {
+    assert_held(Rule::Floor);
+}
+
+#[test]
+fn every_plan_passes_the_independent_checker() {
+    assert_held(Rule::Checker);
+}
+
+#[test]
+fn the_same_input_gives_the_same_decision() {
+    assert_held(Rule::Deterministic);
+}
+
+#[test]
+fn deciding_or_applying_twice_changes_nothing_more() {
+    assert_held(Rule::Idempotence);
+}
+
+/// Prints what the schedules reached.
+#[test]
+fn the_schedules_reach_every_interesting_state() {
+    let campaign = campaign();
+    for (what, times) in &campaign.reach {
+        println!("{times:>8} {what}");
+    }
+}

@@ -1,0 +1,419 @@
+//! Watches a run, and says which rule was broken. It knows what is really so, and shares no code
+//! with the engine.
+
+use std::collections::BTreeMap;
+
+use backstop_api::{
+    RollbackEventSpec, RollbackEventStatus,
+    condition::{ConditionStatus, DATA_AVAILABLE},
+    event::{Cause, EventPhase, Outcome, Step},
+    point::Verdict,
+    policy::{Mode, NoDataPolicy, TriggerState},
+};
+use backstop_engine::{
+    decide::{Act, Decision, decide},
+    plan::check::violations,
+    policy::{Source, ValidPolicy},
+    reading::Reading,
+    snapshot::{Event, Snapshot},
+    state::State,
+};
+use jiff::Timestamp;
+
+use super::world::World;
+
+/// What is watched; the numbers are those of the safety rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rule {
+    /// 1
+    Recorded,
+    /// 2
+    Once,
+    /// 3
+    OnlyGood,
+    /// 4
+    Window,
+    /// 4
+    OwnEvidence,
+    /// 5
+    NoData,
+    /// 5
+    Visible,
+    /// 7
+    Replicas,
+    /// 9
+    Mode,
+    /// 10
+    Conflict,
+    /// 12
+    Person,
+    /// 13
+    Floor,
+    Checker,
+    Attempts,
+    Deterministic,
+    Idempotence,
+}
+
+/// After a completion it may take so long until it is seen: caches lag, and operators are down.
+const SEEN_WITHIN: i64 = 60;
+
+/// What was seen in a run.
+#[derive(Clone, Debug, Default)]
+pub struct Monitor {
+    pub broken: Vec<(Rule, String)>,
+    pub reach: BTreeMap<String, usize>,
+    decisions: usize,
+}
+
+impl Monitor {
+    pub fn reached(&mut self, what: &str) {
+        *self.reach.entry(what.to_owned()).or_default() += 1;
+    }
+
+    pub fn holds(&mut self, rule: Rule, so: bool, otherwise: impl FnOnce() -> String) {
+        if !so {
+            self.broken.push((rule, otherwise()));
+        }
+    }
+
+    /// The engine has decided.
+    pub fn decided(
+        &mut self,
+        policy: &ValidPolicy,
+        before: &State,
+        seen: &Snapshot,
+        now: Timestamp,
+        after: &State,
+        decision: &Decision,
+    ) {
+        self.decisions += 1;
+        if self.decisions.is_multiple_of(8) {
+            let again = decide(policy, before, seen, now);
+            let same = again.0 == *after && again.1 == *decision;
+            self.holds(Rule::Deterministic, same, || format!("{decision:?}"));
+            let on = decide(policy, after, seen, now).1;
+            self.holds(Rule::Idempotence, on.acts == decision.acts, || {
+                format!("decided again: {:?}\nfirst: {:?}", on.acts, decision.acts)
+            });
+        }
+        self.reached(&format!("phase {:?}", decision.say.phase));
+        if let Some(held) = &decision.say.held {
+            self.reached(&format!("held {held}"));
+        }
+        let starts = decision.acts.iter().filter_map(|a| match a {
+            Act::Start { spec, .. } => Some(&**spec),
+            _ => None,
+        });
+        let starts: Vec<_> = starts.collect();
+        let begins = decision.acts.iter().filter_map(|a| match a {
+            Act::Change(c) if c.status.phase == Some(EventPhase::Executing) => Some(&**c),
+            _ => None,
+        });
+        for spec in &starts {
+            self.picture_of_start(policy, seen, spec);
+        }
+        let mut number = 0;
+        for change in begins {
+            number += 1;
+            let event = seen.events.iter().find(|e| e.uid == change.uid);
+            self.holds(Rule::Recorded, event.is_some(), || change.name.clone());
+            if let Some(event) = event {
+                self.picture_of_beginning(policy, seen, event, &change.status);
+            }
+        }
+        self.holds(Rule::Once, number + starts.len() <= 1, || {
+            format!("{} starts and {number} beginnings at once", starts.len())
+        });
+        if seen.conflict.is_some() {
+            let quiet = starts.is_empty()
+                && number == 0
+                && !decision
+                    .acts
+                    .iter()
+                    .any(|a| matches!(a, Act::Capture { .. } | Act::LiftQuarantine { .. }));
+            let said = decision.say.message.contains("an-older-policy");
+            self.holds(Rule::Conflict, quiet && said, || format!("{decision:?}"));
+        } else if seen.workload.is_some() {
+            self.answers(policy, seen, now, after, decision);
+        }
+    }
+
+    fn person_is_heeded(&mut self, seen: &Snapshot, what: &str) {
+        let heeded = seen
+            .workload
+            .as_ref()
+            .is_some_and(|w| !w.paused && w.overridden.is_none() && !w.deleting);
+        self.holds(Rule::Person, heeded, || {
+            format!("{what} although {:?}", seen.workload)
+        });
+    }
+
+    fn target_may_be(&mut self, seen: &Snapshot, point: &str, to: &str, what: &str) {
+        let live = seen.workload.as_ref().map(|w| w.release.as_str());
+        let mut of = seen
+            .points
+            .iter()
+            .filter(|p| p.release.as_deref() == Some(to));
+        let good = of
+            .clone()
+            .any(|p| p.name == point && p.verdict == Verdict::Good);
+        let failed = of.any(|p| p.verdict == Verdict::Quarantined);
+        self.holds(Rule::OnlyGood, good && !failed && live != Some(to), || {
+            format!(
+                "{what} goes to {to}, live is {live:?}, points: {:?}",
+                seen.points
+            )
+        });
+        let floor = seen.workload.as_ref().is_some_and(|w| w.floor.is_some());
+        let proved = seen
+            .points
+            .iter()
+            .find(|p| p.name == point)
+            .map(|p| p.proved_at);
+        let behind = seen
+            .points
+            .iter()
+            .any(|p| p.verdict == Verdict::Good && p.floor.is_some() && Some(p.proved_at) > proved);
+        self.holds(Rule::Floor, !floor && !behind, || {
+            format!("{what} goes behind a floor to {to}: {:?}", seen.points)
+        });
+    }
+
+    fn picture_of_start(
+        &mut self,
+        policy: &ValidPolicy,
+        seen: &Snapshot,
+        spec: &RollbackEventSpec,
+    ) {
+        self.holds(Rule::Mode, policy.mode != Mode::Paused, || "started".into());
+        self.person_is_heeded(seen, "started");
+        let to = spec
+            .to
+            .as_ref()
+            .expect("a trigger's rollback names its target");
+        let hash = to.hash.clone().unwrap_or_default();
+        self.target_may_be(seen, &to.point, &hash, "start");
+        let open = seen.events.iter().any(|e| !e.is_over());
+        self.holds(Rule::Once, !open, || "started beside an open one".into());
+        self.holds(Rule::Attempts, spec.attempt <= policy.max_attempts, || {
+            format!("attempt {} of {}", spec.attempt, policy.max_attempts)
+        });
+        let evidence = spec
+            .evidence
+            .as_ref()
+            .expect("a trigger's rollback has evidence");
+        let trigger = policy.triggers.iter().find(|t| t.name == evidence.trigger);
+        let measured = trigger.is_some_and(|t| match t.source {
+            Source::Workload { .. } => true,
+            Source::Prometheus { .. } => {
+                t.no_data == NoDataPolicy::Fire
+                    || spec.attempt > 1
+                    || evidence.samples.iter().any(|s| s.value > 0.05)
+            }
+        });
+        self.holds(Rule::NoData, measured, || format!("{evidence:?}"));
+    }
+
+    fn picture_of_beginning(
+        &mut self,
+        policy: &ValidPolicy,
+        seen: &Snapshot,
+        event: &Event,
+        status: &RollbackEventStatus,
+    ) {
+        self.holds(Rule::Mode, policy.mode == Mode::Enforce, || {
+            format!("begun in mode {:?}", policy.mode)
+        });
+        self.holds(Rule::Person, event.cancel.is_none(), || {
+            "begun although called off".into()
+        });
+        self.person_is_heeded(seen, "begun");
+        let recorded = matches!(event.status.phase, None | Some(EventPhase::Pending));
+        self.holds(Rule::Recorded, recorded, || {
+            format!("{:?}", event.status.phase)
+        });
+        let to = status.to.as_ref().expect("it goes somewhere");
+        self.target_may_be(seen, &to.point, to.hash.as_deref().unwrap_or(""), "plan");
+        let wrong = violations(seen, &status.steps);
+        self.holds(Rule::Checker, wrong.is_empty(), || wrong.join("; "));
+        let plan = serde_json::to_string(&status.steps).unwrap();
+        self.holds(Rule::Replicas, !plan.contains("replicas"), || plan.clone());
+        let live = seen.workload.as_ref().map(|w| w.release.as_str());
+        let about_live = status
+            .steps
+            .iter()
+            .all(|s| Some(s.step.from.as_str()) == live);
+        self.holds(Rule::OnlyGood, about_live, || format!("{live:?}: {plan}"));
+    }
+
+    /// Answers that are none never make a trigger fire, and are always said.
+    fn answers(
+        &mut self,
+        policy: &ValidPolicy,
+        seen: &Snapshot,
+        now: Timestamp,
+        after: &State,
+        decision: &Decision,
+    ) {
+        let live = seen.workload.as_ref().map(|w| w.release.as_str());
+        for trigger in &policy.triggers {
+            if matches!(trigger.source, Source::Workload { .. }) {
+                continue;
+            }
+            let answer = seen
+                .readings
+                .get(&trigger.name)
+                .filter(|o| Some(o.release.as_str()) == live)
+                .filter(|o| now.duration_since(o.asked_at).as_secs() <= 15);
+            let (number, may_fire, must_say) = match answer.map(|o| &o.reading) {
+                Some(Reading::Value { .. }) => (true, true, false),
+                Some(Reading::NoData { .. }) => (
+                    false,
+                    trigger.no_data == NoDataPolicy::Fire,
+                    trigger.no_data == NoDataPolicy::Hold,
+                ),
+                Some(Reading::Stale { .. } | Reading::Unavailable { .. }) | None => {
+                    (false, false, true)
+                }
+            };
+            let Some(memory) = after.triggers.get(&trigger.name) else {
+                continue;
+            };
+            if !number {
+                self.reached("decided without a number");
+            }
+            let fires = memory.state == TriggerState::Firing;
+            self.holds(Rule::NoData, may_fire || !fires, || {
+                format!("{} fires on {answer:?}", trigger.name)
+            });
+            let said = decision
+                .say
+                .conditions
+                .iter()
+                .any(|c| c.type_ == DATA_AVAILABLE && c.status != ConditionStatus::True);
+            self.holds(Rule::Visible, !must_say || said, || {
+                format!("nothing said of {}: {answer:?}", trigger.name)
+            });
+        }
+    }
+
+    /// A rollback is recorded, decided on by a trigger.
+    pub fn starts(&mut self, world: &World, policy: &ValidPolicy, spec: &RollbackEventSpec) {
+        self.reached("started");
+        if spec.attempt > 1 {
+            self.reached("started another attempt");
+        }
+        let open = world.events.iter().any(|e| !e.is_over());
+        self.holds(Rule::Once, !open, || "recorded beside an open one".into());
+        let Some(span) = world.span() else { return };
+        if spec.from.as_ref().map(|f| f.hash.clone()) != Some(super::hash(span.release)) {
+            return;
+        }
+        self.holds(Rule::Person, !span.called_off, || {
+            format!("a person called the rollback of {} off", span.release)
+        });
+        let cannot_start = world.deployment.as_ref().is_some_and(|d| d.cannot_start);
+        self.holds(
+            Rule::OwnEvidence,
+            !span.written_by_backstop || cannot_start,
+            || {
+                format!(
+                    "the restored release {} is blamed: {:?}",
+                    span.release, spec.evidence
+                )
+            },
+        );
+        let silence = policy
+            .triggers
+            .iter()
+            .any(|t| t.no_data == NoDataPolicy::Fire);
+        if silence {
+            return;
+        }
+        self.holds(Rule::OwnEvidence, span.bad.is_some(), || {
+            format!(
+                "release {} was never bad: {:?}",
+                span.release, spec.evidence
+            )
+        });
+        let (Some((began, _)), Some(window), Some(completed)) =
+            (span.bad, policy.window, span.completed_at)
+        else {
+            return;
+        };
+        let ends = completed + window.as_secs() + SEEN_WITHIN;
+        self.holds(
+            Rule::Window,
+            began <= ends || span.written_by_backstop,
+            || format!("bad from {began} on, blamed although its window ended before {ends}"),
+        );
+    }
+
+    /// A rollback passes the point of no return.
+    pub fn begins(&mut self, world: &mut World, event: &Event, status: &RollbackEventStatus) {
+        self.reached(&format!("begun: {:?}", event.spec.cause));
+        if event.spec.to.as_ref().is_some_and(|t| t.hash.is_none()) {
+            self.reached("begun: to a point that a person named");
+        }
+        let beside = world
+            .events
+            .iter()
+            .any(|e| e.name != event.name && !e.is_over() && e.status.times.decided.is_some());
+        self.holds(Rule::Once, !beside, || {
+            format!("{} beside another", event.name)
+        });
+        let from = status.from.as_ref().map(|f| f.hash.clone());
+        let live = world.span().map(|s| super::hash(s.release));
+        if event.spec.cause != Cause::Trigger || from != live || live.is_none() {
+            return;
+        }
+        let span = world.spans.last_mut().expect("something is live");
+        let (name, attempt) = (event.name.clone(), event.spec.attempt);
+        let again = span
+            .taken_by
+            .iter()
+            .any(|(n, a)| *a == attempt && *n != name);
+        span.taken_by.push((name, attempt));
+        self.holds(Rule::Once, !again, || {
+            format!("release {from:?} is taken back twice in attempt {attempt}")
+        });
+    }
+
+    /// A rollback may end by a decision.
+    pub fn ends(world: &mut World, event: &Event, status: &RollbackEventStatus) {
+        let called_off = status.outcome == Some(Outcome::CancelledByPerson);
+        if !called_off || event.spec.cause != Cause::Trigger {
+            return;
+        }
+        let from = status.from.as_ref().map(|f| f.hash.clone());
+        if let Some(span) = world.spans.last_mut()
+            && from == Some(super::hash(span.release))
+        {
+            span.called_off = true;
+        }
+    }
+
+    /// The executor is about to write a template.
+    pub fn writes(&mut self, world: &World, event: &Event, step: &Step) {
+        self.reached("template written");
+        let recorded = event.status.phase == Some(EventPhase::Executing)
+            && event.status.times.decided.is_some();
+        self.holds(Rule::Recorded, recorded, || format!("{event:?}"));
+        let good = world
+            .points
+            .iter()
+            .any(|p| p.verdict == Verdict::Good && p.release.as_deref() == Some(step.to.as_str()));
+        let fine = good && !world.is_quarantined(&step.to) && step.from != step.to;
+        self.holds(Rule::OnlyGood, fine, || format!("{step:?}"));
+    }
+
+    /// A rollback's status is written.
+    pub fn status_written(&mut self, before: &RollbackEventStatus, now: &RollbackEventStatus) {
+        if let (None, Some(outcome)) = (before.outcome, now.outcome) {
+            self.reached(&format!("outcome {outcome:?}"));
+        }
+        let over = before.phase.is_some_and(EventPhase::is_terminal);
+        self.holds(Rule::Once, !over, || format!("{:?} goes on", before.phase));
+    }
+}
