@@ -291,7 +291,7 @@ fail closed: they concern Backstop's own objects alone.
 | who | may |
 |---|---|
 | whoever may patch the Deployment | write a RollbackPolicy for it; make, change and delete its RollbackPoints; ask for a rollback (a RollbackEvent with `cause: Manual`) in their own name; call one off (`backstop.dev/cancel`) |
-| Backstop alone | fill `spec.release` of a point; quarantine; say that a point soaked; record a rollback that a trigger caused, with its evidence; write status; change the `backstop.dev/` labels and `backstop.dev/proved-at` |
+| Backstop alone | fill `spec.release` of a point; quarantine; say that a point soaked; record a rollback that a trigger caused, with its evidence; write status; change the `backstop.dev/` labels of points and events, and such annotations of points; give events names that end in a number |
 | everybody with the right to delete | delete a RollbackEvent that has ended |
 
 A refusal says which field is meant, what its value is and what it has to be. To mend something by hand that only
