@@ -2,6 +2,8 @@
 
 pub mod chart;
 pub mod install;
+pub mod metrics;
+pub mod moments;
 pub mod operator;
 pub mod people;
 pub mod raw;
