@@ -18,7 +18,7 @@ use crate::operator::Running;
 /// The application's name.
 pub const APP: &str = "web";
 /// What should happen happens within this time, on a machine that is busy with other tests.
-pub const SOON: Duration = Duration::from_secs(60);
+pub const SOON: Duration = Duration::from_mins(1);
 
 /// A release of the application.
 #[derive(Clone, Debug)]
@@ -30,6 +30,7 @@ pub struct App {
     deployment_annotations: Vec<(String, String)>,
     replicas: Option<i32>,
     progress_deadline: i32,
+    recreate: bool,
 }
 
 impl App {
@@ -43,7 +44,15 @@ impl App {
             deployment_annotations: Vec::new(),
             replicas: Some(2),
             progress_deadline: 600,
+            recreate: false,
         }
+    }
+
+    /// That works, and whose pods take so long to become ready, as `2s`.
+    pub fn slow(version: &str, ready_after: &str) -> Self {
+        Self::version(version)
+            .fate(fate::SLOW_READY)
+            .annotation(fate::READY_AFTER, ready_after)
     }
 
     /// Whose pods end like this (see [`fate`]).
@@ -79,6 +88,13 @@ impl App {
     #[must_use]
     pub fn replicas(mut self, replicas: Option<i32>) -> Self {
         self.replicas = replicas;
+        self
+    }
+
+    /// Which is stopped before the next one is started.
+    #[must_use]
+    pub fn recreate(mut self) -> Self {
+        self.recreate = true;
         self
     }
 
@@ -126,6 +142,9 @@ impl App {
                 },
             },
         });
+        if self.recreate {
+            manifest["spec"]["strategy"] = json!({"type": "Recreate"});
+        }
         if let Some(replicas) = self.replicas {
             manifest["spec"]["replicas"] = json!(replicas);
         }

@@ -5,9 +5,13 @@ use backstop_e2e::world::{App, World, quick_policy};
 use backstop_testenv::fate;
 
 async fn goes_back(name: &str, fate: &'static str, words: &str) -> anyhow::Result<()> {
+    bad_release_goes_back(name, App::version("v2").fate(fate), words).await
+}
+
+async fn bad_release_goes_back(name: &str, bad: App, words: &str) -> anyhow::Result<()> {
     let (world, point) =
         World::with_good_release(name, quick_policy(), &App::version("v1")).await?;
-    world.deploy(&App::version("v2").fate(fate)).await?;
+    world.deploy(&bad).await?;
     let event = world
         .ended("web-1", EventPhase::Succeeded, Outcome::Recovered)
         .await?;
@@ -32,4 +36,23 @@ async fn a_crash_loop_goes_back() -> anyhow::Result<()> {
 #[tokio::test]
 async fn a_bad_image_goes_back() -> anyhow::Result<()> {
     goes_back("image", fate::IMAGE_PULL, "ImagePullBackOff").await
+}
+
+#[tokio::test]
+async fn a_missing_configuration_goes_back() -> anyhow::Result<()> {
+    goes_back("config", fate::CONFIG_ERROR, "CreateContainerConfigError").await
+}
+
+#[tokio::test]
+async fn a_release_that_needs_more_memory_than_it_may_have_goes_back() -> anyhow::Result<()> {
+    goes_back("oom", fate::OOM, "OOMKilled").await
+}
+
+#[tokio::test]
+async fn a_release_that_never_becomes_ready_goes_back_at_its_progress_deadline()
+-> anyhow::Result<()> {
+    let bad = App::version("v2")
+        .fate(fate::NEVER_READY)
+        .progress_deadline(2);
+    bad_release_goes_back("deadline", bad, "ProgressDeadlineExceeded").await
 }

@@ -1,0 +1,212 @@
+//! Moments of a rollback that a test waits for, and what happens around it meanwhile.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use backstop_api::event::{EventPhase, StepKind, StepState};
+use backstop_api::{RollbackEvent, RollbackPoint, RollbackPolicy, RollbackPolicyStatus};
+use backstop_testenv::fate;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+use crate::world::{APP, World};
+
+/// Long enough for every trigger to be judged several times.
+pub const A_WHILE: Duration = Duration::from_secs(2);
+
+/// Pods that crash as long as this lives.
+pub struct Crashing(JoinHandle<()>);
+
+impl Drop for Crashing {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl World {
+    /// Waits until the rollback has written the good template and waits for its rollout.
+    pub async fn rolling_out(&self, name: &str) -> anyhow::Result<RollbackEvent> {
+        self.eventually(&format!("{name} to wait for its rollout"), async || {
+            let event = self.api::<RollbackEvent>().get(name).await?;
+            let status = event.status.clone().unwrap_or_default();
+            let waits = status
+                .steps
+                .iter()
+                .any(|s| s.step.kind == StepKind::AwaitRollout && s.state == StepState::Running);
+            ensure!(
+                waits && status.phase == Some(EventPhase::Executing),
+                "{:?}: {:?}",
+                status.phase,
+                status.message
+            );
+            Ok(event)
+        })
+        .await
+    }
+
+    /// Waits until the version is live and fully rolled out.
+    pub async fn rolled_out(&self, version: &str) -> anyhow::Result<()> {
+        self.eventually(&format!("{version} to be rolled out"), async || {
+            let live = self.live().await?;
+            let deployment = self.api::<Deployment>().get(APP).await?;
+            let wanted = deployment.spec.and_then(|s| s.replicas);
+            let status = deployment.status.unwrap_or_default();
+            let current = status.observed_generation >= deployment.metadata.generation;
+            let complete = status.updated_replicas == wanted
+                && status.available_replicas == wanted
+                && status.replicas == wanted;
+            ensure!(
+                live == version && current && complete,
+                "{live}, {wanted:?} wanted: {status:?}"
+            );
+            Ok(())
+        })
+        .await
+    }
+
+    /// Makes the running pods of a version crash, as when what they depend on breaks. Returns how
+    /// many.
+    pub async fn crash(&self, version: &str) -> anyhow::Result<usize> {
+        crash(&self.api(), version).await
+    }
+
+    /// Makes every pod of a version crash from now on, whenever it is made.
+    pub fn keep_crashing(&self, version: &str) -> Crashing {
+        let (pods, version) = (self.api::<Pod>(), version.to_owned());
+        Crashing(tokio::spawn(async move {
+            loop {
+                // A pod that goes away between is made anew, and crashes then.
+                let _ = crash(&pods, &version).await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }))
+    }
+
+    /// Runs kubectl in the namespace, as the administrator, and returns what it said.
+    pub async fn kubectl(&self, args: &[&str]) -> anyhow::Result<String> {
+        let mut all = vec!["--namespace", &self.namespace];
+        all.extend(args);
+        self.cluster.kubectl(&all).await?.success()
+    }
+
+    /// Deletes the Deployment, and waits until it is gone.
+    pub async fn delete_deployment(&self) -> anyhow::Result<()> {
+        let api = self.api::<Deployment>();
+        api.delete(APP, &DeleteParams::background()).await?;
+        self.eventually("the Deployment to be gone", async || {
+            ensure!(api.get_opt(APP).await?.is_none(), "it is there");
+            Ok(())
+        })
+        .await
+    }
+
+    /// Deletes a policy.
+    pub async fn delete_policy(&self, name: &str) -> anyhow::Result<()> {
+        let api = self.api::<RollbackPolicy>();
+        api.delete(name, &DeleteParams::default()).await?;
+        Ok(())
+    }
+
+    /// Names the live release good, as the administrator.
+    pub async fn manual_point(&self, name: &str) -> anyhow::Result<RollbackPoint> {
+        let point: RollbackPoint = serde_json::from_value(json!({
+            "apiVersion": "backstop.dev/v1alpha1", "kind": "RollbackPoint",
+            "metadata": {"name": name}, "spec": {"workload": {"name": APP}},
+        }))?;
+        Ok(self.api().create(&PostParams::default(), &point).await?)
+    }
+
+    /// Waits until a point's condition `Captured` has this reason, and returns the point and the
+    /// condition's words.
+    pub async fn captured(
+        &self,
+        name: &str,
+        reason: &str,
+    ) -> anyhow::Result<(RollbackPoint, String)> {
+        self.eventually(&format!("{name} to say {reason}"), async || {
+            let point = self.api::<RollbackPoint>().get(name).await?;
+            let conditions = point.status.clone().unwrap_or_default().conditions;
+            let said = conditions.iter().find(|c| c.type_ == "Captured");
+            ensure!(said.is_some_and(|c| c.reason == reason), "{conditions:?}");
+            let words = said.map(|c| c.message.clone());
+            Ok((point, words.unwrap_or_default()))
+        })
+        .await
+    }
+
+    /// Waits until a policy's status satisfies `holds`.
+    pub async fn named_policy_says(
+        &self,
+        policy: &str,
+        what: &str,
+        holds: impl Fn(&RollbackPolicyStatus) -> bool,
+    ) -> anyhow::Result<RollbackPolicyStatus> {
+        self.eventually(&format!("{policy}: {what}"), async || {
+            let found = self.api::<RollbackPolicy>().get(policy).await?;
+            let status = found.status.context("no status yet")?;
+            ensure!(holds(&status), "{status:#?}");
+            Ok(status)
+        })
+        .await
+    }
+
+    /// Checks that for a while nobody but Kubernetes itself writes the Deployment, that Backstop
+    /// owns nothing of it, and that there are no more rollbacks than before.
+    pub async fn is_left_alone(&self) -> anyhow::Result<()> {
+        let events = self.events().await?.len();
+        let before = self.written().await?;
+        let until = tokio::time::Instant::now() + A_WHILE;
+        while tokio::time::Instant::now() < until {
+            let now = self.written().await?;
+            ensure!(
+                before == now,
+                "the Deployment was written:\n{before:#}\n{now:#}"
+            );
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        ensure!(
+            !before.to_string().contains("\"manager\":\"backstop\""),
+            "Backstop owns a part of the Deployment: {before:#}"
+        );
+        let more = self.events().await?;
+        ensure!(more.len() == events, "another rollback: {more:#?}");
+        Ok(())
+    }
+
+    /// What people and Backstop write of the Deployment: its generation and who owns what.
+    async fn written(&self) -> anyhow::Result<Value> {
+        let metadata = self.api::<Deployment>().get(APP).await?.metadata;
+        let mut owners = metadata.managed_fields.unwrap_or_default();
+        owners.retain(|o| o.manager.as_deref() != Some("kube-controller-manager"));
+        Ok(json!({"generation": metadata.generation, "owners": owners}))
+    }
+}
+
+async fn crash(pods: &Api<Pod>, version: &str) -> anyhow::Result<usize> {
+    let mut count = 0;
+    for pod in pods.list(&ListParams::default()).await? {
+        let image = pod
+            .spec
+            .as_ref()
+            .and_then(|s| s.containers[0].image.clone());
+        let is_of = image.is_some_and(|i| i.ends_with(&format!(":{version}")));
+        let crashes = pod.annotations().get(fate::FATE).map(String::as_str);
+        if !is_of || crashes == Some(fate::CRASH_LOOP) || pod.metadata.deletion_timestamp.is_some()
+        {
+            continue;
+        }
+        let patch = json!({"metadata": {"annotations": {fate::FATE: fate::CRASH_LOOP}}});
+        pods.patch(
+            &pod.name_any(),
+            &PatchParams::default(),
+            &Patch::Merge(patch),
+        )
+        .await?;
+        count += 1;
+    }
+    Ok(count)
+}
