@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use backstop_testenv::Cluster;
+use backstop_testenv::Access;
 use serde::Deserialize as _;
 use serde_json::Value;
 
@@ -21,7 +21,7 @@ pub fn path() -> String {
 }
 
 /// What `helm template` makes of the chart with further arguments such as `--set`.
-pub async fn render(cluster: &Cluster, args: &[&str]) -> anyhow::Result<Vec<Value>> {
+pub async fn render(cluster: &Access, args: &[&str]) -> anyhow::Result<Vec<Value>> {
     let chart = path();
     let mut all = vec!["template", "backstop", &chart, "--namespace", NAMESPACE];
     all.extend(args);

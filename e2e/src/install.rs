@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::ensure;
-use backstop_testenv::{Cluster, eventually};
+use backstop_testenv::{Access, eventually};
 use serde_json::Value;
 use tokio::sync::Mutex;
 
@@ -42,10 +42,10 @@ impl Operator {
 
 /// Installs what the chart installs, but for the Deployment, because no container runs on a test cluster's nodes: a
 /// test starts the operator as a process, with the rights of the service account that this returns
-/// ([`Cluster::service_account_kubeconfig`]).
+/// ([`Access::service_account_kubeconfig`]).
 ///
 /// Done once for each cluster, whoever asks. When it returns, the CRDs are served and the admission policies refuse.
-pub async fn install(cluster: &Cluster) -> anyhow::Result<Operator> {
+pub async fn install(cluster: &Access) -> anyhow::Result<Operator> {
     let operator = Operator {
         namespace: NAMESPACE.to_owned(),
         service_account: "backstop".to_owned(),
@@ -54,14 +54,8 @@ pub async fn install(cluster: &Cluster) -> anyhow::Result<Operator> {
     if installed.contains(cluster.server()) {
         return Ok(operator);
     }
-    let rendered = chart::render(cluster, &[]).await?;
-    let wanted = rendered
-        .iter()
-        .filter(|object| !matches!(chart::kind(object), "Deployment" | "PodDisruptionBudget"));
-    let namespace = serde_json::json!({
-        "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE},
-    });
-    let objects = chart::yaml(std::iter::once(&namespace).chain(wanted))?;
+    let rendered = rendered(cluster).await?;
+    let objects = chart::yaml(&rendered)?;
     let apply = ["apply", "--server-side", "--filename=-"];
     cluster
         .kubectl_with(cluster.kubeconfig_path(), &apply, &objects)
@@ -73,8 +67,43 @@ pub async fn install(cluster: &Cluster) -> anyhow::Result<Operator> {
     Ok(operator)
 }
 
+/// Takes away what [`install`] put in, the admission policies' bindings first: a binding without its policy refuses.
+pub async fn remove(cluster: &Access) -> anyhow::Result<()> {
+    let rendered = rendered(cluster).await?;
+    let is_binding = |object: &&Value| chart::kind(object).ends_with("Binding");
+    let bindings = rendered.iter().filter(is_binding);
+    let others = rendered.iter().filter(|object| !is_binding(object)).rev();
+    let delete = [
+        "delete",
+        "--ignore-not-found",
+        "--timeout=90s",
+        "--filename=-",
+    ];
+    for objects in [chart::yaml(bindings)?, chart::yaml(others)?] {
+        cluster
+            .kubectl_with(cluster.kubeconfig_path(), &delete, &objects)
+            .await?
+            .success()?;
+    }
+    INSTALLED.lock().await.remove(cluster.server());
+    Ok(())
+}
+
+/// What is installed, each after what it needs.
+async fn rendered(cluster: &Access) -> anyhow::Result<Vec<Value>> {
+    let mut objects = vec![serde_json::json!({
+        "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE},
+    })];
+    let all = chart::render(cluster, &[]).await?;
+    objects.extend(
+        all.into_iter()
+            .filter(|object| !matches!(chart::kind(object), "Deployment" | "PodDisruptionBudget")),
+    );
+    Ok(objects)
+}
+
 /// Waits until the API server serves the kinds.
-async fn served(cluster: &Cluster, rendered: &[Value]) -> anyhow::Result<()> {
+async fn served(cluster: &Access, rendered: &[Value]) -> anyhow::Result<()> {
     let names: Vec<_> = rendered
         .iter()
         .filter(|object| chart::kind(object) == "CustomResourceDefinition")
@@ -88,7 +117,7 @@ async fn served(cluster: &Cluster, rendered: &[Value]) -> anyhow::Result<()> {
 
 /// Waits until the last of the admission policies refuses. The API server takes up policies and bindings in the order
 /// in which they were made, so then all of them do.
-async fn refused(cluster: &Cluster) -> anyhow::Result<()> {
+async fn refused(cluster: &Access) -> anyhow::Result<()> {
     cluster.apply(NAMESPACE, PROBE).await?;
     let probe = [
         "--namespace",

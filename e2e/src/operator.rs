@@ -1,12 +1,12 @@
 //! The operator as a process, with the rights that the chart gives it.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use backstop_testenv::process::{Process, Signal};
-use backstop_testenv::{Cluster, eventually};
+use backstop_testenv::{Access, eventually};
 
 use crate::install;
 
@@ -21,7 +21,18 @@ pub struct Running {
 impl Running {
     /// Starts an operator for `namespace`, which is called `name`, with further flags.
     pub async fn start(
-        cluster: &Cluster,
+        cluster: &Access,
+        namespace: &str,
+        name: &str,
+        flags: &[String],
+    ) -> anyhow::Result<Self> {
+        Self::start_binary(&binary()?, cluster, namespace, name, flags).await
+    }
+
+    /// The same with a binary of one's choice.
+    pub async fn start_binary(
+        binary: &Path,
+        cluster: &Access,
         namespace: &str,
         name: &str,
         flags: &[String],
@@ -51,7 +62,7 @@ impl Running {
         args.extend_from_slice(flags);
         let process = Process::new(
             &format!("{namespace}-{name}"),
-            binary()?,
+            binary,
             args,
             &cluster.logs_dir(),
         )

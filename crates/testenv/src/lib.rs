@@ -21,6 +21,7 @@
 //!
 //! Every process ends with the one that started it, however that one ends ([`Process`]).
 
+pub mod access;
 pub mod cluster;
 pub mod exporter;
 pub mod fate;
@@ -33,6 +34,7 @@ pub mod tools;
 pub mod traffic;
 pub mod wait;
 
+pub use access::Access;
 pub use cluster::{Cluster, ClusterOptions, Part};
 pub use exporter::Exporter;
 pub use process::{Process, Signal};

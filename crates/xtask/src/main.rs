@@ -6,6 +6,8 @@ mod bench;
 mod cluster;
 mod demo;
 mod generate;
+mod hear;
+mod operator;
 mod purity;
 mod steps;
 mod test;

@@ -1,23 +1,23 @@
 //! A control plane with fake nodes.
 
-mod access;
 mod options;
 mod parts;
 mod start;
 
-use std::path::{Path, PathBuf};
+use std::ops::Deref;
+use std::path::PathBuf;
 use std::sync::Once;
 
+use kube::Client;
 use tokio::sync::OnceCell;
 
-pub use access::Output;
 pub use options::ClusterOptions;
 pub use parts::Part;
 
-use crate::kubeconfig::{self, Identity};
+use crate::access::Access;
+use crate::kubeconfig;
 use crate::pki::Authority;
 use crate::process::Signal;
-use crate::state::StateDir;
 use parts::Parts;
 
 /// One for each test process, started by whoever asks first.
@@ -33,11 +33,8 @@ static REPORT: Once = Once::new();
 pub struct Cluster {
     parts: Parts,
     authority: Authority,
-    server: String,
-    admin: String,
-    admin_path: PathBuf,
-    // The last field, so that its lock is held until the processes have gone.
-    state: StateDir,
+    // The last field, so that its files stay until the processes have gone.
+    access: Access,
 }
 
 impl Cluster {
@@ -49,26 +46,6 @@ impl Cluster {
             .await?;
         REPORT.call_once(show_logs_on_panic);
         Ok(shared)
-    }
-
-    /// The API server's address.
-    pub fn server(&self) -> &str {
-        &self.server
-    }
-
-    /// A kubeconfig file for an administrator.
-    pub fn kubeconfig_path(&self) -> &Path {
-        &self.admin_path
-    }
-
-    /// Where this cluster keeps its files. They outlast it, until later runs clear them away.
-    pub fn state_dir(&self) -> &Path {
-        self.state.path()
-    }
-
-    /// Where the log of each process is.
-    pub fn logs_dir(&self) -> PathBuf {
-        self.state.logs()
     }
 
     /// The last lines of every log, each under its name.
@@ -93,12 +70,12 @@ impl Cluster {
 
     /// Waits until the API server says that it is ready.
     pub async fn ready(&self) -> anyhow::Result<()> {
-        start::await_api_server(&self.admin, &self.parts).await
+        start::await_api_server(self.admin_kubeconfig(), &self.parts).await
     }
 
     /// What the API server wrote about requests, oldest first. Empty unless [`ClusterOptions::audit`] is set.
     pub fn audit_log(&self) -> anyhow::Result<Vec<serde_json::Value>> {
-        let path = self.state.path().join(parts::AUDIT_LOG);
+        let path = self.state_dir().join(parts::AUDIT_LOG);
         if !path.exists() {
             return Ok(Vec::new());
         }
@@ -110,13 +87,28 @@ impl Cluster {
             .collect())
     }
 
-    /// The text of the administrator's kubeconfig.
-    pub(crate) fn admin_kubeconfig(&self) -> &str {
-        &self.admin
+    /// A client for `user`, in at most one of `groups`, by client certificate.
+    pub async fn client_for(&self, user: &str, groups: &[&str]) -> anyhow::Result<Client> {
+        kubeconfig::client(&self.kubeconfig_text(user, groups)?).await
     }
 
-    fn kubeconfig_text(&self, identity: &Identity) -> anyhow::Result<String> {
-        kubeconfig::render(&self.server, &self.authority.certificate(), identity)
+    /// A kubeconfig file for `user`, in at most one of `groups`, by client certificate.
+    pub fn kubeconfig_for(&self, user: &str, groups: &[&str]) -> anyhow::Result<PathBuf> {
+        self.write_kubeconfig(user, &self.kubeconfig_text(user, groups)?)
+    }
+
+    fn kubeconfig_text(&self, user: &str, groups: &[&str]) -> anyhow::Result<String> {
+        let pair = self.authority.client(user, groups)?;
+        kubeconfig::render(self.server(), &self.authority.certificate(), &pair)
+    }
+}
+
+/// Whoever wants a way into a cluster can be given this one.
+impl Deref for Cluster {
+    type Target = Access;
+
+    fn deref(&self) -> &Access {
+        &self.access
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::ClusterOptions;
 use crate::fate;
-use crate::kubeconfig::{self, Identity};
+use crate::kubeconfig;
 use crate::pki::{self, Authority};
 use crate::process::Process;
 use crate::state::StateDir;
@@ -93,7 +93,7 @@ impl Parts {
         let token_key = state.write("tokens.key", token_key)?;
         let token_key_public = state.write("tokens.pub", token_key_public)?;
         let kubeconfig = |user: &str, groups: &[&str]| -> anyhow::Result<String> {
-            let identity = Identity::Certificate(authority.client(user, groups)?);
+            let identity = authority.client(user, groups)?;
             let text = kubeconfig::render(server, &authority.certificate(), &identity)?;
             let name = format!("{}.kubeconfig", user.replace(':', "-"));
             Ok(state.write(&name, text)?.display().to_string())

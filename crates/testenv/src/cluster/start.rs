@@ -10,7 +10,8 @@ use serde_json::json;
 
 use super::parts::{Parts, Ports};
 use super::{Cluster, ClusterOptions, Part};
-use crate::kubeconfig::{self, Identity};
+use crate::access::Access;
+use crate::kubeconfig;
 use crate::pki::Authority;
 use crate::process::{Process, free_ports};
 use crate::state::StateDir;
@@ -59,17 +60,13 @@ impl Cluster {
             etcd_peers,
         };
         let server = format!("https://127.0.0.1:{api_server}");
-        let identity = Identity::Certificate(authority.client("admin", &["system:masters"])?);
+        let identity = authority.client("admin", &["system:masters"])?;
         let admin = kubeconfig::render(&server, &authority.certificate(), &identity)?;
-        let admin_path = state.write("admin.kubeconfig", &admin)?;
         let parts = Parts::prepare(options, listen, &server, &authority, &state)?;
         Ok(Self {
             parts,
             authority,
-            server,
-            admin,
-            admin_path,
-            state,
+            access: Access::new(&server, admin, state)?,
         })
     }
 
@@ -77,7 +74,7 @@ impl Cluster {
         // The API server waits for etcd by itself.
         self.start_part(Part::Etcd)?;
         self.start_part(Part::ApiServer)?;
-        await_api_server(&self.admin, &self.parts).await?;
+        await_api_server(self.admin_kubeconfig(), &self.parts).await?;
         for part in [Part::ControllerManager, Part::Scheduler, Part::Kwok] {
             self.start_part(part)?;
         }

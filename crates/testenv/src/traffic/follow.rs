@@ -11,7 +11,7 @@ use kube::{Api, Client, ResourceExt as _};
 use tokio::sync::oneshot;
 
 use super::{AppTraffic, Load, Source};
-use crate::Cluster;
+use crate::Access;
 
 /// Keeps the traffic in step with the pods of a namespace until it is dropped. The counters then stay as they are.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl AppTraffic {
     /// The series carry the pod's name, and its label `version` if it has one.
     pub fn follow(
         &self,
-        cluster: &Cluster,
+        cluster: &Access,
         namespace: &str,
         load: impl Fn(&Pod) -> Option<Load> + Send + 'static,
     ) -> anyhow::Result<Follower> {

@@ -1,4 +1,4 @@
-//! Ways into a cluster: clients, kubeconfigs, namespaces and the command line programs.
+//! Ways into a cluster, whoever started it: clients, kubeconfigs, namespaces and the command line programs.
 
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -12,8 +12,8 @@ use kube::{Api, Client, ResourceExt as _};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
-use super::Cluster;
-use crate::kubeconfig::{self, Identity};
+use crate::kubeconfig;
+use crate::state::StateDir;
 use crate::tools::{self, Tool};
 use crate::wait::eventually;
 
@@ -45,7 +45,92 @@ impl Output {
     }
 }
 
-impl Cluster {
+/// A cluster as its administrator reaches it. What it writes for that goes away with it; logs stay.
+#[derive(Debug)]
+pub struct Access {
+    server: String,
+    admin: String,
+    admin_path: PathBuf,
+    // The last field, so that its lock is held until the processes that work there have gone.
+    state: StateDir,
+}
+
+impl Drop for Access {
+    fn drop(&mut self) {
+        // Credentials are of no use to those who look at the logs.
+        let _ = std::fs::remove_file(&self.admin_path);
+        let _ = std::fs::remove_dir_all(self.kubeconfigs());
+    }
+}
+
+impl Access {
+    /// By a kubeconfig that holds one context.
+    pub(crate) fn new(server: &str, kubeconfig: String, state: StateDir) -> anyhow::Result<Self> {
+        let admin_path = state.write("admin.kubeconfig", &kubeconfig)?;
+        Ok(Self {
+            server: server.to_owned(),
+            admin: kubeconfig,
+            admin_path,
+            state,
+        })
+    }
+
+    /// Into a cluster that is there already, by a context of the user's own kubeconfig. Builds kubectl first if need
+    /// be.
+    pub async fn by_context(context: &str) -> anyhow::Result<Self> {
+        tokio::task::spawn_blocking(|| tools::ensure(&[Tool::Kubectl], &tools::Stderr)).await??;
+        let view = [
+            "config",
+            "view",
+            "--raw",
+            "--minify",
+            "--flatten",
+            "--output=json",
+        ];
+        let output = Command::new(Tool::Kubectl.path()?)
+            .args(view)
+            .args(["--context", context])
+            .output()
+            .await?;
+        ensure!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+        let text = String::from_utf8(output.stdout)?;
+        let server = kubeconfig::server(&text)?;
+        Self::new(&server, text, StateDir::new("context")?)
+    }
+
+    /// The API server's address.
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// A kubeconfig file for an administrator.
+    pub fn kubeconfig_path(&self) -> &Path {
+        &self.admin_path
+    }
+
+    /// Where the files of this run are. They outlast it, until later runs clear them away.
+    pub fn state_dir(&self) -> &Path {
+        self.state.path()
+    }
+
+    /// Where the log of each process is.
+    pub fn logs_dir(&self) -> PathBuf {
+        self.state.logs()
+    }
+
+    /// The text of the administrator's kubeconfig.
+    pub(crate) fn admin_kubeconfig(&self) -> &str {
+        &self.admin
+    }
+
+    fn kubeconfigs(&self) -> PathBuf {
+        self.state.path().join("kubeconfigs")
+    }
+
     /// A client for an administrator, bound to the calling runtime: make one in each test, share none.
     pub async fn client(&self) -> anyhow::Result<Client> {
         kubeconfig::client(&self.admin).await
@@ -53,13 +138,7 @@ impl Cluster {
 
     /// A client for whoever bears `token`.
     pub async fn client_for_token(&self, token: &str) -> anyhow::Result<Client> {
-        kubeconfig::client(&self.kubeconfig_text(&Identity::Token(token.to_owned()))?).await
-    }
-
-    /// A client for `user`, in at most one of `groups`, by client certificate.
-    pub async fn client_for(&self, user: &str, groups: &[&str]) -> anyhow::Result<Client> {
-        let identity = Identity::Certificate(self.authority.client(user, groups)?);
-        kubeconfig::client(&self.kubeconfig_text(&identity)?).await
+        kubeconfig::client(&kubeconfig::with_token(&self.admin, token)?).await
     }
 
     /// A client for a service account. The account has to exist.
@@ -72,12 +151,6 @@ impl Cluster {
             .await
     }
 
-    /// A kubeconfig file for `user`, in at most one of `groups`, by client certificate.
-    pub fn kubeconfig_for(&self, user: &str, groups: &[&str]) -> anyhow::Result<PathBuf> {
-        let identity = Identity::Certificate(self.authority.client(user, groups)?);
-        self.write_kubeconfig(user, &identity)
-    }
-
     /// A kubeconfig file for a service account, with a token from the API server. The account has to exist.
     pub async fn service_account_kubeconfig(
         &self,
@@ -85,7 +158,10 @@ impl Cluster {
         name: &str,
     ) -> anyhow::Result<PathBuf> {
         let token = self.service_account_token(namespace, name).await?;
-        self.write_kubeconfig(&format!("{namespace}-{name}"), &Identity::Token(token))
+        self.write_kubeconfig(
+            &format!("{namespace}-{name}"),
+            &kubeconfig::with_token(&self.admin, &token)?,
+        )
     }
 
     /// A token for a service account, good for a day.
@@ -205,9 +281,8 @@ impl Cluster {
         })
     }
 
-    fn write_kubeconfig(&self, name: &str, identity: &Identity) -> anyhow::Result<PathBuf> {
-        let text = self.kubeconfig_text(identity)?;
-        let folder = self.state.path().join("kubeconfigs");
+    pub(crate) fn write_kubeconfig(&self, name: &str, text: &str) -> anyhow::Result<PathBuf> {
+        let folder = self.kubeconfigs();
         std::fs::create_dir_all(&folder)?;
         let safe: String = name
             .chars()
