@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use backstop_api::{RollbackEvent, RollbackPoint, RollbackPolicy, event::EventPhase};
 use backstop_sources::{AllowList, Limits, Outcome, Querier};
-use futures::{Stream, StreamExt, channel::mpsc};
+use futures::{Stream, StreamExt, TryStreamExt, channel::mpsc};
 use kube::{
     Api, Client, Resource,
     core::NamespaceResourceScope,
@@ -73,14 +73,14 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         }
         tracing::info!("leading: policies are looked after from now on");
         metrics.leads(true);
-        lead(
+        Box::pin(lead(
             &client,
             &settings,
             &metrics,
             &allowed,
             leadership.clone(),
             stopped.clone(),
-        )
+        ))
         .await?;
         metrics.leads(false);
     }
@@ -118,9 +118,9 @@ async fn lead(
     stopped: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     let calls = Calls::new(leadership.clone(), metrics.clone());
-    let (policies, policy_stream) = watched::<RollbackPolicy>(client, settings, |_| {});
-    let (points, point_stream) = watched::<RollbackPoint>(client, settings, without_template);
-    let (events, event_stream) = watched::<RollbackEvent>(client, settings, |_| {});
+    let policies = watched::<RollbackPolicy>(client, settings, |_| {});
+    let points = watched::<RollbackPoint>(client, settings, without_template);
+    let events = watched::<RollbackEvent>(client, settings, |_| {});
     let (poke_policy, policy_pokes) = mpsc::unbounded();
     let (poke_event, event_pokes) = mpsc::unbounded();
     let asked = metrics.clone();
@@ -137,9 +137,9 @@ async fn lead(
             },
         ),
         allowed: allowed.clone(),
-        policies: policies.clone(),
-        points: points.clone(),
-        events: events.clone(),
+        policies: policies.store.clone(),
+        points: points.store.clone(),
+        events: events.store.clone(),
         poke_policy,
         poke_event,
         told: Told::default(),
@@ -156,17 +156,18 @@ async fn lead(
     };
 
     // Decisions need all three caches: a policy that saw no points would say that it has none.
-    let gate = context.clone();
-    let policy_work = Controller::for_stream(policy_stream, policies)
+    let caches = [points.read.clone(), events.read.clone()];
+    let policy_work = Controller::for_stream(policies.stream, policies.store)
         .with_config(config.clone())
         .reconcile_on(policy_pokes)
         .graceful_shutdown_on(end())
         .run(
             move |object, context| {
-                let gate = gate.clone();
+                let caches = caches.clone();
                 async move {
-                    let _ = gate.points.wait_until_ready().await;
-                    let _ = gate.events.wait_until_ready().await;
+                    for read in caches {
+                        until(read).await;
+                    }
                     policy::reconcile(object, context).await
                 }
             },
@@ -176,7 +177,7 @@ async fn lead(
             context.clone(),
         )
         .for_each(|_| futures::future::ready(()));
-    let event_work = Controller::for_stream(event_stream, events)
+    let event_work = Controller::for_stream(events.stream, events.store)
         .with_config(config.clone())
         .reconcile_on(event_pokes)
         .graceful_shutdown_on(end())
@@ -188,7 +189,7 @@ async fn lead(
             context.clone(),
         )
         .for_each(|_| futures::future::ready(()));
-    let point_work = Controller::for_stream(point_stream, points)
+    let point_work = Controller::for_stream(points.stream, points.store)
         .with_config(config)
         .graceful_shutdown_on(end())
         .run(
@@ -205,16 +206,24 @@ async fn lead(
     Ok(())
 }
 
-/// A cache of a kind, and the stream that fills it. A point and a rollback that is deleted changes
-/// what its policy can do as well.
+/// A cache of a kind.
+struct Cache<K, S>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    store: Store<Guarded<K>>,
+    /// Fills the store, and says what has changed.
+    stream: S,
+    /// Whether the store has been filled once. Its own `wait_until_ready` wakes only the last of
+    /// several who wait, and its controller is one of them.
+    read: watch::Receiver<bool>,
+}
+
 fn watched<K>(
     client: &Client,
     settings: &Settings,
     trim: fn(&mut K),
-) -> (
-    Store<Guarded<K>>,
-    impl Stream<Item = Result<Guarded<K>, watcher::Error>> + Send + 'static,
-)
+) -> Cache<K, impl Stream<Item = Result<Guarded<K>, watcher::Error>> + Send + 'static>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
         + Clone
@@ -237,10 +246,19 @@ where
             }
         })
         .default_backoff();
-    (
+    let (read, is_read) = watch::channel(false);
+    let stream = reflector::reflector(writer, stream)
+        .inspect_ok(move |event| {
+            if matches!(event, watcher::Event::InitDone) {
+                read.send_replace(true);
+            }
+        })
+        .touched_objects();
+    Cache {
         store,
-        reflector::reflector(writer, stream).touched_objects(),
-    )
+        stream,
+        read: is_read,
+    }
 }
 
 /// Points are many and templates are large: the cache has what decisions need.

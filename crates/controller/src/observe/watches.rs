@@ -1,6 +1,9 @@
 //! The watches of one policy: its Deployment by name, its ReplicaSets and pods by label.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, Ordering},
+};
 
 use futures::{Stream, StreamExt, TryStreamExt};
 use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::LabelSelector};
@@ -22,7 +25,25 @@ use super::lock;
 /// What the watches have seen.
 pub(super) struct Watched {
     deployments: Store<DynamicObject>,
+    read: Read,
     children: Arc<Mutex<Option<Children>>>,
+}
+
+/// Whether a cache has been filled once.
+///
+/// A store's own `wait_until_ready` is not asked for that: it wakes only the last of several who
+/// wait.
+#[derive(Clone, Default)]
+struct Read(Arc<AtomicBool>);
+
+impl Read {
+    fn set(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    fn is_set(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 /// The ReplicaSets and pods behind one selector.
@@ -30,7 +51,9 @@ struct Children {
     selector: Value,
     uid: Option<String>,
     replica_sets: Store<DynamicObject>,
+    replica_sets_read: Read,
     pods: Store<Pod>,
+    pods_read: Read,
     tasks: Vec<AbortHandle>,
 }
 
@@ -80,9 +103,11 @@ pub(super) fn start(
             poke();
         }
     };
-    tasks.spawn(run(stream, follow));
+    let read = Read::default();
+    tasks.spawn(run(stream, read.clone(), follow));
     Watched {
         deployments,
+        read,
         children,
     }
 }
@@ -90,16 +115,19 @@ pub(super) fn start(
 /// Reads a watch to its end, which is the end of the observer.
 async fn run<K>(
     stream: impl Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send,
+    read: Read,
     changed: impl Fn() + Send,
 ) {
     stream
         .inspect_err(|error| tracing::warn!(%error, "a watch is interrupted and begun again"))
         .for_each(|event| {
-            if matches!(
-                event,
-                Ok(watcher::Event::Apply(_) | watcher::Event::Delete(_) | watcher::Event::InitDone)
-            ) {
-                changed();
+            match event {
+                Ok(watcher::Event::InitDone) => {
+                    read.set();
+                    changed();
+                }
+                Ok(watcher::Event::Apply(_) | watcher::Event::Delete(_)) => changed(),
+                Ok(watcher::Event::Init | watcher::Event::InitApply(_)) | Err(_) => {}
             }
             futures::future::ready(())
         })
@@ -154,14 +182,17 @@ fn follow_selector(
         pod.spec = None;
     });
     let (poke_sets, poke_pods) = (poke.clone(), poke.clone());
+    let (replica_sets_read, pods_read) = (Read::default(), Read::default());
     let tasks = vec![
         tokio::spawn(run(
             reflector::reflector(sets_writer, sets).default_backoff(),
+            replica_sets_read.clone(),
             move || poke_sets(),
         ))
         .abort_handle(),
         tokio::spawn(run(
             reflector::reflector(pods_writer, watched_pods).default_backoff(),
+            pods_read.clone(),
             move || poke_pods(),
         ))
         .abort_handle(),
@@ -170,18 +201,23 @@ fn follow_selector(
         selector,
         uid,
         replica_sets,
+        replica_sets_read,
         pods,
+        pods_read,
         tasks,
     });
 }
 
 impl Watched {
     pub(super) fn is_ready(&self) -> bool {
-        is_read(&self.deployments)
-            && lock(&self.children)
-                .as_ref()
-                .is_none_or(|c| is_read(&c.replica_sets) && is_read(&c.pods))
-            && (self.deployments.is_empty() || lock(&self.children).is_some())
+        let children = lock(&self.children);
+        self.read.is_set()
+            && match &*children {
+                Some(children) => {
+                    children.replica_sets_read.is_set() && children.pods_read.is_set()
+                }
+                None => self.deployments.is_empty(),
+            }
     }
 
     pub(super) fn deployment(&self) -> Option<Value> {
@@ -202,17 +238,4 @@ impl Watched {
             .map(|c| c.pods.state())
             .unwrap_or_default()
     }
-}
-
-/// Whether a store has been filled once.
-fn is_read<K>(store: &Store<K>) -> bool
-where
-    K: reflector::Lookup + Clone + 'static,
-    K::DynamicType: Eq + std::hash::Hash + Clone,
-{
-    use futures::FutureExt;
-    store
-        .wait_until_ready()
-        .now_or_never()
-        .is_some_and(|ready| ready.is_ok())
 }
