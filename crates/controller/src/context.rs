@@ -1,7 +1,12 @@
 //! What every reconciler works with.
 
-use std::sync::Arc;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use backstop_api::{RollbackEvent, RollbackPoint, RollbackPolicy, event::EventPhase};
 use backstop_sources::{AllowList, Querier};
 use futures::channel::mpsc::UnboundedSender;
@@ -45,6 +50,8 @@ pub struct Context {
     pub poke_event: UnboundedSender<ObjectRef<Guarded<RollbackEvent>>>,
     /// What has been told already.
     pub told: Told,
+    /// How long to wait before another try, by object.
+    pub backoffs: Backoffs,
 }
 
 impl Context {
@@ -119,7 +126,7 @@ pub fn deployment_reference(namespace: &str, name: &str, uid: Option<&str>) -> O
 
 /// What has been told already, so that it is told once.
 #[derive(Debug, Default)]
-pub struct Told(std::sync::Mutex<std::collections::HashSet<String>>);
+pub struct Told(Mutex<HashSet<String>>);
 
 impl Told {
     /// So many are remembered; older ones are too old to be told again.
@@ -127,13 +134,46 @@ impl Told {
 
     /// Whether this is said for the first time.
     pub fn first(&self, what: String) -> bool {
-        let mut told = self
-            .0
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if told.len() >= Self::REMEMBERED {
             told.clear();
         }
         told.insert(what)
+    }
+}
+
+/// How long to wait before another try, by object: longer each time, with jitter, until it works.
+#[derive(Debug, Default)]
+pub struct Backoffs(Mutex<HashMap<String, ExponentialBackoff>>);
+
+impl Backoffs {
+    /// The first wait is about this.
+    const FIRST: Duration = Duration::from_millis(250);
+    /// No wait is much longer than this.
+    const LONGEST: Duration = Duration::from_secs(30);
+
+    /// How long to wait after another failure.
+    pub fn next(&self, object: &str) -> Duration {
+        let mut waits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        waits
+            .entry(object.to_owned())
+            .or_insert_with(|| {
+                ExponentialBuilder::new()
+                    .with_min_delay(Self::FIRST)
+                    .with_max_delay(Self::LONGEST)
+                    .with_jitter()
+                    .without_max_times()
+                    .build()
+            })
+            .next()
+            .unwrap_or(Self::LONGEST)
+    }
+
+    /// It has worked.
+    pub fn forget(&self, object: &str) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(object);
     }
 }

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use backstop_api::{RollbackEvent, RollbackPoint, RollbackPolicy, event::EventPhase};
 use backstop_sources::{AllowList, Limits, Outcome, Querier};
 use futures::{Stream, StreamExt, TryStreamExt, channel::mpsc};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Api, Client, Resource,
     core::NamespaceResourceScope,
@@ -24,7 +25,7 @@ use tokio::{
 
 use crate::{
     calls::Calls,
-    context::{Context, Guarded, Told},
+    context::{Backoffs, Context, Guarded, Told},
     event, http, leader,
     leader::Leadership,
     metrics::Metrics,
@@ -36,8 +37,6 @@ use crate::{
 
 /// How often what is watched is compared with what is there.
 const SWEEP: Duration = Duration::from_secs(15);
-/// A reconciliation that failed is tried again after so long.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// Runs the operator until it is told to stop.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
@@ -143,6 +142,7 @@ async fn lead(
         poke_policy,
         poke_event,
         told: Told::default(),
+        backoffs: Backoffs::default(),
     });
     let config = controller::Config::default().concurrency(settings.concurrency);
     let end = || {
@@ -168,7 +168,7 @@ async fn lead(
                     for read in caches {
                         until(read).await;
                     }
-                    policy::reconcile(object, context).await
+                    counted(object, context, policy::reconcile).await
                 }
             },
             |object, error: &policy::Error, context| {
@@ -182,7 +182,7 @@ async fn lead(
         .reconcile_on(event_pokes)
         .graceful_shutdown_on(end())
         .run(
-            event::reconcile,
+            |object, context| counted(object, context, event::reconcile),
             |object, error: &event::Error, context| {
                 retry("event", &object, error, error.is_old_picture(), &context)
             },
@@ -193,7 +193,7 @@ async fn lead(
         .with_config(config)
         .graceful_shutdown_on(end())
         .run(
-            point::reconcile,
+            |object, context| counted(object, context, point::reconcile),
             |object, error: &point::Error, context| retry("point", &object, error, false, &context),
             context.clone(),
         )
@@ -269,6 +269,28 @@ fn without_template(point: &mut RollbackPoint) {
     }
 }
 
+/// Reconciles an object, and ends its waiting when that has worked.
+async fn counted<K, E, W>(
+    object: Arc<K>,
+    context: Arc<Context>,
+    work: impl FnOnce(Arc<K>, Arc<Context>) -> W,
+) -> Result<Action, E>
+where
+    K: Resource,
+    W: Future<Output = Result<Action, E>>,
+{
+    let uid = uid(object.meta());
+    let result = work(object, context.clone()).await;
+    if result.is_ok() {
+        context.backoffs.forget(&uid);
+    }
+    result
+}
+
+fn uid(meta: &ObjectMeta) -> String {
+    meta.uid.clone().unwrap_or_default()
+}
+
 /// What to do after a failure: another look, later each time; at once where only the picture was
 /// old.
 fn retry<K>(
@@ -293,7 +315,7 @@ where
         %error,
         "could not be reconciled; trying again"
     );
-    Action::requeue(RETRY)
+    Action::requeue(context.backoffs.next(&uid(object.meta())))
 }
 
 /// Lets go of what is watched for policies that are not there any more.

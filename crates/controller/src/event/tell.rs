@@ -16,7 +16,12 @@ const TOLD_WITHIN: SignedDuration = SignedDuration::from_secs(60);
 /// A rollback begins to change things.
 pub(super) fn begun(context: &Context, event: &RollbackEvent) {
     let status = event.status.clone().unwrap_or_default();
-    if status.steps.iter().any(|s| s.started_at.is_some()) {
+    let again = status.steps.iter().any(|s| s.started_at.is_some());
+    if again
+        || !context
+            .told
+            .first(format!("{} begun", event.uid().unwrap_or_default()))
+    {
         return;
     }
     let note = format!(

@@ -11,12 +11,26 @@ use thiserror::Error;
 use super::capture;
 use crate::{calls::CallError, context::Context, observe::Observer};
 
+/// So many names are tried for a new rollback.
+const NAMES_TRIED: u64 = 16;
+
 /// Why something could not be recorded.
 #[derive(Debug, Error)]
 pub enum Error {
     /// There are rollbacks that the decision did not know of.
     #[error("decided on an old picture; deciding again")]
     OldPicture,
+    /// Every name that was tried belongs to another policy.
+    #[error(
+        "no free name for a rollback of policy {policy} above number {highest}: rollbacks of other \
+         policies have them; delete those that are over"
+    )]
+    NoName {
+        /// The policy.
+        policy: String,
+        /// The highest number that the policy has used.
+        highest: u64,
+    },
     /// A call failed.
     #[error(transparent)]
     Call(#[from] CallError),
@@ -73,9 +87,48 @@ async fn start(
     let highest = all
         .iter()
         .filter_map(|e| names::event_number(&spec.policy, &e.name_any()))
-        .max();
-    let name = names::event_name(&spec.policy, highest.unwrap_or(0) + 1);
-    let mut event = RollbackEvent::new(&name, spec.clone());
+        .max()
+        .unwrap_or(0);
+    // A name may be taken by a rollback of another policy: the next one is as good.
+    for number in (1..=NAMES_TRIED).filter_map(|n| highest.checked_add(n)) {
+        let name = names::event_name(&spec.policy, number);
+        match context
+            .calls
+            .create("create rollbackevent", &api, &named(&name, spec))
+            .await
+        {
+            Ok(_) => {
+                context.metrics.triggered();
+                tracing::warn!(
+                    namespace,
+                    event = name,
+                    reason = spec.reason,
+                    "a rollback is recorded"
+                );
+                return Ok(());
+            }
+            Err(CallError::AlreadyExists { .. }) => {
+                let taken = context
+                    .calls
+                    .read("get rollbackevent", api.get(&name))
+                    .await?;
+                if taken.spec.policy == spec.policy {
+                    // Ours, from a moment ago: it was decided on an old picture.
+                    return Err(Error::OldPicture);
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(Error::NoName {
+        policy: spec.policy.clone(),
+        highest,
+    })
+}
+
+/// The object of a rollback, with the labels by which it is found.
+fn named(name: &str, spec: &RollbackEventSpec) -> RollbackEvent {
+    let mut event = RollbackEvent::new(name, spec.clone());
     event
         .labels_mut()
         .insert(LABEL_POLICY.into(), names::label_value(&spec.policy));
@@ -84,25 +137,7 @@ async fn start(
             .labels_mut()
             .insert(LABEL_WORKLOAD.into(), names::label_value(&workload.name));
     }
-    let created = context
-        .calls
-        .create("create rollbackevent", &api, &event)
-        .await;
-    match created {
-        Ok(_) => {
-            context.metrics.triggered();
-            tracing::warn!(
-                namespace,
-                event = name,
-                reason = spec.reason,
-                "a rollback is recorded"
-            );
-            Ok(())
-        }
-        // Ours from before a crash, or a person's of that name: either way the picture is old.
-        Err(CallError::AlreadyExists { .. }) => Err(Error::OldPicture),
-        Err(error) => Err(error.into()),
-    }
+    event
 }
 
 /// Writes a rollback's status, if nobody has written it since it was read.

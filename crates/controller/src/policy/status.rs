@@ -3,7 +3,7 @@
 use backstop_api::{
     RollbackPolicy, RollbackPolicyStatus,
     condition::{self, Condition, ConditionStatus},
-    policy::{Health, Phase},
+    policy::{Health, Phase, TriggerState},
 };
 use backstop_engine::{decide::Say, state::State};
 use jiff::Timestamp;
@@ -60,18 +60,23 @@ pub(super) async fn write(
 }
 
 /// Whether `new` says nothing that a reader of `old` does not know: the newest values alone are
-/// worth a write only every now and then.
+/// worth a write only every now and then. Why something cannot be judged is not such a value.
 fn says_the_same(old: &RollbackPolicyStatus, new: &RollbackPolicyStatus) -> bool {
     let without_values = |status: &RollbackPolicyStatus| {
         let mut status = status.clone();
         for trigger in &mut status.triggers {
             trigger.value = None;
             trigger.at = None;
-            trigger.message = None;
+            trigger.message = match trigger.state {
+                TriggerState::NoData | TriggerState::Error => {
+                    trigger.message.as_deref().map(wording)
+                }
+                _ => None,
+            };
         }
         for condition in &mut status.conditions {
             if condition.type_ == condition::DATA_AVAILABLE {
-                condition.message.clear();
+                condition.message = wording(&condition.message);
             }
         }
         status.message = None;
@@ -91,6 +96,11 @@ fn says_the_same(old: &RollbackPolicyStatus, new: &RollbackPolicyStatus) -> bool
         .zip(&new.triggers)
         .any(|(old, new)| old.at.is_none() && new.at.is_none() && old.message != new.message);
     !aged && !silent && without_values(old) == without_values(new)
+}
+
+/// A text without its numbers, which may be others at every look.
+fn wording(text: &str) -> String {
+    text.replace(|c: char| c.is_ascii_digit(), "")
 }
 
 /// Says that a policy is not in force, and why.
