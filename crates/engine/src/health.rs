@@ -61,7 +61,8 @@ pub fn follow(
 }
 
 /// Whether everything that a point needs is so: rolled out, wanted, not paused, and every Critical
-/// trigger has data and is quiet; none of the others fires.
+/// trigger has data and is quiet; none of the others fires. Data that lack only a baseline will do:
+/// somebody has to be the first.
 fn can_be_a_point(policy: &ValidPolicy, state: &State, workload: &Workload) -> bool {
     workload.can_prove_itself()
         && policy.triggers.iter().all(|trigger| {
@@ -69,7 +70,7 @@ fn can_be_a_point(policy: &ValidPolicy, state: &State, workload: &Workload) -> b
                 .triggers
                 .get(&trigger.name)
                 .is_some_and(|memory| match trigger.severity {
-                    Severity::Critical => memory.is_quiet(),
+                    Severity::Critical => memory.is_quiet() || memory.lacks_baseline,
                     Severity::Warning => memory.state != TriggerState::Firing,
                 })
         })

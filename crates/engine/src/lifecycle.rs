@@ -2,8 +2,7 @@
 //! from executed to verified.
 
 use backstop_api::{
-    Duration, RollbackEventStatus,
-    condition::{Condition, ConditionStatus},
+    RollbackEventStatus,
     event::{Cause, EventPhase, Outcome, Target},
     point::Verdict,
     policy::{Action, TriggerState},
@@ -20,7 +19,11 @@ use crate::{
     target,
 };
 
+mod end;
 mod verify;
+
+pub use end::ended;
+pub(crate) use end::{refused_policy, workload_is_gone};
 
 /// The type of an event's condition: whether it has ended, and how.
 pub const COMPLETE: &str = "Complete";
@@ -36,6 +39,10 @@ pub struct EventChange {
     pub version: String,
     /// The status from now on.
     pub status: RollbackEventStatus,
+    /// Where this is the point of no return: UID and version of every rollback of the policy that
+    /// it was decided on. Where a quorum read shows anything else, it was decided on an old picture,
+    /// and must be decided again: another one may have begun or ended meanwhile. Else empty.
+    pub known: Vec<(String, String)>,
 }
 
 /// What comes next in a rollback.
@@ -70,6 +77,7 @@ fn change(event: &Event, status: RollbackEventStatus) -> Act {
         uid: event.uid.clone(),
         version: event.version.clone(),
         status,
+        known: Vec::new(),
     }))
 }
 
@@ -374,7 +382,15 @@ fn begin(
         "taking {} from release {} back to {to} (point {point})",
         look.workload.name, look.workload.release
     ));
-    Next::change(event, status)
+    let mut next = Next::change(event, status);
+    let known = look.seen.events.iter();
+    let known: Vec<_> = known.map(|e| (e.uid.clone(), e.version.clone())).collect();
+    for act in &mut next.acts {
+        if let Act::Change(change) = act {
+            change.known.clone_from(&known);
+        }
+    }
+    next
 }
 
 /// Whether the release that is taken back is recorded as one that failed. In the course of going
@@ -390,91 +406,6 @@ fn quarantines(look: &Look<'_>, event: &Event) -> bool {
         Cause::Manual => event.spec.quarantine,
         Cause::Drill => false,
     }
-}
-
-/// Another policy looks after the workload already.
-pub(crate) fn refused_policy(event: &Event, older: &str, now: Timestamp) -> Act {
-    let message = format!(
-        "policy {} is not in force, because {older} is older and looks after the same Deployment; \
-         nothing was changed. Create a RollbackEvent for {older} instead",
-        event.spec.policy
-    );
-    let status = ended(
-        event.status.clone(),
-        EventPhase::Cancelled,
-        Outcome::PolicyNotInForce,
-        message,
-        now,
-    );
-    change(event, status)
-}
-
-/// The Deployment is not there any more.
-pub(crate) fn workload_is_gone(event: &Event, now: Timestamp) -> EventChange {
-    let phase = if event.has_acted() {
-        EventPhase::Failed
-    } else {
-        EventPhase::Superseded
-    };
-    let message =
-        "the Deployment is not there any more, so there is nothing to take back".to_owned();
-    EventChange {
-        name: event.name.clone(),
-        uid: event.uid.clone(),
-        version: event.version.clone(),
-        status: ended(
-            event.status.clone(),
-            phase,
-            Outcome::WorkloadDeleted,
-            message,
-            now,
-        ),
-    }
-}
-
-/// The status of a rollback that ends now, with how long everything took.
-#[must_use]
-pub fn ended(
-    mut status: RollbackEventStatus,
-    phase: EventPhase,
-    outcome: Outcome,
-    message: String,
-    now: Timestamp,
-) -> RollbackEventStatus {
-    let times = &mut status.times;
-    times.ended = Some(now);
-    let between = |from: Option<Timestamp>, to: Option<Timestamp>| {
-        from.zip(to)
-            .map(|(from, to)| length(to.duration_since(from)))
-    };
-    let durations = &mut status.durations;
-    durations.detect = between(times.condition_held, times.fired);
-    durations.decide = between(times.fired, times.decided);
-    durations.first_write = between(times.decided, times.first_write);
-    durations.roll_out = between(times.first_write, times.rolled_out);
-    durations.verify = between(times.rolled_out, times.ended);
-    durations.total = between(times.fired, times.ended);
-    backstop_api::condition::set(
-        &mut status.conditions,
-        Condition {
-            type_: COMPLETE.into(),
-            status: ConditionStatus::from(phase == EventPhase::Succeeded),
-            reason: format!("{outcome:?}"),
-            message: message.clone(),
-            last_transition_time: now,
-            observed_generation: None,
-        },
-    );
-    status.phase = Some(phase);
-    status.outcome = Some(outcome);
-    status.message = Some(message);
-    status
-}
-
-/// A length of time for people, to the millisecond.
-fn length(length: SignedDuration) -> String {
-    let millis = u64::try_from(length.as_millis().max(0)).unwrap_or(u64::MAX);
-    Duration::from_millis(millis).to_string()
 }
 
 /// The longest interval at which a source is asked; zero where none is.

@@ -66,6 +66,8 @@ pub struct TriggerMemory {
     pub samples: VecDeque<Sample>,
     /// What the newest value was compared with.
     pub baseline: Option<f64>,
+    /// Whether the newest reading is a value that there is nothing to compare with yet.
+    pub lacks_baseline: bool,
     /// What it means, for a person.
     pub message: String,
     /// The query as it was asked.
@@ -86,6 +88,7 @@ impl TriggerMemory {
             asked_at: None,
             samples: VecDeque::new(),
             baseline: None,
+            lacks_baseline: false,
             message: "nothing measured yet".into(),
             query: None,
             details: Vec::new(),

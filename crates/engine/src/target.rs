@@ -49,10 +49,16 @@ pub fn candidates<'a>(
 }
 
 /// What a trigger's value is compared with: the value when the release before proved itself.
+///
+/// A release that was restored is compared with itself as it was when it was good, and so is one
+/// that proved itself where no other did.
 #[must_use]
-pub fn baseline(seen: &Snapshot, live: &str, trigger: &str) -> Option<f64> {
-    good_points(seen)
-        .into_iter()
-        .filter(|p| p.release.as_deref() != Some(live))
-        .find_map(|p| p.baselines.get(trigger).copied())
+pub fn baseline(seen: &Snapshot, live: &str, restored: bool, trigger: &str) -> Option<f64> {
+    let of = |itself: bool| {
+        good_points(seen)
+            .into_iter()
+            .filter(|p| itself == (p.release.as_deref() == Some(live)))
+            .find_map(|p| p.baselines.get(trigger).copied())
+    };
+    of(restored).or_else(|| of(!restored))
 }

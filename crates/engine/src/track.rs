@@ -16,10 +16,10 @@ pub fn track(state: &mut State, seen: &Snapshot, workload: &Workload, now: Times
         // How far a release from before our time has come cannot be told from this.
         return;
     }
-    let same = state
-        .release
-        .as_ref()
-        .is_some_and(|r| r.hash == workload.release && r.workload_uid == workload.uid);
+    let restorer = restored_by(seen, workload);
+    let same = state.release.as_ref().is_some_and(|r| {
+        r.hash == workload.release && r.workload_uid == workload.uid && !has_returned(r, restorer)
+    });
     if !same {
         state.release = Some(Release {
             workload_uid: workload.uid.clone(),
@@ -29,7 +29,7 @@ pub fn track(state: &mut State, seen: &Snapshot, workload: &Workload, now: Times
             completed_at: None,
             healthy_since: None,
             proved_at: None,
-            restored_by: restored_by(seen, workload),
+            restored_by: restorer.map(|e| e.name.clone()),
         });
         for memory in state.triggers.values_mut() {
             *memory = TriggerMemory::new(now);
@@ -40,7 +40,9 @@ pub fn track(state: &mut State, seen: &Snapshot, workload: &Workload, now: Times
     };
     if release.restored_by.is_none() {
         // The template may be seen before the rollback's own status is.
-        release.restored_by = restored_by(seen, workload).filter(|_| release.proved_at.is_none());
+        release.restored_by = restorer
+            .filter(|_| release.proved_at.is_none())
+            .map(|e| e.name.clone());
     }
     if release.first_ready_at.is_none() && workload.is_current() {
         // Pods of an earlier life of the same release do not count.
@@ -65,7 +67,7 @@ pub fn track(state: &mut State, seen: &Snapshot, workload: &Workload, now: Times
 
 /// The rollback that put the live release there, if it was one. Where another release has proved
 /// itself since, somebody else put it there again.
-fn restored_by(seen: &Snapshot, workload: &Workload) -> Option<String> {
+fn restored_by<'a>(seen: &'a Snapshot, workload: &Workload) -> Option<&'a Event> {
     let newest = seen
         .events
         .iter()
@@ -76,7 +78,16 @@ fn restored_by(seen: &Snapshot, workload: &Workload) -> Option<String> {
         && target::good_points(seen)
             .iter()
             .any(|p| p.release.as_deref() != Some(&workload.release) && Some(p.proved_at) > ended);
-    (newest.restored(&workload.release) && !another_since).then(|| newest.name.clone())
+    (newest.restored(&workload.release) && !another_since).then_some(newest)
+}
+
+/// Whether a release was restored since it was last seen to become live: it was gone meanwhile, and
+/// whoever saw that did not live to write it down. What was known of it is of its earlier life.
+fn has_returned(release: &Release, restorer: Option<&Event>) -> bool {
+    restorer.is_some_and(|e| {
+        e.status.times.decided > Some(release.since)
+            && release.restored_by.as_ref() != Some(&e.name)
+    })
 }
 
 /// The rollback that restored the live release.

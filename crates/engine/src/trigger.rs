@@ -76,7 +76,7 @@ pub fn judge(
             known,
         };
         let (look, asked_at) = look(trigger, memory, seen, workload, &scope, now);
-        let baseline = target::baseline(seen, &release.hash, &trigger.name);
+        let baseline = target::baseline(seen, &release.hash, restored, &trigger.name);
         step(trigger, memory, look, asked_at, baseline, workload, now);
     }
 }
@@ -105,6 +105,14 @@ impl Scope<'_> {
             self.release.first_ready_at?
         };
         start.checked_add(trigger.range()).ok()
+    }
+
+    /// Whether an empty answer is news. A release that has just begun has no samples yet, and that
+    /// says nothing about it: its first pod must have been ready for as long as the query looks back.
+    fn silence_counts(&self, trigger: &ValidTrigger, asked_at: Timestamp) -> bool {
+        let ready = self.release.first_ready_at;
+        let from = ready.and_then(|ready| ready.checked_add(trigger.range()).ok());
+        from.is_some_and(|from| asked_at >= from)
     }
 }
 
@@ -152,7 +160,12 @@ fn look(
                     value: *value,
                     at: *at,
                 },
-                Reading::NoData { why } => Look::NoData(why.clone()),
+                Reading::NoData { why } if scope.silence_counts(trigger, asked_at) => {
+                    Look::NoData(why.clone())
+                }
+                Reading::NoData { why } => {
+                    Look::Settling(format!("{why}, as is to be expected of so new a release"))
+                }
                 Reading::Stale { .. } | Reading::Unavailable { .. } => {
                     unreachable!("matched above")
                 }
@@ -222,10 +235,12 @@ fn step(
     }
     memory.asked_at = Some(asked_at);
     memory.baseline = baseline;
+    memory.lacks_baseline = false;
     let (bad, message) = match look {
         Look::Value { value, at } => {
             remember(memory, Sample { at, value });
             if trigger.condition.uses_baseline() && baseline.is_none() {
+                memory.lacks_baseline = true;
                 let message = "no baseline yet: no earlier release has proved itself".to_owned();
                 return rest(memory, TriggerState::NoData, message, now);
             }

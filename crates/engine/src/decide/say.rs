@@ -15,6 +15,7 @@ use crate::{
     policy::{ValidPolicy, ValidTrigger},
     snapshot::{Snapshot, Workload},
     state::{State, TriggerMemory},
+    track,
 };
 
 /// How many releases that failed the status names.
@@ -180,7 +181,7 @@ pub(super) fn status(look: &Look<'_>, course: &Course<'_>) -> Say {
             ready(look.workload),
             data_available(look),
             protected(look),
-            action_required(course),
+            action_required(look, course),
         ],
         last_point: newest_point(look.seen).map(|p| p.name.clone()),
         last_event: last_event(look.seen),
@@ -354,7 +355,33 @@ fn protected(look: &Look<'_>) -> Said {
     said(condition::PROTECTED, false, "NoGoodPoint", message)
 }
 
-fn action_required(course: &Course<'_>) -> Said {
+/// A rollback that failed, whose target is live and has not proved itself since, calls for a person
+/// even while no trigger fires.
+fn failed_rollback(look: &Look<'_>) -> Option<Said> {
+    let event = track::restorer(look.state, look.seen)?;
+    let unproved = look.state.release.as_ref()?.proved_at.is_none();
+    let failed = event.status.phase == Some(EventPhase::Failed) && unproved;
+    failed.then(|| {
+        let outcome = event.status.outcome.map(|o| format!("{o:?}"));
+        said(
+            condition::ACTION_REQUIRED,
+            true,
+            outcome.unwrap_or_else(|| "RollbackFailed".into()),
+            format!(
+                "{} failed: {}",
+                event.name,
+                event.status.message.as_deref().unwrap_or_default()
+            ),
+        )
+    })
+}
+
+fn action_required(look: &Look<'_>, course: &Course<'_>) -> Said {
+    if matches!(course, Course::Quiet)
+        && let Some(failed) = failed_rollback(look)
+    {
+        return failed;
+    }
     match course {
         Course::Held { hold, .. } if hold.reason.needs_a_person() => said(
             condition::ACTION_REQUIRED,

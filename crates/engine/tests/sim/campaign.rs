@@ -13,7 +13,7 @@ use super::{
 };
 
 /// How many schedules are run unless `PROPTEST_CASES` says otherwise.
-const SCHEDULES: u32 = 1500;
+const SCHEDULES: u32 = 2000;
 /// How often a schedule that breaks a rule is made smaller.
 const SHRINKS: usize = 400;
 
@@ -30,9 +30,19 @@ pub fn campaign() -> &'static Campaign {
     static CAMPAIGN: OnceLock<Campaign> = OnceLock::new();
     CAMPAIGN.get_or_init(|| {
         let schedules = number("PROPTEST_CASES").unwrap_or(SCHEDULES);
-        let seed = number("BACKSTOP_SIM_SEED").unwrap_or(0);
-        many(schedules, seed)
+        many(schedules, seed())
     })
+}
+
+/// So many cases of a smaller property, and more when the campaign is larger.
+pub fn scaled(cases: u32) -> u32 {
+    let larger = number("PROPTEST_CASES").map_or(1, |n| n.div_ceil(SCHEDULES));
+    cases * larger
+}
+
+/// Which schedules are run.
+pub fn seed() -> u32 {
+    number("BACKSTOP_SIM_SEED").unwrap_or(0)
 }
 
 fn number(variable: &str) -> Option<u32> {

@@ -70,7 +70,10 @@ fn carry_out(
     let now = world.now();
     match step.kind {
         StepKind::QuarantineRelease => {
-            world.quarantine(&step.from);
+            // Only what is live can be recorded as what failed: the next step says what is.
+            if world.workload().is_some_and(|w| w.release == step.from) {
+                world.quarantine(&step.from);
+            }
             Came::Done
         }
         StepKind::WriteTemplate => write_template(world, event, step, status, monitor, refuse),

@@ -7,6 +7,7 @@
 pub mod campaign;
 pub mod chance;
 pub mod executor;
+mod liveness;
 pub mod metrics;
 pub mod monitor;
 pub mod people;

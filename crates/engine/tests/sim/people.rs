@@ -48,7 +48,7 @@ pub fn any(releases: usize) -> impl Strategy<Value = Deed> {
         1 => proptest::bool::ANY.prop_map(Deed::PauseRollout),
         1 => proptest::bool::ANY.prop_map(Deed::Override),
         1 => proptest::bool::weighted(0.3).prop_map(Deed::Floor),
-        4 => Just(Deed::CallOff),
+        6 => Just(Deed::CallOff),
         1 => prop_oneof![3 => Just(Mode::Enforce), 1 => Just(Mode::Paused), 1 => Just(Mode::Observe)]
             .prop_map(Deed::Mode),
         2 => (proptest::option::weighted(0.3, 0..4usize), proptest::bool::ANY)

@@ -44,6 +44,11 @@ pub fn any() -> impl Strategy<Value = Schedule> {
         1 => Just(Kind::StartsOnce),
         1 => prop_oneof![Just(20i64), Just(90)].prop_map(Kind::Slow),
     ];
+    let first = prop_oneof![
+        8 => Just(Kind::Good),
+        1 => Just(Kind::StartsOnce),
+        1 => Just(Kind::Slow(90)),
+    ];
     (
         policy::any(),
         proptest::collection::vec(kind, RELEASES - 1),
@@ -51,15 +56,10 @@ pub fn any() -> impl Strategy<Value = Schedule> {
         proptest::bool::weighted(0.85),
         proptest::collection::vec((people::any(RELEASES), 1usize..24), 2..14),
         prop_oneof![1 => Just(Vec::new()), 3 => proptest::collection::vec(any_byte(), 17..61)],
-        (proptest::bool::weighted(0.2), proptest::bool::weighted(0.1)),
+        (proptest::bool::weighted(0.2), first),
     )
         .prop_map(
-            |(plan, mut kinds, lag, proved, deeds, chance, (twin, first_starts_once))| {
-                let first = if first_starts_once {
-                    Kind::StartsOnce
-                } else {
-                    Kind::Good
-                };
+            |(plan, mut kinds, lag, proved, deeds, chance, (twin, first))| {
                 kinds.insert(0, first);
                 Schedule {
                     plan,
@@ -94,7 +94,7 @@ impl Run {
     /// Release 0 is live for a while already when the operator starts.
     pub fn new(schedule: &Schedule) -> Self {
         let mut world = World::new(schedule.kinds.clone(), schedule.lag, schedule.plan.mode);
-        world.rest(60);
+        world.rest(150);
         if schedule.proved {
             let baselines = ["errors", "slow"].map(|name| (name.to_owned(), GOOD));
             world.capture("r0", baselines.into());

@@ -191,6 +191,16 @@ fn apply(world: &mut World, act: &Act, policy: &ValidPolicy, monitor: &mut Monit
                 return;
             };
             if change.status.phase == Some(EventPhase::Executing) {
+                let as_known = |e: &Event| {
+                    change
+                        .known
+                        .iter()
+                        .any(|(uid, version)| *uid == e.uid && *version == e.version)
+                };
+                if change.known.len() != world.events.len() || !world.events.iter().all(as_known) {
+                    monitor.reached("beginning refused: decided on an old picture");
+                    return;
+                }
                 monitor.begins(world, &event, &change.status);
             }
             Monitor::ends(world, &event, &change.status);

@@ -1,0 +1,342 @@
+//! What must happen, and not only what must not.
+
+use std::collections::BTreeMap;
+
+use backstop_api::{
+    condition::{ACTION_REQUIRED, ConditionStatus},
+    event::{Cause, EventPhase, Outcome},
+    policy::Mode,
+};
+use proptest::{
+    prelude::*,
+    test_runner::{Config, RngSeed},
+};
+
+use super::{
+    campaign::{scaled, seed},
+    hash,
+    metrics::Answers,
+    people::Deed,
+    policy::{self, PolicyPlan},
+    schedule::{Run, Schedule},
+    world::Kind,
+};
+
+/// So many cases, more of them when the campaign is larger.
+fn cases(number: u32) -> Config {
+    Config {
+        cases: scaled(number),
+        failure_persistence: None,
+        rng_seed: RngSeed::Fixed(seed().into()),
+        ..Config::default()
+    }
+}
+
+/// A run whose release 0 is a good point.
+fn start(plan: &PolicyPlan, kinds: &[Kind], lag: i64, chance: &[u8]) -> Run {
+    let mut run = Run::new(&Schedule {
+        plan: plan.clone(),
+        kinds: kinds.to_vec(),
+        lag,
+        proved: true,
+        deeds: Vec::new(),
+        chance: chance.to_vec(),
+        twin: false,
+    });
+    run.ticks(8);
+    run
+}
+
+impl Run {
+    fn live(&self) -> Option<String> {
+        self.world.workload().map(|w| w.release)
+    }
+
+    /// Each rollback: from, to, and how it ended.
+    fn story(&self) -> Vec<(Option<String>, Option<String>, Option<Outcome>)> {
+        let events = self.world.events.iter();
+        events
+            .map(|e| {
+                (
+                    e.from_hash().map(str::to_owned),
+                    e.target_hash().map(str::to_owned),
+                    e.status.outcome,
+                )
+            })
+            .collect()
+    }
+
+    fn outcomes(&self) -> Vec<Option<Outcome>> {
+        self.story().into_iter().map(|(_, _, o)| o).collect()
+    }
+
+    fn written(&self) -> usize {
+        let reach: &BTreeMap<_, _> = &self.monitor.reach;
+        reach.get("template written").copied().unwrap_or(0)
+    }
+
+    fn action_required(&self) -> Option<&str> {
+        self.stored
+            .conditions
+            .iter()
+            .find(|c| c.type_ == ACTION_REQUIRED && c.status == ConditionStatus::True)
+            .map(|c| c.reason.as_str())
+    }
+
+    /// What there is to see, for a test that fails.
+    fn told(&self) -> String {
+        let events = self.world.events.iter();
+        let events: Vec<_> = events
+            .map(|e| format!("{}: {:?} {:?}", e.name, e.status.phase, e.status.message))
+            .collect();
+        let conditions = self.stored.conditions.iter();
+        let conditions: Vec<_> = conditions
+            .map(|c| format!("{}={:?} {}: {}", c.type_, c.status, c.reason, c.message))
+            .collect();
+        format!(
+            "live {:?}\n{}\n{}\n{:?}",
+            self.live(),
+            events.join("\n"),
+            conditions.join("\n"),
+            self.stored.triggers
+        )
+    }
+}
+
+/// Policies that nothing keeps from acting.
+fn unobstructed() -> impl Strategy<Value = PolicyPlan> {
+    policy::any().prop_map(|plan| PolicyPlan {
+        mode: Mode::Enforce,
+        ..plan
+    })
+}
+
+fn chance() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        1 => Just(Vec::new()),
+        2 => proptest::collection::vec(proptest::num::u8::ANY, 17..61),
+    ]
+}
+
+proptest! {
+    #![proptest_config(cases(128))]
+
+    #[test]
+    fn a_bad_fresh_release_is_taken_back_and_the_rollback_succeeds(
+        plan in unobstructed(),
+        kind in prop_oneof![Just(Kind::Bad), Just(Kind::BadAfter(10)), Just(Kind::BadAfter(40))],
+        lag in prop_oneof![Just(0i64), Just(10)],
+        chance in chance(),
+    ) {
+        let mut run = start(&plan, &[Kind::Good, kind], lag, &chance);
+        run.happen(&Deed::Deploy(1));
+        run.ticks(150);
+        prop_assert_eq!(run.live(), Some(hash(0)), "{}", run.told());
+        prop_assert!(run.world.is_quarantined("r1"), "{}", run.told());
+        let last = run.world.events.last().expect("there was a rollback");
+        prop_assert_eq!(last.status.phase, Some(EventPhase::Succeeded), "{}", run.told());
+        prop_assert_eq!(run.written(), 1, "{}", run.told());
+    }
+
+    #[test]
+    fn a_release_that_cannot_start_is_taken_back(
+        plan in unobstructed(),
+        lag in prop_oneof![Just(0i64), Just(10)],
+        chance in chance(),
+    ) {
+        let plan = PolicyPlan { workload_trigger: true, ..plan };
+        let mut run = start(&plan, &[Kind::Good, Kind::CannotStart], lag, &chance);
+        run.happen(&Deed::Deploy(1));
+        run.ticks(150);
+        prop_assert_eq!(run.live(), Some(hash(0)), "{}", run.told());
+        let last = run.world.events.last().expect("there was a rollback");
+        prop_assert_eq!(last.status.phase, Some(EventPhase::Succeeded), "{}", run.told());
+    }
+
+    #[test]
+    fn a_release_that_recovers_within_the_delay_is_left_alone(
+        plan in unobstructed(),
+        chance in chance(),
+    ) {
+        let plan = PolicyPlan { for_: 0, delay: 120, no_data: "Hold", warning: None, ..plan };
+        let mut run = start(&plan, &[Kind::Good, Kind::BadFor(30)], 0, &chance);
+        run.happen(&Deed::Deploy(1));
+        run.ticks(100);
+        prop_assert_eq!(run.live(), Some(hash(1)), "{}", run.told());
+        prop_assert_eq!(run.written(), 0);
+        prop_assert!(!run.world.is_quarantined("r1"));
+        // On an old picture an older release seems to be live; that calls off what is decided again.
+        let last = run.outcomes().pop();
+        prop_assert_eq!(last, Some(Some(Outcome::RecoveredBeforeActing)), "{}", run.told());
+    }
+
+    #[test]
+    fn a_good_release_becomes_a_point_although_writes_are_lost(
+        plan in unobstructed(),
+        chance in chance(),
+    ) {
+        let mut run = start(&plan, &[Kind::Good, Kind::Good], 0, &chance);
+        run.happen(&Deed::Deploy(1));
+        run.ticks(80);
+        // Where silence is bad, the release is taken back before its first pod is there.
+        prop_assume!(run.world.events.is_empty());
+        let recorded = run.world.points.iter().any(|p| p.release.as_deref() == Some("r1"));
+        prop_assert!(recorded, "{}", run.told());
+    }
+
+    #[test]
+    fn a_failing_dependency_costs_one_rollback_and_calls_a_person(
+        plan in unobstructed(),
+        chance in chance(),
+    ) {
+        let plan = PolicyPlan { no_data: "Hold", warning: None, soak: 40, ..plan };
+        let mut run = start(&plan, &[Kind::Good, Kind::Good], 0, &chance);
+        run.happen(&Deed::Deploy(1));
+        run.ticks(4);
+        run.happen(&Deed::DependencyDown(true));
+        run.ticks(120);
+        prop_assert_eq!(run.written(), 1, "{}", run.told());
+        prop_assert_eq!(run.outcomes(), vec![Some(Outcome::NotCausedByRelease)], "{}", run.told());
+        prop_assert!(!run.world.is_quarantined("r1"), "{}", run.told());
+        prop_assert_eq!(run.action_required(), Some("NotCausedByRelease"), "{}", run.told());
+    }
+
+    #[test]
+    fn a_target_that_cannot_start_is_left_for_the_point_before_it(
+        plan in unobstructed(),
+        chance in chance(),
+    ) {
+        let plan = PolicyPlan { no_data: "Hold", max_attempts: 3, ..plan };
+        let mut run = start(&plan, &[Kind::Good, Kind::StartsOnce, Kind::Bad], 0, &chance);
+        run.happen(&Deed::Deploy(1));
+        run.ticks(60);
+        run.happen(&Deed::Deploy(2));
+        run.ticks(150);
+        prop_assert_eq!(run.live(), Some(hash(0)), "{}", run.told());
+        let outcomes = run.outcomes();
+        prop_assert!(outcomes.contains(&Some(Outcome::TargetCannotStart)), "{}", run.told());
+        let last = run.world.events.last().expect("there was a rollback");
+        prop_assert_eq!(last.status.phase, Some(EventPhase::Succeeded), "{}", run.told());
+    }
+
+    #[test]
+    fn a_release_that_is_put_back_again_and_again_is_taken_back_so_often_and_not_more(
+        plan in unobstructed(),
+    ) {
+        let plan = PolicyPlan { soak: 4000, cooldown: 60, window: None, warning: None, ..plan };
+        let mut run = start(&plan, &[Kind::Good, Kind::Bad], 0, &[]);
+        for _ in 0..=plan.max_attempts {
+            run.happen(&Deed::Deploy(1));
+            run.ticks(60);
+        }
+        prop_assert_eq!(run.written(), plan.max_attempts as usize, "{}", run.told());
+        prop_assert_eq!(run.action_required(), Some("Exhausted"), "{}", run.told());
+    }
+
+    /// Rule 12.
+    #[test]
+    fn what_a_person_asks_for_does_not_wait_for_a_delay(
+        plan in unobstructed(),
+        chance in chance(),
+    ) {
+        let plan = PolicyPlan { delay: 3600, workload_trigger: false, warning: None, ..plan };
+        let mut run = start(&plan, &[Kind::Good, Kind::Bad], 0, &chance);
+        run.happen(&Deed::Deploy(1));
+        run.ticks(12);
+        run.happen(&Deed::Manual { point: None, quarantine: true });
+        run.ticks(60);
+        let asked = run.world.events.iter().find(|e| e.spec.cause == Cause::Manual).unwrap();
+        prop_assert_eq!(asked.status.phase, Some(EventPhase::Succeeded), "{}", run.told());
+        prop_assert_eq!(run.live(), Some(hash(0)));
+        prop_assert_eq!(run.written(), 1);
+    }
+
+    /// Rules 2 and 12: whenever a person asks for what is going on already, it is done once.
+    #[test]
+    fn asking_for_a_rollback_that_goes_on_does_not_double_it(
+        plan in unobstructed(),
+        when in 1usize..12,
+        chance in chance(),
+    ) {
+        let kinds = [Kind::Good, Kind::Good, Kind::Bad];
+        let plan = PolicyPlan { no_data: "Hold", for_: 0, delay: 0, soak: 20, ..plan };
+        let mut run = start(&plan, &kinds, 0, &chance);
+        run.happen(&Deed::Deploy(1));
+        run.ticks(50);
+        prop_assume!(run.world.points.iter().any(|p| p.release.as_deref() == Some("r1")));
+        run.happen(&Deed::Deploy(2));
+        run.ticks(when);
+        prop_assume!(run.world.events.iter().any(|e| !e.is_over()));
+        run.happen(&Deed::Manual { point: None, quarantine: false });
+        run.ticks(60);
+        prop_assert_eq!(run.live(), Some(hash(1)), "{}", run.told());
+        prop_assert_eq!(run.written(), 1, "{}", run.told());
+    }
+
+    /// An autoscaler changes the spec all the time; that must not hide a bad release.
+    #[test]
+    fn a_bad_release_is_taken_back_while_the_workload_is_scaled(
+        plan in unobstructed(),
+        every in 2usize..5,
+    ) {
+        let mut run = start(&plan, &[Kind::Good, Kind::Bad], 5, &[]);
+        run.happen(&Deed::Deploy(1));
+        for _ in 0..60 {
+            run.happen(&Deed::Scale);
+            run.ticks(every);
+        }
+        prop_assert_eq!(run.live(), Some(hash(0)), "{}", run.told());
+    }
+
+    /// Rule 5.
+    #[test]
+    fn a_bad_release_is_left_alone_while_nothing_can_be_measured(
+        plan in unobstructed(),
+        answers in prop_oneof![
+            Just(Answers::NoData), Just(Answers::NotANumber), Just(Answers::Unreachable),
+            Just(Answers::Ambiguous), Just(Answers::Stale), Just(Answers::AboutAnother),
+            Just(Answers::Silent),
+        ],
+        chance in chance(),
+    ) {
+        let plan = PolicyPlan { no_data: "Hold", workload_trigger: false, ..plan };
+        let mut run = start(&plan, &[Kind::Good, Kind::Bad], 0, &chance);
+        run.happen(&Deed::Answers(answers));
+        run.happen(&Deed::Deploy(1));
+        run.ticks(100);
+        prop_assert_eq!(run.live(), Some(hash(1)), "{}", run.told());
+        prop_assert!(run.world.events.is_empty(), "{}", run.told());
+        run.happen(&Deed::Answers(Answers::Honest));
+        run.ticks(100);
+        // Its window may be over by then: counted from the first number, it is never reopened.
+        let taken_back = run.live() == Some(hash(0));
+        prop_assert_eq!(taken_back, plan.window.is_none(), "{}", run.told());
+    }
+
+    #[test]
+    fn a_restart_at_any_moment_leads_to_the_same_end(
+        plan in unobstructed(),
+        kind in prop_oneof![
+            Just(Kind::Bad), Just(Kind::BadAfter(40)), Just(Kind::CannotStart), Just(Kind::Good)
+        ],
+        when in 0usize..60,
+        down in 0usize..3,
+    ) {
+        let end = |kill: bool| {
+            let mut run = start(&plan, &[Kind::Good, kind], 0, &[]);
+            run.happen(&Deed::Deploy(1));
+            run.ticks(when);
+            if kill {
+                run.happen(&Deed::Kill(down));
+            }
+            run.ticks(120);
+            run
+        };
+        let (undisturbed, restarted) = (end(false), end(true));
+        prop_assert_eq!(
+            (undisturbed.live(), undisturbed.story()),
+            (restarted.live(), restarted.story()),
+            "{}\n\n{}", undisturbed.told(), restarted.told()
+        );
+    }
+}
