@@ -22,7 +22,10 @@
 //! assert_eq!(policy.spec.window.to_string(), "10m0s");
 //! ```
 
-#![allow(clippy::duplicated_attributes, reason = "each printer column has a type_ and a json_path")]
+#![allow(
+    clippy::duplicated_attributes,
+    reason = "each printer column has a type_ and a json_path"
+)]
 
 pub mod condition;
 pub mod duration;

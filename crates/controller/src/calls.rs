@@ -229,3 +229,64 @@ impl Calls {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use tokio::sync::watch;
+
+    use super::*;
+
+    fn calls(held: bool) -> (watch::Sender<bool>, Arc<Metrics>, Calls) {
+        let (lease, receiver) = watch::channel(held);
+        let metrics = Arc::new(Metrics::default());
+        (
+            lease,
+            metrics.clone(),
+            Calls::new(Leadership::from(receiver), metrics),
+        )
+    }
+
+    /// Safety rule 8.
+    #[tokio::test]
+    async fn nothing_is_written_by_a_replica_that_is_not_the_leader() {
+        let (lease, _, calls) = calls(true);
+        let written = AtomicBool::new(false);
+        let write = async || {
+            calls
+                .write("patch deployment", async {
+                    written.store(true, Ordering::SeqCst);
+                    Ok(())
+                })
+                .await
+        };
+        write().await.unwrap();
+        assert!(written.swap(false, Ordering::SeqCst));
+        lease.send_replace(false);
+        let refused = write().await.unwrap_err();
+        assert!(matches!(refused, CallError::NotLeader { .. }), "{refused}");
+        assert!(
+            !written.load(Ordering::SeqCst),
+            "a call was made after the lease was lost"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_without_an_answer_ends_and_is_counted() {
+        let (_lease, metrics, calls) = calls(true);
+        let call = calls.read("get deployment", std::future::pending::<kube::Result<()>>());
+        let error = call.await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "get deployment: no answer from the API server within 10 s"
+        );
+        let text = metrics.text();
+        assert!(
+            text.contains(
+                r#"backstop_api_calls_total{operation="get deployment",result="timeout"} 1"#
+            ),
+            "{text}"
+        );
+    }
+}

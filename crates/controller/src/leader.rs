@@ -33,6 +33,12 @@ impl Leadership {
     }
 }
 
+impl From<watch::Receiver<bool>> for Leadership {
+    fn from(held: watch::Receiver<bool>) -> Self {
+        Self(held)
+    }
+}
+
 /// The task that keeps the Lease.
 pub type Keeper = JoinHandle<kube_lease_manager::Result<kube_lease_manager::LeaseManager>>;
 

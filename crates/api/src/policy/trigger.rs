@@ -138,9 +138,11 @@ pub enum Signal {
     ProgressDeadlineExceeded,
     /// A container starts and dies, again and again.
     CrashLoopBackOff,
-    /// An image cannot be pulled (ErrImagePull, ImagePullBackOff, InvalidImageName).
+    /// An image cannot be pulled (ImagePullBackOff, InvalidImageName, ErrImageNeverPull). The first
+    /// failure of a pull, ErrImagePull, may be a hiccup of the registry and does not count.
     ImagePullBackOff,
-    /// A container cannot be made, such as for a missing ConfigMap or Secret key.
+    /// A container cannot be made (CreateContainerConfigError, CreateContainerError), such as for a
+    /// missing ConfigMap or Secret key.
     CreateContainerConfigError,
     /// A container was killed for using more memory than its limit.
     OOMKilled,

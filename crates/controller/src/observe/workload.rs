@@ -183,3 +183,104 @@ pub(super) fn digests(pods: &[Arc<Pod>]) -> Vec<Image> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn template(image: &str) -> Value {
+        json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "app", "image": image}]}})
+    }
+
+    fn deployment() -> Value {
+        json!({
+            "metadata": {"name": "web", "uid": "d", "generation": 3, "annotations": {}},
+            "spec": {"replicas": 3, "template": template("web:2"), "strategy": {"type": "RollingUpdate"}},
+            "status": {
+                "observedGeneration": 3, "replicas": 4, "updatedReplicas": 2, "availableReplicas": 2,
+                "conditions": [{
+                    "type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded",
+                    "message": "ReplicaSet \"web-b\" has timed out progressing.",
+                }],
+            },
+        })
+    }
+
+    fn replica_set(name: &str, hash: &str, image: &str) -> Arc<DynamicObject> {
+        let mut labelled = template(image);
+        labelled["metadata"]["labels"][POD_TEMPLATE_HASH] = json!(hash);
+        let set = json!({
+            "apiVersion": "apps/v1", "kind": "ReplicaSet",
+            "metadata": {"name": name, "uid": name, "labels": {POD_TEMPLATE_HASH: hash}},
+            "spec": {"template": labelled},
+        });
+        Arc::new(serde_json::from_value(set).unwrap())
+    }
+
+    fn pod(name: &str, set: &str, status: &Value) -> Arc<Pod> {
+        let pod = json!({
+            "metadata": {"name": name, "ownerReferences": [
+                {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": set, "uid": set, "controller": true},
+            ]},
+            "status": status,
+        });
+        Arc::new(serde_json::from_value(pod).unwrap())
+    }
+
+    fn waiting(reason: &str) -> Value {
+        json!({"containerStatuses": [{
+            "name": "app", "image": "web", "imageID": "", "ready": false, "restartCount": 2,
+            "state": {"waiting": {"reason": reason, "message": "back-off 20s"}},
+            "lastState": {"terminated": {"exitCode": 1, "reason": "Error"}},
+        }]})
+    }
+
+    /// Safety rule 4: only evidence about this release counts.
+    #[test]
+    fn another_releases_pods_say_nothing_about_the_live_one() {
+        let sets = [
+            replica_set("web-a", "a", "web:1"),
+            replica_set("web-b", "b", "web:2"),
+        ];
+        let old = pod("web-a-1", "web-a", &waiting("CrashLoopBackOff"));
+        let seen = workload(&deployment(), &sets, &[old], &[]).unwrap();
+        assert_eq!(seen.pods, Pods::default());
+        let new = pod("web-b-1", "web-b", &waiting("CrashLoopBackOff"));
+        let seen = workload(&deployment(), &sets, &[new], &[]).unwrap();
+        assert_eq!(
+            seen.pods.crash_looping,
+            [
+                "pod web-b-1, container app: CrashLoopBackOff (back-off 20s; last exit code 1, Error)"
+            ]
+        );
+        assert_eq!(seen.pods.restarts, 2);
+        assert_eq!(template_hashes(&sets, &seen.release, &[]), ["b"]);
+    }
+
+    #[test]
+    fn the_first_failure_of_a_pull_does_not_count() {
+        let sets = [replica_set("web-b", "b", "web:2")];
+        let pull = |reason| {
+            let pod = pod("web-b-1", "web-b", &waiting(reason));
+            workload(&deployment(), &sets, &[pod], &[])
+                .unwrap()
+                .pods
+                .image_pull
+                .len()
+        };
+        assert_eq!((pull("ErrImagePull"), pull("ImagePullBackOff")), (0, 1));
+    }
+
+    #[test]
+    fn the_deployments_own_words_are_kept() {
+        let seen = workload(&deployment(), &[], &[], &[]).unwrap();
+        assert!(!seen.is_complete());
+        assert_eq!(
+            seen.progress_deadline_exceeded.as_deref(),
+            Some("ProgressDeadlineExceeded: ReplicaSet \"web-b\" has timed out progressing.")
+        );
+        assert_eq!((seen.desired, seen.updated, seen.replicas), (3, 2, 4));
+    }
+}
