@@ -141,10 +141,11 @@ fn number(data: Value, query: &InstantQuery, now: Timestamp) -> Result<Reading, 
                 why: "the query selects no series".to_owned(),
             }),
             [one] => judge(*one.sample(), query, now),
-            [first, ..] => ambiguous(&format!(
+            // The server's order changes from answer to answer.
+            several => ambiguous(&format!(
                 "{} series where one is meant, the first with {}: aggregate them, such as by sum()",
-                series.len(),
-                labels(first)
+                several.len(),
+                several.iter().map(labels).min().unwrap_or_default()
             )),
         },
         Data::Matrix(_) => ambiguous("the answer is a range of samples; one number is meant"),
