@@ -178,7 +178,7 @@ fn course<'a>(look: &Look<'a>) -> Course<'a> {
     let mut first = None;
     for (trigger, memory) in firing(look) {
         let hold = if trigger.action == Action::Notify {
-            say::notify_only(trigger, memory)
+            say::notify_only(trigger)
         } else {
             match guards::pass(look, trigger, memory) {
                 Ok(point) => {
@@ -190,7 +190,7 @@ fn course<'a>(look: &Look<'a>) -> Course<'a> {
             }
         };
         first.get_or_insert_with(|| Course::Held {
-            why: format!("trigger {} fires", trigger.name),
+            why: format!("trigger {} fires ({})", trigger.name, memory.message),
             hold,
         });
     }
@@ -200,7 +200,7 @@ fn course<'a>(look: &Look<'a>) -> Course<'a> {
 /// The release that the newest rollback went back to cannot start. That alone is reason to go
 /// further back: most triggers have nothing to measure on a release that does not run.
 fn further_back<'a>(look: &Look<'a>) -> Option<Course<'a>> {
-    let because = rollout::cannot_start(look.workload).filter(|_| look.incident.continues)?;
+    let words = rollout::start_failure(look.workload).filter(|_| look.incident.continues)?;
     let before = track::restorer(look.state, look.seen)?;
     let asked = before.spec.evidence.as_ref().map(|e| e.trigger.as_str());
     let triggers = || look.policy.triggers.iter().filter(|t| t.can_roll_back());
@@ -208,7 +208,10 @@ fn further_back<'a>(look: &Look<'a>) -> Option<Course<'a>> {
         .find(|t| Some(t.name.as_str()) == asked)
         .or_else(|| triggers().next())?;
     let memory = look.state.triggers.get(&trigger.name)?;
-    let why = format!("{} went back to it, and {because}", before.name);
+    let why = format!(
+        "release {}, restored by {}, cannot start: {words}",
+        look.workload.release, before.name
+    );
     Some(match guards::pass(look, trigger, memory) {
         Err(hold) => Course::Held { why, hold },
         Ok(point) => {

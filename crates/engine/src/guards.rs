@@ -235,9 +235,9 @@ fn release_was_not_the_cause(
         hold(
             HoldReason::NotCausedByRelease,
             format!(
-                "{} went back to a good release and trigger {} fires all the same: the release is \
-                 not the cause; look at what it depends on",
-                event.name, trigger.name
+                "{} went back to a good release and trigger {} fired all the same: the release is \
+                 not the cause; look at what {} depends on",
+                event.name, trigger.name, look.workload.name
             ),
         )
     })
@@ -257,11 +257,7 @@ fn release_was_restored(look: &Look<'_>, _: &ValidTrigger, _: &TriggerMemory) ->
     })
 }
 
-fn nothing_was_released(
-    look: &Look<'_>,
-    trigger: &ValidTrigger,
-    memory: &TriggerMemory,
-) -> Option<Hold> {
+fn nothing_was_released(look: &Look<'_>, _: &ValidTrigger, memory: &TriggerMemory) -> Option<Hold> {
     if look.incident.continues {
         return None;
     }
@@ -273,10 +269,9 @@ fn nothing_was_released(
         hold(
             HoldReason::NothingReleased,
             format!(
-                "trigger {} fires, but nothing was released: the live release was rolled out at \
-                 {completed:.0} and may be blamed until {ends:.0}; look for another cause, or roll \
-                 back by hand with a RollbackEvent",
-                trigger.name
+                "nothing was released: the live release was rolled out at {completed:.0}, and what \
+                 began after {ends:.0} (window) is not held against it; look for another cause, or \
+                 roll back by hand with a RollbackEvent"
             ),
         )
     })
@@ -303,8 +298,9 @@ fn attempts_are_used_up(look: &Look<'_>, _: &ValidTrigger, _: &TriggerMemory) ->
         hold(
             HoldReason::Exhausted,
             format!(
-                "{made} of {allowed} rollbacks were made and {} is still bad; a person has to look \
-                 (releases that failed: {})",
+                "{made} of {allowed} rollbacks were made and {} is still bad (releases that failed: \
+                 {}); Backstop tries no more on this release: fix forward, or roll back by hand with \
+                 a RollbackEvent",
                 look.workload.name,
                 look.incident
                     .failed
@@ -330,7 +326,10 @@ fn cooling_down(look: &Look<'_>, _: &ValidTrigger, _: &TriggerMemory) -> Option<
         until: Some(until),
         ..hold(
             HoldReason::CoolingDown,
-            format!("a rollback ended a moment ago; the next one may start at {until:.0} (limits.cooldown)"),
+            format!(
+                "a rollback ended a moment ago; the next one may start at {until:.0} \
+                 (limits.cooldown), and starts by itself if this goes on"
+            ),
         )
     })
 }
@@ -360,7 +359,7 @@ fn good_point<'a>(look: &Look<'a>) -> Result<&'a Point, Hold> {
     may.first().copied().ok_or_else(|| {
         let known = target::good_points(look.seen).len();
         let floor = floor.map_or(String::new(), |f| {
-            format!(" and none lies behind the floor '{f}'")
+            format!("; what is older lies behind the floor '{f}'")
         });
         let message = match known {
             0 => format!(
@@ -369,8 +368,9 @@ fn good_point<'a>(look: &Look<'a>) -> Result<&'a Point, Hold> {
                 look.workload.name
             ),
             _ => format!(
-                "none of the {known} good points of {} may be gone back to: each is live, \
-                 quarantined or failed in this incident{floor}; a person has to decide",
+                "no point of {} may be gone back to ({known} good on record): each is live, \
+                 quarantined or failed in this incident{floor}; fix forward, or delete the \
+                 Quarantined record of one that is good after all",
                 look.workload.name
             ),
         };

@@ -145,7 +145,7 @@ fn pending(look: &Look<'_>, event: &Event) -> Next {
         return over(
             EventPhase::Cancelled,
             Outcome::PolicyNotInForce,
-            hold.message,
+            format!("nothing was changed: {}", hold.message),
         );
     }
     if let Some(next) = calmed_down(look, event, &status) {
@@ -296,7 +296,7 @@ fn chosen(look: &Look<'_>, event: &Event) -> Result<(String, String), String> {
             .and_then(|p| Some((p.name.clone(), p.release.clone()?)))
             .ok_or_else(|| {
                 format!(
-                    "there is no good release of {} to go back to",
+                    "there is no good release of {} to go back to; nothing was changed",
                     look.workload.name
                 )
             });
@@ -308,11 +308,15 @@ fn chosen(look: &Look<'_>, event: &Event) -> Result<(String, String), String> {
         .find(|p| &p.name == wanted)
         .ok_or_else(|| {
             format!(
-                "spec.to.point: there is no RollbackPoint '{wanted}' for {}",
+                "there is no RollbackPoint '{wanted}' for {} (spec.to.point); nothing was changed",
                 look.workload.name
             )
         })?;
-    let refuse = |why: String| Err(format!("spec.to.point: '{wanted}' {why}"));
+    let refuse = |why: String| {
+        Err(format!(
+            "RollbackPoint '{wanted}' (spec.to.point) {why}; nothing was changed"
+        ))
+    };
     let Some(release) = &point.release else {
         return refuse("has not captured its release yet; see its status".into());
     };

@@ -4,9 +4,10 @@
 use std::{collections::BTreeSet, fmt};
 
 use backstop_api::{
-    RollbackPolicySpec,
+    Duration, RollbackPolicySpec,
     policy::{
-        Action, Mode, NoDataPolicy, RollingParameters, Severity, Signal, StrategyType, Window,
+        Action, IntOrPercent, Mode, NoDataPolicy, RollingParameters, Severity, Signal,
+        StrategyType, Window,
     },
 };
 use jiff::SignedDuration;
@@ -169,6 +170,27 @@ pub fn validate(name: &str, spec: &RollbackPolicySpec) -> Result<ValidPolicy, Ve
             );
         }
     }
+    if let Some(rolling) = &spec.strategy.rolling {
+        let zero = |value: &Option<IntOrPercent>| {
+            value
+                .as_ref()
+                .is_some_and(|v| ["0", "0%"].contains(&v.to_string().as_str()))
+        };
+        if zero(&rolling.max_unavailable) && zero(&rolling.max_surge) {
+            refuse(
+                "spec.strategy.rolling".into(),
+                "maxUnavailable: 0, maxSurge: 0".into(),
+                "cannot both be 0, or the rollout could never move; set maxSurge: 1",
+            );
+        }
+    }
+    if spec.limits.max_attempts == 0 {
+        refuse(
+            "spec.limits.maxAttempts".into(),
+            "0".into(),
+            "must be 1 or more; to roll nothing back write mode: Observe",
+        );
+    }
     let mut names = BTreeSet::new();
     let mut triggers = Vec::new();
     for (index, trigger) in spec.triggers.iter().enumerate() {
@@ -206,18 +228,43 @@ pub fn validate(name: &str, spec: &RollbackPolicySpec) -> Result<ValidPolicy, Ve
     })
 }
 
-fn valid_trigger(
-    index: usize,
+/// The source of a later version that a trigger has.
+fn later_source(trigger: &backstop_api::policy::Trigger) -> Option<&'static str> {
+    [
+        ("probe", &trigger.probe),
+        ("resource", &trigger.resource),
+        ("alert", &trigger.alert),
+        ("web", &trigger.web),
+        ("vulnerability", &trigger.vulnerability),
+    ]
+    .into_iter()
+    .find_map(|(name, source)| source.as_ref().map(|_| name))
+}
+
+/// Signals that cannot be added up.
+fn wrong_signals(signals: &[Signal]) -> Option<(String, &'static str)> {
+    if signals.is_empty() {
+        return Some((
+            "[]".into(),
+            "names nothing to watch; write for example CrashLoopBackOff",
+        ));
+    }
+    let alone = [Signal::Restarts, Signal::UnreadyShare];
+    let mixed = signals.len() > 1 && signals.iter().any(|s| alone.contains(s));
+    mixed.then(|| {
+        (
+            format!("{signals:?}"),
+            "mixes numbers that cannot be added up; put Restarts and UnreadyShare each in a \
+             trigger of its own",
+        )
+    })
+}
+
+/// Where a trigger's value comes from; without one, `refuse` has been told why.
+fn source(
     trigger: &backstop_api::policy::Trigger,
-) -> Result<ValidTrigger, Vec<FieldError>> {
-    let mut errors = Vec::new();
-    let mut refuse = |field: &str, value: String, problem: String| {
-        errors.push(FieldError {
-            field: format!("spec.triggers[{index}].{field}"),
-            value,
-            problem,
-        });
-    };
+    refuse: &mut impl FnMut(&str, String, String),
+) -> Option<Source> {
     let source = match (&trigger.prometheus, &trigger.workload) {
         (Some(prometheus), None) => {
             let query = QueryTemplate::parse(&prometheus.query)
@@ -246,14 +293,44 @@ fn valid_trigger(
             signals: workload.signals.clone(),
         }),
         _ => {
+            // What is asked for by name is refused by name.
+            let field = later_source(trigger).unwrap_or("prometheus");
             refuse(
-                "prometheus",
+                field,
                 trigger.name.clone(),
                 "needs exactly one source; available are prometheus and workload".into(),
             );
             None
         }
     };
+    if let (Some(Source::Workload { signals }), minimum) = (&source, &trigger.minimum_samples) {
+        if let Some(minimum) = minimum {
+            refuse(
+                "minimumSamples",
+                minimum.query.clone(),
+                "goes with prometheus only; remove it".into(),
+            );
+        }
+        if let Some((value, problem)) = wrong_signals(signals) {
+            refuse("workload.signals", value, problem.into());
+        }
+    }
+    source
+}
+
+fn valid_trigger(
+    index: usize,
+    trigger: &backstop_api::policy::Trigger,
+) -> Result<ValidTrigger, Vec<FieldError>> {
+    let mut errors = Vec::new();
+    let mut refuse = |field: &str, value: String, problem: String| {
+        errors.push(FieldError {
+            field: format!("spec.triggers[{index}].{field}"),
+            value,
+            problem,
+        });
+    };
+    let source = source(trigger, &mut refuse);
     let text = match (&trigger.condition, &source) {
         (Some(text), _) => text.as_str(),
         (None, Some(Source::Prometheus { .. })) => {
@@ -283,7 +360,7 @@ fn valid_trigger(
                 .into(),
         );
     }
-    if trigger.interval.is_zero() {
+    if trigger.interval < Duration::from_secs(1) {
         refuse(
             "interval",
             trigger.interval.to_string(),

@@ -111,13 +111,27 @@ pub fn replaced(event: &Event, workload: &Workload) -> (Outcome, String) {
     };
     (
         Outcome::NewerRelease,
-        format!("{by} {what} ({}); theirs stands", workload.release),
+        format!(
+            "{by} {what} ({}); theirs stands, and is judged anew",
+            workload.release
+        ),
     )
 }
 
-/// Why the live release cannot start, by its own evidence.
+/// That the live release cannot start, by its own evidence, and why.
 #[must_use]
 pub fn cannot_start(workload: &Workload) -> Option<String> {
+    start_failure(workload).map(|words| {
+        format!(
+            "release {} cannot start: {words}; it is left for the point before it, if there is one",
+            workload.release
+        )
+    })
+}
+
+/// Why pods of the live release cannot start, in the cluster's words.
+#[must_use]
+pub fn start_failure(workload: &Workload) -> Option<String> {
     let first = workload.pods.cannot_start().next()?;
     let more = workload.pods.cannot_start().count() - 1;
     let more = if more > 0 {
@@ -125,8 +139,5 @@ pub fn cannot_start(workload: &Workload) -> Option<String> {
     } else {
         String::new()
     };
-    Some(format!(
-        "release {} cannot start: {first}{more}",
-        workload.release
-    ))
+    Some(format!("{first}{more}"))
 }

@@ -9,13 +9,16 @@ use backstop_api::{
 use jiff::Timestamp;
 
 use super::{Course, Decision, newest_point};
+
+mod conditions;
+use conditions::{accepted, action_required, data_available, protected, ready, said};
+
 use crate::{
     guards::{Hold, HoldReason, Look},
     health::{self, Proof},
     policy::{ValidPolicy, ValidTrigger},
-    snapshot::{Snapshot, Workload},
-    state::{State, TriggerMemory},
-    track,
+    snapshot::Snapshot,
+    state::State,
 };
 
 /// How many releases that failed the status names.
@@ -77,29 +80,6 @@ pub enum NoticeKind {
     Normal,
     /// Somebody should look.
     Warning,
-}
-
-fn said(
-    type_: &'static str,
-    status: impl Into<ConditionStatus>,
-    reason: impl Into<String>,
-    message: impl Into<String>,
-) -> Said {
-    Said {
-        type_,
-        status: status.into(),
-        reason: reason.into(),
-        message: message.into(),
-    }
-}
-
-fn accepted() -> Said {
-    said(
-        condition::ACCEPTED,
-        true,
-        "Valid",
-        "the policy is valid and in force",
-    )
 }
 
 /// What is said of a policy whose workload has an older policy.
@@ -212,7 +192,18 @@ fn phase(look: &Look<'_>, course: &Course<'_>) -> (Phase, String) {
                 format!("{why}, and nothing is taken back: {}", hold.message),
             )
         }
-        Course::Quiet => quiet(look),
+        Course::Quiet => match quiet(look) {
+            (Phase::Monitoring, message) => (Phase::Monitoring, message + &blind(look)),
+            quiet => quiet,
+        },
+    }
+}
+
+/// What a release is not watched by at the moment.
+fn blind(look: &Look<'_>) -> String {
+    match conditions::unjudged(look) {
+        blind if blind.is_empty() => String::new(),
+        blind => format!(", but not by {}", blind.join("; ")),
     }
 }
 
@@ -264,140 +255,6 @@ fn quiet(look: &Look<'_>) -> (Phase, String) {
     }
 }
 
-fn ready(workload: &Workload) -> Said {
-    if workload.paused {
-        return said(
-            condition::READY,
-            false,
-            "WorkloadPaused",
-            format!(
-                "the rollout of {0} is paused; kubectl rollout resume deployment/{0}",
-                workload.name
-            ),
-        );
-    }
-    said(
-        condition::READY,
-        true,
-        "Watching",
-        format!("Deployment {} is watched", workload.name),
-    )
-}
-
-fn data_available(look: &Look<'_>) -> Said {
-    let mut missing = look
-        .policy
-        .triggers
-        .iter()
-        .filter_map(|t| Some((t, look.state.triggers.get(&t.name)?)))
-        .filter(|(_, m)| matches!(m.state, TriggerState::NoData | TriggerState::Error))
-        .peekable();
-    let Some((_, first)) = missing.peek() else {
-        return settling(look);
-    };
-    let reason = match first.state {
-        TriggerState::Error => "Error",
-        _ => "NoData",
-    };
-    let list: Vec<String> = missing
-        .map(|(t, m)| format!("{}: {}", t.name, m.message))
-        .collect();
-    let message = format!(
-        "cannot be judged, so nothing is taken back on them: {}",
-        list.join("; ")
-    );
-    said(condition::DATA_AVAILABLE, false, reason, message)
-}
-
-/// No trigger lacks data; some may have none yet that are about this release.
-fn settling(look: &Look<'_>) -> Said {
-    let waiting: Vec<String> = look
-        .policy
-        .triggers
-        .iter()
-        .filter_map(|t| Some((t, look.state.triggers.get(&t.name)?)))
-        .filter(|(_, m)| !m.settled)
-        .map(|(t, m)| format!("{}: {}", t.name, m.message))
-        .collect();
-    if waiting.is_empty() {
-        return said(
-            condition::DATA_AVAILABLE,
-            true,
-            "Data",
-            "every trigger can be judged",
-        );
-    }
-    said(
-        condition::DATA_AVAILABLE,
-        ConditionStatus::Unknown,
-        "Settling",
-        format!(
-            "not to be judged yet, so nothing is taken back on them: {}",
-            waiting.join("; ")
-        ),
-    )
-}
-
-fn protected(look: &Look<'_>) -> Said {
-    let live = &look.workload.release;
-    let (may, _) = crate::target::candidates(look.seen, live, &look.incident.failed);
-    if let Some(point) = may.first() {
-        let message = format!("a bad release goes back to point {}", point.name);
-        return said(condition::PROTECTED, true, "GoodPoint", message);
-    }
-    if newest_point(look.seen).is_some_and(|p| p.release.as_ref() == Some(live)) {
-        let message =
-            "the live release has proved itself; the next one goes back to it if it is bad";
-        return said(condition::PROTECTED, true, "LiveIsGood", message);
-    }
-    let message = "no release has proved itself yet: a bad one could not be taken back. One does \
-                   when it is healthy for points.soak, or when a RollbackPoint names it while it is live";
-    said(condition::PROTECTED, false, "NoGoodPoint", message)
-}
-
-/// A rollback that failed, whose target is live and has not proved itself since, calls for a person
-/// even while no trigger fires.
-fn failed_rollback(look: &Look<'_>) -> Option<Said> {
-    let event = track::restorer(look.state, look.seen)?;
-    let unproved = look.state.release.as_ref()?.proved_at.is_none();
-    let failed = event.status.phase == Some(EventPhase::Failed) && unproved;
-    failed.then(|| {
-        let outcome = event.status.outcome.map(|o| format!("{o:?}"));
-        said(
-            condition::ACTION_REQUIRED,
-            true,
-            outcome.unwrap_or_else(|| "RollbackFailed".into()),
-            format!(
-                "{} failed: {}",
-                event.name,
-                event.status.message.as_deref().unwrap_or_default()
-            ),
-        )
-    })
-}
-
-fn action_required(look: &Look<'_>, course: &Course<'_>) -> Said {
-    if matches!(course, Course::Quiet)
-        && let Some(failed) = failed_rollback(look)
-    {
-        return failed;
-    }
-    match course {
-        Course::Held { hold, .. } if hold.reason.needs_a_person() => said(
-            condition::ACTION_REQUIRED,
-            true,
-            format!("{:?}", hold.reason),
-            hold.message.clone(),
-        ),
-        _ => said(
-            condition::ACTION_REQUIRED,
-            false,
-            "Nothing",
-            "nothing is to be done",
-        ),
-    }
-}
-
 fn last_event(seen: &Snapshot) -> Option<String> {
     seen.events
         .iter()
@@ -433,10 +290,13 @@ fn quarantined(seen: &Snapshot, workload: &str) -> Vec<QuarantinedTemplate> {
 }
 
 /// A trigger that only notifies has fired.
-pub(super) fn notify_only(trigger: &ValidTrigger, memory: &TriggerMemory) -> Hold {
+pub(super) fn notify_only(trigger: &ValidTrigger) -> Hold {
     Hold {
         reason: HoldReason::NotifyOnly,
-        message: format!("action of {} is Notify; {}", trigger.name, memory.message),
+        message: format!(
+            "the action of {} is Notify; a person has to look",
+            trigger.name
+        ),
         until: None,
     }
 }

@@ -62,7 +62,8 @@ pub(super) fn verify(look: &Look<'_>, event: &Event) -> Next {
     }
     if let Some((trigger, memory)) = firing(false) {
         let message = format!(
-            "release {} is restored and runs, and trigger {} fires on it ({}); a person has to look",
+            "release {} is restored and runs, and trigger {}, which did not ask for this rollback, \
+             fires on it ({}); nothing more is taken back, a person has to look",
             workload.release, trigger.name, memory.message
         );
         return over(EventPhase::Failed, Outcome::TargetUnhealthy, message);
@@ -98,13 +99,15 @@ pub(super) fn verify(look: &Look<'_>, event: &Event) -> Next {
     }
     if !workload.is_complete() {
         let message = format!(
-            "release {} was restored, and {} of {} replicas are available; a person has to look",
-            workload.release, workload.available, workload.desired
+            "release {} was restored, and {} of {} replicas are available; kubectl describe \
+             deployment/{} and its pods say what they wait for",
+            workload.release, workload.available, workload.desired, workload.name
         );
         return over(EventPhase::Failed, Outcome::TimedOut, message);
     }
     let message = format!(
-        "release {} is live again and in place; there was nothing to prove the recovery by: {}",
+        "release {} is live again and in place; there was nothing to prove the recovery by, so see \
+         for yourself: {}",
         workload.release,
         unclear.join(", ")
     );

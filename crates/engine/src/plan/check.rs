@@ -1,8 +1,10 @@
 //! Checks a plan against the safety rules. It shares no code with the planner, so that a mistake in
 //! one is not made in the other.
 
+use std::collections::BTreeSet;
+
 use backstop_api::{
-    event::{StepKind, StepStatus},
+    event::{StepKind, StepState, StepStatus},
     point::Verdict,
 };
 
@@ -90,6 +92,44 @@ pub fn violations(seen: &Snapshot, plan: &[StepStatus]) -> Vec<String> {
     let restores = !positions(&kinds, StepKind::RestoreStrategy).is_empty();
     if changes_strategy != restores {
         wrong.push("rollingUpdate must be put back if and only if it is changed".into());
+    }
+    wrong.extend(strategy_is_lost(plan, &kinds));
+    wrong.extend(at_odds(plan));
+    wrong
+}
+
+/// What would leave `/spec/strategy` other than it was, or put it back while it is still needed.
+fn strategy_is_lost(plan: &[StepStatus], kinds: &[StepKind]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for restore in positions(kinds, StepKind::RestoreStrategy) {
+        if plan[restore].step.strategy_before.is_none() {
+            wrong.push("RestoreStrategy does not say what it was before".into());
+        }
+        if positions(kinds, StepKind::AwaitRollout)
+            .first()
+            .is_some_and(|wait| *wait > restore)
+        {
+            wrong.push("RestoreStrategy stands before AwaitRollout".into());
+        }
+    }
+    wrong
+}
+
+/// Steps that do not belong together, or cannot end.
+fn at_odds(plan: &[StepStatus]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let targets: BTreeSet<_> = plan.iter().map(|s| (&s.step.to, &s.step.point)).collect();
+    if targets.len() > 1 {
+        wrong.push(format!("a plan has one target, not {}", targets.len()));
+    }
+    for status in plan {
+        let kind = status.step.kind;
+        if kind == StepKind::AwaitRollout && status.step.timeout.is_none() {
+            wrong.push("AwaitRollout without a timeout may never end".into());
+        }
+        if status.state != StepState::Waiting {
+            wrong.push(format!("{kind:?} is begun already"));
+        }
     }
     wrong
 }

@@ -1,0 +1,229 @@
+//! Plans and decisions as they are written down for people, each compared with a file.
+//!
+//! The messages are for whoever is on call at night: what happened, why, and what to do next. After
+//! a change that is meant, `UPDATE_GOLDEN=1 cargo test -p backstop-engine --test golden` writes the
+//! files anew, and their diff is what the reviewer reads.
+
+mod common;
+mod golden_cases;
+
+use std::{fs, path::PathBuf};
+
+use backstop_api::{event::StepStatus, policy::Action};
+use backstop_engine::{
+    decide::{Act, Decision},
+    plan::{check::violations, rolling},
+    snapshot::Snapshot,
+};
+use common::{GOOD, errors, policy, seen};
+use golden_cases::Case;
+use serde_json::{Map, Value, json};
+
+/// Compares with the file, or writes it.
+fn compare(name: &str, value: &Value) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/{name}.yaml"));
+    let now = serde_yaml_ng::to_string(value).unwrap();
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&path, now).unwrap();
+        return;
+    }
+    let golden = fs::read_to_string(&path).unwrap_or_default();
+    let differs = now
+        .lines()
+        .zip(golden.lines())
+        .enumerate()
+        .find(|(_, (now, golden))| now != golden)
+        .map_or_else(
+            || "one is longer than the other".to_owned(),
+            |(line, (now, golden))| format!("line {}\n golden: {golden}\n now:    {now}", line + 1),
+        );
+    assert!(
+        now == golden,
+        "{} differs: {differs}\nif that is meant: UPDATE_GOLDEN=1 cargo test -p backstop-engine --test golden",
+        path.display()
+    );
+}
+
+fn plan_is(name: &str, seen: &Snapshot, fields: Value, action: Action, quarantine: bool) {
+    let policy = policy(&[errors()], fields);
+    let workload = seen.workload.as_ref().unwrap();
+    let plan = rolling(
+        &policy,
+        workload,
+        &format!("web-{GOOD}"),
+        GOOD,
+        action,
+        quarantine,
+    );
+    assert_eq!(violations(seen, &plan), Vec::<String>::new());
+    let steps: Vec<Value> = plan.iter().map(step).collect();
+    compare(name, &Value::Array(steps));
+}
+
+fn step(status: &StepStatus) -> Value {
+    serde_json::to_value(&status.step).unwrap()
+}
+
+#[test]
+fn plan_plain() {
+    plan_is("plan-plain", &seen(), json!({}), Action::Rollback, true);
+}
+
+#[test]
+fn plan_without_quarantine() {
+    plan_is(
+        "plan-without-quarantine",
+        &seen(),
+        json!({}),
+        Action::Rollback,
+        false,
+    );
+}
+
+#[test]
+fn plan_with_rolling_parameters() {
+    let fields = json!({"strategy": {"timeout": "90s", "rolling": {"maxUnavailable": 1, "maxSurge": "50%"}}});
+    plan_is(
+        "plan-rolling-parameters",
+        &seen(),
+        fields,
+        Action::Rollback,
+        true,
+    );
+}
+
+/// The Deployment's own parameters are the wanted ones already: nothing is changed or put back.
+#[test]
+fn plan_with_the_rolling_parameters_that_are_there() {
+    let fields = json!({"strategy": {"rolling": {"maxUnavailable": "25%"}}});
+    plan_is(
+        "plan-rolling-parameters-as-they-are",
+        &seen(),
+        fields,
+        Action::Rollback,
+        true,
+    );
+}
+
+/// With the Deployment's own maxSurge 0, maxUnavailable 0 alone would be refused by the server.
+#[test]
+fn plan_with_rolling_parameters_that_need_a_surge() {
+    let mut seen = seen();
+    seen.workload.as_mut().unwrap().strategy =
+        json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0}});
+    let fields = json!({"strategy": {"rolling": {"maxUnavailable": 0}}});
+    plan_is(
+        "plan-rolling-parameters-surge",
+        &seen,
+        fields,
+        Action::Rollback,
+        true,
+    );
+}
+
+#[test]
+fn plan_gradual() {
+    let mut seen = seen();
+    seen.workload.as_mut().unwrap().strategy_owners = vec![json!({
+        "manager": "helm", "operation": "Update", "apiVersion": "apps/v1",
+        "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {"f:strategy": {"f:type": {}}}},
+    })];
+    plan_is(
+        "plan-gradual",
+        &seen,
+        json!({}),
+        Action::GradualRollback,
+        true,
+    );
+}
+
+/// Such a Deployment has no `rollingUpdate`.
+#[test]
+fn plan_of_a_deployment_that_recreates() {
+    let mut seen = seen();
+    seen.workload.as_mut().unwrap().strategy = json!({"type": "Recreate"});
+    plan_is(
+        "plan-recreate",
+        &seen,
+        json!({}),
+        Action::GradualRollback,
+        true,
+    );
+}
+
+/// A decision, as far as people see it.
+fn shown(decision: &Decision) -> Value {
+    let say = &decision.say;
+    let mut shown = Map::new();
+    shown.insert("phase".into(), json!(say.phase));
+    shown.insert("message".into(), json!(say.message));
+    shown.insert("health".into(), json!(say.health));
+    let conditions = say.conditions.iter().filter(|c| c.reason != "Valid");
+    for said in conditions {
+        let text = format!("{:?} {}: {}", said.status, said.reason, said.message);
+        shown.insert(said.type_.into(), json!(text));
+    }
+    let acts: Vec<Value> = decision.acts.iter().map(act).collect();
+    if !acts.is_empty() {
+        shown.insert("acts".into(), json!(acts));
+    }
+    let notices = decision.notices.iter();
+    let notices: Vec<_> = notices
+        .map(|n| format!("{:?} {}: {}", n.kind, n.reason, n.message))
+        .collect();
+    if !notices.is_empty() {
+        shown.insert("notices".into(), json!(notices));
+    }
+    shown.insert("wakeAt".into(), json!(decision.wake_at));
+    Value::Object(shown)
+}
+
+fn act(act: &Act) -> Value {
+    match act {
+        Act::Capture { release, baselines } => json!({"capture": release, "baselines": baselines}),
+        Act::Start { spec, .. } => json!({
+            "start": spec.reason, "attempt": spec.attempt, "action": spec.action,
+            "from": spec.from.as_ref().map(|f| &f.hash), "to": spec.to.as_ref().map(|t| &t.point),
+            "notBefore": spec.not_before,
+        }),
+        Act::Change(change) => {
+            let status = &change.status;
+            let steps = status.steps.iter().map(|s| s.step.kind);
+            let steps: Vec<_> = steps.collect();
+            json!({
+                "change": change.name, "phase": status.phase, "outcome": status.outcome,
+                "message": status.message, "steps": steps,
+            })
+        }
+        Act::LiftQuarantine { release, event } => json!({"lift": release, "event": event}),
+    }
+}
+
+fn decisions_are(name: &str, cases: Vec<(&'static str, Case)>) {
+    let mut all = Map::new();
+    for (case, it) in cases {
+        let before = all.insert(case.to_owned(), shown(&it.decide()));
+        assert!(before.is_none(), "two cases are called {case}");
+    }
+    compare(name, &Value::Object(all));
+}
+
+#[test]
+fn what_is_said_when_a_trigger_fires() {
+    decisions_are("firing", golden_cases::firing());
+}
+
+#[test]
+fn what_is_said_while_a_rollback_is_pending() {
+    decisions_are("pending", golden_cases::pending());
+}
+
+#[test]
+fn what_is_said_of_each_end_of_a_rollback() {
+    decisions_are("verifying", golden_cases::verifying());
+}
+
+#[test]
+fn what_is_said_when_no_trigger_fires() {
+    decisions_are("quiet", golden_cases::quiet());
+}

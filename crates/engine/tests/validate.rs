@@ -1,0 +1,291 @@
+//! What is wrong with a policy is said: the field, what stands there, and what would be right.
+
+mod common;
+
+use backstop_api::policy::Action;
+use backstop_engine::policy::Source;
+use common::{errors, policy, refused, spec, with};
+use serde_json::{Value, json};
+
+/// The one thing that is wrong names the field, the value and a way out.
+fn says(spec: Value, field: &str, value: &str, way_out: &str) {
+    let errors = refused(spec);
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    let error = &errors[0];
+    assert_eq!(error.field, field);
+    assert!(error.value.contains(value), "{error}");
+    assert!(error.problem.contains(way_out), "{error}");
+    let text = error.to_string();
+    assert!(text.contains(field) && text.contains(value), "{text}");
+}
+
+/// A policy whose one trigger has these fields.
+fn trigger(fields: Value) -> Value {
+    spec(&[with(errors(), fields)], json!({}))
+}
+
+#[test]
+fn several_workloads_are_refused() {
+    let two = json!({"workloads": [{"name": "web"}, {"name": "worker"}]});
+    says(
+        spec(&[errors()], two),
+        "spec.workloads",
+        "2 entries",
+        "a policy for each",
+    );
+    let none = json!({"workloads": []});
+    says(
+        spec(&[errors()], none),
+        "spec.workloads",
+        "0 entries",
+        "exactly one",
+    );
+}
+
+#[test]
+fn strategies_that_are_not_there_yet_are_refused() {
+    for strategy in ["BlueGreen", "Canary", "Recreate"] {
+        let fields = json!({"strategy": {"type": strategy}});
+        says(
+            spec(&[errors()], fields),
+            "spec.strategy.type",
+            strategy,
+            "only Rolling",
+        );
+    }
+}
+
+#[test]
+fn fields_that_are_not_there_yet_are_refused() {
+    for (field, value) in [
+        ("gates", json!({"freeze": true})),
+        ("gitops", json!({"onConflict": "Suspend"})),
+        ("notifications", json!([{"slack": "#ops"}])),
+    ] {
+        let path = format!("spec.{field}");
+        says(
+            spec(&[errors()], json!({field: value})),
+            &path,
+            "",
+            "remove it",
+        );
+    }
+}
+
+#[test]
+fn two_triggers_of_one_name_are_refused() {
+    let twice = spec(&[errors(), errors()], json!({}));
+    says(
+        twice,
+        "spec.triggers[1].name",
+        "errors",
+        "a name of its own",
+    );
+}
+
+#[test]
+fn a_query_that_cannot_work_is_refused() {
+    for (query, way_out) in [
+        ("sum(rate(errors[1m])", "invalid PromQL"),
+        (
+            r#"errors{pod=~"{{ pod }}"}"#,
+            "known: workload, namespace, pods",
+        ),
+        (r#"errors{pod="{{ pods }}"}"#, "use =~"),
+        ("errors[1m]", "instant vector or a scalar"),
+        ("sum({{ pods }})", "quoted string"),
+        ("errors @ 1700000000", "must ask about now"),
+    ] {
+        let spec = trigger(json!({"prometheus": {"query": query}}));
+        says(spec, "spec.triggers[0].prometheus.query", query, way_out);
+    }
+}
+
+#[test]
+fn a_minimum_that_cannot_work_is_refused() {
+    let minimum = json!({"minimumSamples": {"query": "sum(", "atLeast": 100}});
+    says(
+        trigger(minimum),
+        "spec.triggers[0].minimumSamples.query",
+        "sum(",
+        "invalid PromQL",
+    );
+}
+
+#[test]
+fn a_minimum_without_a_query_to_count_is_refused() {
+    let wrong = json!({
+        "name": "cannot-start",
+        "workload": {"signals": ["CrashLoopBackOff"]},
+        "minimumSamples": {"query": "sum(requests)", "atLeast": 100},
+    });
+    says(
+        spec(&[wrong], json!({})),
+        "spec.triggers[0].minimumSamples",
+        "sum(requests)",
+        "prometheus only",
+    );
+}
+
+#[test]
+fn a_trigger_without_a_source_or_with_two_is_refused() {
+    let none = json!({"name": "nothing", "condition": "value > 1.0"});
+    says(
+        spec(&[none], json!({})),
+        "spec.triggers[0].prometheus",
+        "nothing",
+        "exactly one source",
+    );
+    let two = json!({"workload": {"signals": ["CrashLoopBackOff"]}});
+    says(
+        trigger(two),
+        "spec.triggers[0].prometheus",
+        "errors",
+        "exactly one source",
+    );
+}
+
+#[test]
+fn sources_that_are_not_there_yet_are_refused_by_name() {
+    for source in ["probe", "resource", "alert", "web", "vulnerability"] {
+        let other = json!({"name": "other", "condition": "value > 1.0", source: {"any": "thing"}});
+        let path = format!("spec.triggers[0].{source}");
+        says(
+            spec(&[other], json!({})),
+            &path,
+            "other",
+            "available are prometheus and workload",
+        );
+    }
+}
+
+#[test]
+fn a_condition_that_cannot_work_is_refused() {
+    for (condition, way_out) in [
+        ("value >", "no CEL expression"),
+        ("error_rate > 0.05", "known are value, baseline, workload"),
+        ("value + 1.0", "neither true nor false"),
+        ("value > workload.nonsense", "write for example"),
+    ] {
+        let spec = trigger(json!({"condition": condition}));
+        says(spec, "spec.triggers[0].condition", condition, way_out);
+    }
+}
+
+#[test]
+fn a_query_without_a_condition_is_refused() {
+    says(
+        trigger(json!({"condition": null})),
+        "spec.triggers[0].condition",
+        "",
+        "write for example: value > 0.05",
+    );
+}
+
+#[test]
+fn actions_that_are_not_there_yet_are_refused() {
+    for action in ["ScaleAndRollback", "IsolateAndRollback", "BlockDeployment"] {
+        let spec = trigger(json!({"action": action}));
+        says(
+            spec,
+            "spec.triggers[0].action",
+            action,
+            "GradualRollback and Notify",
+        );
+    }
+}
+
+#[test]
+fn an_interval_below_a_second_is_refused() {
+    for interval in ["0s", "500ms"] {
+        let spec = trigger(json!({"interval": interval}));
+        says(spec, "spec.triggers[0].interval", interval, "1s or more");
+    }
+}
+
+#[test]
+fn a_strategy_that_could_never_move_is_refused() {
+    for (unavailable, surge) in [(json!(0), json!(0)), (json!("0%"), json!(0))] {
+        let rolling = json!({"maxUnavailable": unavailable, "maxSurge": surge});
+        let fields = json!({"strategy": {"rolling": rolling}});
+        says(
+            spec(&[errors()], fields),
+            "spec.strategy.rolling",
+            "0",
+            "cannot both be 0",
+        );
+    }
+}
+
+#[test]
+fn no_attempts_at_all_are_refused() {
+    let fields = json!({"limits": {"maxAttempts": 0}});
+    says(
+        spec(&[errors()], fields),
+        "spec.limits.maxAttempts",
+        "0",
+        "mode: Observe",
+    );
+}
+
+#[test]
+fn numbers_of_the_workload_stand_alone() {
+    let both = json!({
+        "name": "t",
+        "workload": {"signals": ["Restarts", "CrashLoopBackOff"]},
+    });
+    says(
+        spec(&[both], json!({})),
+        "spec.triggers[0].workload.signals",
+        "Restarts",
+        "a trigger of its own",
+    );
+    let none = json!({"name": "t", "workload": {"signals": []}});
+    says(
+        spec(&[none], json!({})),
+        "spec.triggers[0].workload.signals",
+        "",
+        "for example CrashLoopBackOff",
+    );
+}
+
+#[test]
+fn everything_that_is_wrong_is_said_at_once() {
+    let wrong = with(
+        errors(),
+        json!({"interval": "0s", "condition": "nonsense", "action": "BlockDeployment"}),
+    );
+    let fields = json!({"gates": {"freeze": true}, "strategy": {"type": "Canary"}});
+    let errors = refused(spec(&[wrong], fields));
+    let fields: Vec<_> = errors.iter().map(|e| e.field.as_str()).collect();
+    assert_eq!(
+        fields,
+        [
+            "spec.strategy.type",
+            "spec.gates",
+            "spec.triggers[0].condition",
+            "spec.triggers[0].action",
+            "spec.triggers[0].interval",
+        ]
+    );
+}
+
+#[test]
+fn what_is_not_said_is_what_the_documentation_promises() {
+    let plain = json!({"name": "cannot-start", "workload": {"signals": ["CrashLoopBackOff"]}});
+    let warning = with(errors(), json!({"severity": "Warning"}));
+    let policy = policy(&[plain, errors(), warning_named(warning)], json!({}));
+    assert_eq!(policy.triggers[0].condition.text(), "value > 0.0");
+    assert!(matches!(policy.triggers[0].source, Source::Workload { .. }));
+    assert_eq!(policy.triggers[1].action, Action::Rollback);
+    assert_eq!(policy.triggers[2].action, Action::GradualRollback);
+    assert_eq!(policy.window.map(|w| w.as_secs()), Some(600));
+    assert_eq!(policy.max_attempts, 3);
+    assert_eq!(policy.cooldown.as_secs(), 300);
+    assert_eq!(policy.soak.as_secs(), 300);
+    assert_eq!(policy.timeout.as_secs(), 300);
+}
+
+fn warning_named(trigger: Value) -> Value {
+    with(trigger, json!({"name": "slow"}))
+}
