@@ -190,12 +190,27 @@ impl Access {
 
     /// A new namespace whose name begins with `prefix`, ready for pods.
     pub async fn namespace(&self, prefix: &str) -> anyhow::Result<String> {
+        self.create_namespace(ObjectMeta {
+            generate_name: Some(format!("{prefix}-")),
+            ..ObjectMeta::default()
+        })
+        .await
+    }
+
+    /// A new namespace of this name, ready for pods.
+    pub async fn namespace_called(&self, name: &str) -> anyhow::Result<()> {
+        self.create_namespace(ObjectMeta {
+            name: Some(name.to_owned()),
+            ..ObjectMeta::default()
+        })
+        .await?;
+        Ok(())
+    }
+
+    async fn create_namespace(&self, metadata: ObjectMeta) -> anyhow::Result<String> {
         let client = self.client().await?;
         let namespace = Namespace {
-            metadata: ObjectMeta {
-                generate_name: Some(format!("{prefix}-")),
-                ..ObjectMeta::default()
-            },
+            metadata,
             ..Namespace::default()
         };
         let name = Api::all(client.clone())

@@ -24,7 +24,6 @@ pub(crate) enum What {
     Rollback(Box<RollbackEvent>),
     Deployment(Box<Deployment>),
     Pod(Box<Pod>),
-    PodGone(Box<Pod>),
 }
 
 /// An object, and when it was heard of here.
@@ -50,23 +49,11 @@ impl Ear {
             namespace,
             say: &say,
         };
-        ways.watch(&mut watches, |o| Some(What::Policy(Box::new(o))), |_| None);
-        ways.watch(&mut watches, |o| Some(What::Point(Box::new(o))), |_| None);
-        ways.watch(
-            &mut watches,
-            |o| Some(What::Rollback(Box::new(o))),
-            |_| None,
-        );
-        ways.watch(
-            &mut watches,
-            |o| Some(What::Deployment(Box::new(o))),
-            |_| None,
-        );
-        ways.watch(
-            &mut watches,
-            |o| Some(What::Pod(Box::new(o))),
-            |o| Some(What::PodGone(Box::new(o))),
-        );
+        ways.watch(&mut watches, |o| What::Policy(Box::new(o)));
+        ways.watch(&mut watches, |o| What::Point(Box::new(o)));
+        ways.watch(&mut watches, |o| What::Rollback(Box::new(o)));
+        ways.watch(&mut watches, |o| What::Deployment(Box::new(o)));
+        ways.watch(&mut watches, |o| What::Pod(Box::new(o)));
         Self {
             said,
             _watches: watches,
@@ -86,12 +73,8 @@ struct Ways<'a> {
 }
 
 impl Ways<'_> {
-    fn watch<K>(
-        &self,
-        watches: &mut JoinSet<()>,
-        there: fn(K) -> Option<What>,
-        gone: fn(K) -> Option<What>,
-    ) where
+    fn watch<K>(&self, watches: &mut JoinSet<()>, what: fn(K) -> What)
+    where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
             + Clone
             + Debug
@@ -106,15 +89,15 @@ impl Ways<'_> {
                 .default_backoff()
                 .boxed();
             while let Some(event) = events.next().await {
-                let what = match event {
-                    Ok(Event::Apply(object) | Event::InitApply(object)) => there(object),
-                    Ok(Event::Delete(object)) => gone(object),
-                    // It begins anew by itself.
-                    Ok(Event::Init | Event::InitDone) | Err(_) => None,
-                };
                 let at = Timestamp::now();
-                if let Some(what) = what
-                    && say.send(Said { at, what }).is_err()
+                // What is gone is of no interest, and an interrupted watch begins anew by itself.
+                if let Ok(Event::Apply(object) | Event::InitApply(object)) = event
+                    && say
+                        .send(Said {
+                            at,
+                            what: what(object),
+                        })
+                        .is_err()
                 {
                     return;
                 }
