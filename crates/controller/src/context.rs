@@ -7,7 +7,9 @@ use std::{
 };
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use backstop_api::{RollbackEvent, RollbackPoint, RollbackPolicy, event::EventPhase};
+use backstop_api::{
+    RollbackEvent, RollbackPoint, RollbackPolicy, event::EventPhase, policy::WorkloadRef,
+};
 use backstop_sources::{AllowList, Querier};
 use futures::channel::mpsc::UnboundedSender;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -61,6 +63,15 @@ impl Context {
         let _ = self
             .poke_policy
             .unbounded_send(ObjectRef::new(name).within(namespace));
+    }
+
+    /// Asks for every policy of these workloads to be looked at.
+    pub fn poke_policies_of(&self, namespace: &str, workloads: &[WorkloadRef]) {
+        for policy in self.policies_of(namespace) {
+            if policy.spec.workloads.iter().any(|w| workloads.contains(w)) {
+                self.poke_policy(namespace, &policy.name_any());
+            }
+        }
     }
 
     /// Asks for a policy's open rollbacks to be looked at.

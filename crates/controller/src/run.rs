@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use backstop_api::{RollbackEvent, RollbackPoint, RollbackPolicy, event::EventPhase};
+use backstop_api::{
+    RollbackEvent, RollbackPoint, RollbackPolicy, event::EventPhase, policy::WorkloadRef,
+};
 use backstop_sources::{AllowList, Limits, Outcome, Querier};
 use futures::{Stream, StreamExt, TryStreamExt, channel::mpsc};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -117,9 +119,10 @@ async fn lead(
     stopped: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     let calls = Calls::new(leadership.clone(), metrics.clone());
-    let policies = watched::<RollbackPolicy>(client, settings, |_| {});
-    let points = watched::<RollbackPoint>(client, settings, without_template);
-    let events = watched::<RollbackEvent>(client, settings, |_| {});
+    let (gone, went) = mpsc::unbounded();
+    let policies = watched::<RollbackPolicy>(client, settings, &gone, |_| {});
+    let points = watched::<RollbackPoint>(client, settings, &gone, without_template);
+    let events = watched::<RollbackEvent>(client, settings, &gone, |_| {});
     let (poke_policy, policy_pokes) = mpsc::unbounded();
     let (poke_event, event_pokes) = mpsc::unbounded();
     let asked = metrics.clone();
@@ -202,6 +205,7 @@ async fn lead(
     tokio::select! {
         _ = async { tokio::join!(policy_work, event_work, point_work) } => {}
         () = sweep => {}
+        () = follow_deletions(&context, went) => {}
     }
     Ok(())
 }
@@ -219,15 +223,54 @@ where
     read: watch::Receiver<bool>,
 }
 
+/// An object was deleted that spoke of these workloads.
+struct Gone {
+    namespace: String,
+    workloads: Vec<WorkloadRef>,
+}
+
+/// What speaks of workloads.
+trait About {
+    fn workloads(&self) -> Vec<WorkloadRef>;
+}
+
+impl About for RollbackPolicy {
+    fn workloads(&self) -> Vec<WorkloadRef> {
+        self.spec.workloads.clone()
+    }
+}
+
+impl About for RollbackPoint {
+    fn workloads(&self) -> Vec<WorkloadRef> {
+        vec![self.spec.workload.clone()]
+    }
+}
+
+impl About for RollbackEvent {
+    fn workloads(&self) -> Vec<WorkloadRef> {
+        self.spec.workloads.clone()
+    }
+}
+
+/// What is not there any more is not reconciled, and its deletion can change what a policy does: a
+/// second policy takes over, a record is lifted.
+async fn follow_deletions(context: &Context, mut went: mpsc::UnboundedReceiver<Gone>) {
+    while let Some(gone) = went.next().await {
+        context.poke_policies_of(&gone.namespace, &gone.workloads);
+    }
+}
+
 fn watched<K>(
     client: &Client,
     settings: &Settings,
+    gone: &mpsc::UnboundedSender<Gone>,
     trim: fn(&mut K),
 ) -> Cache<K, impl Stream<Item = Result<Guarded<K>, watcher::Error>> + Send + 'static>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
         + Clone
         + DeserializeOwned
+        + About
         + std::fmt::Debug
         + Send
         + Sync
@@ -247,11 +290,19 @@ where
         })
         .default_backoff();
     let (read, is_read) = watch::channel(false);
+    let gone = gone.clone();
     let stream = reflector::reflector(writer, stream)
-        .inspect_ok(move |event| {
-            if matches!(event, watcher::Event::InitDone) {
+        .inspect_ok(move |event| match event {
+            watcher::Event::InitDone => {
                 read.send_replace(true);
             }
+            watcher::Event::Delete(Guarded { 0: Ok(object) }) => {
+                let _ = gone.unbounded_send(Gone {
+                    namespace: object.meta().namespace.clone().unwrap_or_default(),
+                    workloads: object.workloads(),
+                });
+            }
+            _ => {}
         })
         .touched_objects();
     Cache {

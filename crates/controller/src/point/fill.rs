@@ -4,12 +4,14 @@ use backstop_api::{
     RollbackPoint, RollbackPointStatus,
     condition::{self, Condition, ConditionStatus},
     names::ANNOTATION_PROVED_AT,
+    point::Verdict,
+    policy::{Severity, TriggerState},
 };
 use jiff::Timestamp;
 use kube::{Api, ResourceExt};
 
 use super::release_of;
-use crate::{calls::CallError, context::Context, policy::capture::label};
+use crate::{calls::CallError, context::Context, observe::Observer, policy::capture::label};
 
 /// The type of the condition.
 const CAPTURED: &str = "Captured";
@@ -62,7 +64,13 @@ pub(super) async fn fill(context: &Context, point: &RollbackPoint) -> Result<boo
         Err(CallError::Conflict { .. }) => return Ok(false),
         Err(error) => return Err(error),
     }
-    let message = format!("release {hash} is recorded and may be gone back to");
+    let message = match record_of(context, &namespace, point, &hash) {
+        Some(record) => format!(
+            "release {hash} is recorded, and is not gone back to: RollbackPoint {record} says that \
+             it failed; delete that one if the release is good after all"
+        ),
+        None => format!("release {hash} is recorded and may be gone back to"),
+    };
     say(
         context,
         &api,
@@ -74,6 +82,21 @@ pub(super) async fn fill(context: &Context, point: &RollbackPoint) -> Result<boo
     )
     .await?;
     Ok(true)
+}
+
+/// The record that the release failed, which outranks a good point of it.
+fn record_of(
+    context: &Context,
+    namespace: &str,
+    point: &RollbackPoint,
+    hash: &str,
+) -> Option<String> {
+    context
+        .points_of(namespace, &point.spec.workload.name)
+        .iter()
+        .filter(|p| p.spec.verdict == Verdict::Quarantined)
+        .find(|p| p.spec.release.as_ref().is_some_and(|r| r.hash == hash))
+        .map(ResourceExt::name_any)
 }
 
 fn live(
@@ -113,12 +136,37 @@ fn live(
         );
         return Err(("NotRolledOut", message));
     }
+    if let Some(name) = fires(&observer) {
+        let message = format!(
+            "trigger {name} fires on the release of Deployment {workload}, so it is not recorded as a \
+             good one; it is when the trigger is quiet"
+        );
+        return Err(("TriggerFiring", message));
+    }
     release_of(&observer).ok_or_else(|| {
         (
             "WorkloadNotFound",
             format!("Deployment {workload} cannot be read"),
         )
     })
+}
+
+/// A Critical trigger that fires. One without data does not stand in a person's way: to know more
+/// than the metrics do is what naming a release by hand is for.
+fn fires(observer: &Observer) -> Option<String> {
+    let state = observer.state();
+    let critical = observer
+        .policy
+        .triggers
+        .iter()
+        .filter(|t| t.severity == Severity::Critical);
+    let firing = |name: &String| {
+        state
+            .triggers
+            .get(name)
+            .is_some_and(|m| m.state == TriggerState::Firing)
+    };
+    critical.map(|t| &t.name).find(|name| firing(name)).cloned()
 }
 
 async fn say(

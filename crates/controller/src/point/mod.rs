@@ -42,11 +42,7 @@ pub async fn reconcile(
         return Ok(Action::await_change());
     }
     let namespace = point.namespace().unwrap_or_default();
-    for policy in context.policies_of(&namespace) {
-        if policy.spec.workloads.contains(&point.spec.workload) {
-            context.poke_policy(&namespace, &policy.name_any());
-        }
-    }
+    context.poke_policies_of(&namespace, std::slice::from_ref(&point.spec.workload));
     if point.spec.release.is_none() {
         let filled = fill::fill(&context, point).await.map_err(Error::Fill)?;
         return Ok(if filled {
