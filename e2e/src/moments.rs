@@ -68,6 +68,30 @@ impl World {
         .await
     }
 
+    /// Waits until the version, which is live, has proved itself and is the newest point. Returns
+    /// the point's name.
+    pub async fn proved(&self, version: &str) -> anyhow::Result<String> {
+        self.eventually(&format!("{version} to be the newest point"), async || {
+            let status = self.status().await?;
+            let release = status.release.context("no release")?;
+            let live = self.live().await?;
+            let newest = status.last_point.unwrap_or_default();
+            let point = self.api::<RollbackPoint>().get(&newest).await?;
+            let image = point
+                .spec
+                .release
+                .and_then(|r| Some(r.images.first()?.image.clone()));
+            ensure!(
+                live == version
+                    && release.proved_at.is_some()
+                    && image.is_some_and(|i| i.ends_with(&format!(":{version}"))),
+                "{live} is live, and {newest} the newest point"
+            );
+            Ok(newest)
+        })
+        .await
+    }
+
     /// Makes the running pods of a version crash, as when what they depend on breaks. Returns how
     /// many.
     pub async fn crash(&self, version: &str) -> anyhow::Result<usize> {
