@@ -89,6 +89,7 @@ impl HoldReason {
                 | Self::CoolingDown
                 | Self::Observed
                 | Self::CalledOff
+                | Self::WorkloadDeleting
         )
     }
 }
@@ -217,8 +218,8 @@ fn person_called_it_off(look: &Look<'_>, _: &ValidTrigger, _: &TriggerMemory) ->
         hold(
             HoldReason::CalledOff,
             format!(
-                "a person called {0} off, so release {1} is left alone; to let Backstop act on it \
-                 again: kubectl delete rollbackevent {0}",
+                "a person called {0} off, so release {1} is left alone; to take it back after all, \
+                 create a RollbackEvent with cause Manual",
                 newest.name, look.workload.release
             ),
         )

@@ -228,6 +228,24 @@ pub fn validate(name: &str, spec: &RollbackPolicySpec) -> Result<ValidPolicy, Ve
     })
 }
 
+/// How far back a query may look. A release is judged, and its restoration verified, only when all
+/// that a query looks at is about it: one that looks back for a week would be of no use for a week.
+const LONGEST_REACH: SignedDuration = SignedDuration::from_hours(24);
+
+fn near_query(text: &str) -> Result<QueryTemplate, String> {
+    let query = QueryTemplate::parse(text).map_err(|e| e.to_string())?;
+    let reach = query.longest_range();
+    if reach > LONGEST_REACH {
+        return Err(format!(
+            "looks back {} h in all (ranges and offsets), and may look back {} h at most: a release \
+             is judged only by what is measured after it began",
+            reach.as_hours(),
+            LONGEST_REACH.as_hours()
+        ));
+    }
+    Ok(query)
+}
+
 /// The source of a later version that a trigger has.
 fn later_source(trigger: &backstop_api::policy::Trigger) -> Option<&'static str> {
     [
@@ -267,16 +285,16 @@ fn source(
 ) -> Option<Source> {
     let source = match (&trigger.prometheus, &trigger.workload) {
         (Some(prometheus), None) => {
-            let query = QueryTemplate::parse(&prometheus.query)
-                .map_err(|e| refuse("prometheus.query", prometheus.query.clone(), e.to_string()));
+            let query = near_query(&prometheus.query)
+                .map_err(|problem| refuse("prometheus.query", prometheus.query.clone(), problem));
             let minimum = trigger.minimum_samples.as_ref().map(|minimum| {
-                QueryTemplate::parse(&minimum.query)
+                near_query(&minimum.query)
                     .map(|query| Minimum {
                         query,
                         at_least: minimum.at_least,
                     })
-                    .map_err(|e| {
-                        refuse("minimumSamples.query", minimum.query.clone(), e.to_string());
+                    .map_err(|problem| {
+                        refuse("minimumSamples.query", minimum.query.clone(), problem);
                     })
             });
             match (query, minimum.transpose()) {

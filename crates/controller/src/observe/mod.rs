@@ -212,6 +212,12 @@ impl Observer {
     }
 }
 
+/// A Deployment that nobody watches, as far as it tells by itself.
+#[must_use]
+pub fn unwatched(deployment: &Value, ignored_annotations: &[String]) -> Option<Workload> {
+    workload::workload(deployment, &[], &[], ignored_annotations)
+}
+
 /// A lock that a panic elsewhere does not take away: what it guards is replaced whole.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

@@ -9,8 +9,8 @@ use kube::{Api, ResourceExt};
 use crate::{calls::CallError, context::Context, observe};
 
 /// Removes what is more than wanted of the points that Backstop made itself. What people and
-/// pipelines named stays, and so does what an open rollback goes back to, and the floor with all
-/// that is newer.
+/// pipelines named stays, and so does what an open rollback goes back to, the newest floor, and the
+/// record of a failed release that has a good point too: without it that point would count again.
 pub(super) async fn retain(context: &Context, point: &RollbackPoint) -> Result<(), CallError> {
     let namespace = point.namespace().unwrap_or_default();
     let workload = &point.spec.workload;
@@ -42,11 +42,18 @@ pub(super) async fn retain(context: &Context, point: &RollbackPoint) -> Result<(
             })
             .collect();
         own.sort_by_key(|p| std::cmp::Reverse(observe::point(p).proved_at));
-        for old in own
-            .into_iter()
-            .skip(keep)
-            .filter(|p| !in_use.contains(&p.name_any()))
-        {
+        let newest_floor = own
+            .iter()
+            .find(|p| floor(p).is_some())
+            .map(|p| p.name_any());
+        for old in own.into_iter().skip(keep) {
+            let name = old.name_any();
+            if in_use.contains(&name)
+                || newest_floor.as_ref() == Some(&name)
+                || is_record_against_a_good_point(old, &points)
+            {
+                continue;
+            }
             context
                 .calls
                 .delete("delete rollbackpoint", &api, &old.name_any(), old.uid())
@@ -60,4 +67,16 @@ pub(super) async fn retain(context: &Context, point: &RollbackPoint) -> Result<(
         }
     }
     Ok(())
+}
+
+fn floor(point: &RollbackPoint) -> Option<&String> {
+    point.spec.release.as_ref()?.floor.as_ref()
+}
+
+fn is_record_against_a_good_point(record: &RollbackPoint, points: &[RollbackPoint]) -> bool {
+    let hash = |p: &RollbackPoint| p.spec.release.as_ref().map(|r| r.hash.clone());
+    record.spec.verdict == Verdict::Quarantined
+        && points
+            .iter()
+            .any(|p| p.spec.verdict == Verdict::Good && hash(p) == hash(record))
 }

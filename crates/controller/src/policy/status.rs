@@ -39,6 +39,8 @@ pub(super) async fn write(
             },
         );
     }
+    let said: Vec<&str> = say.conditions.iter().map(|c| c.type_).collect();
+    forget_others(&mut conditions, &said, now);
     let new = RollbackPolicyStatus {
         phase: Some(say.phase),
         message: Some(say.message.clone()),
@@ -57,6 +59,22 @@ pub(super) async fn write(
         return Ok(());
     }
     patch(context, object, &new).await
+}
+
+/// What is not spoken of now is not known: an old answer would mislead.
+fn forget_others(conditions: &mut [Condition], said: &[&str], now: Timestamp) {
+    for old in conditions
+        .iter_mut()
+        .filter(|c| !said.contains(&c.type_.as_str()))
+    {
+        if old.status != ConditionStatus::Unknown {
+            old.status = ConditionStatus::Unknown;
+            "NotJudged".clone_into(&mut old.reason);
+            "not judged while the policy is not in force or has no Deployment"
+                .clone_into(&mut old.message);
+            old.last_transition_time = now;
+        }
+    }
 }
 
 /// Whether `new` says nothing that a reader of `old` does not know: the newest values alone are
@@ -124,6 +142,11 @@ pub(super) async fn write_invalid(
             },
         );
     }
+    forget_others(
+        &mut new.conditions,
+        &[condition::ACCEPTED, condition::READY],
+        now,
+    );
     new.phase = Some(Phase::Invalid);
     new.health = Some(Health::Unknown);
     new.message = Some(problem.to_owned());

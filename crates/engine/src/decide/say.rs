@@ -329,7 +329,8 @@ pub(super) fn notices(
             TriggerState::Firing => notice(NoticeKind::Warning, "TriggerFiring", text),
             TriggerState::NoData => notice(NoticeKind::Warning, "NoData", text),
             TriggerState::Error => notice(NoticeKind::Warning, "TriggerError", text),
-            TriggerState::Inactive if was == Some(TriggerState::Firing) => {
+            // After a change of release it is not quiet yet, only not judged yet.
+            TriggerState::Inactive if was == Some(TriggerState::Firing) && memory.settled => {
                 notice(NoticeKind::Normal, "TriggerResolved", text);
             }
             TriggerState::Inactive | TriggerState::Pending => {}

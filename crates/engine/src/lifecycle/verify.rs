@@ -74,6 +74,14 @@ pub(super) fn verify(look: &Look<'_>, event: &Event) -> Next {
         .collect();
     let stays = STAYS_AT_LEAST.max(longest_interval(look) * STAYS_FOR_LOOKS);
     let stayed = after(rolled_out, stays);
+    if workload.is_complete() && look.now >= stayed && watched().next().is_none() {
+        let message = format!(
+            "release {} is live again and in place; no trigger of the policy takes releases back, so \
+             there was nothing to prove the recovery by",
+            workload.release
+        );
+        return over(EventPhase::Succeeded, Outcome::Held, message);
+    }
     if workload.is_complete() && look.now >= stayed && unclear.is_empty() {
         let message = format!(
             "release {} is live again, in place for {} s, and every trigger is quiet",

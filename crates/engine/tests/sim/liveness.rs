@@ -138,6 +138,22 @@ proptest! {
         prop_assert_eq!(run.written(), 1, "{}", run.told());
     }
 
+    /// Rule 4, on both sides of the window's end.
+    #[test]
+    fn a_release_is_taken_back_for_what_began_in_its_window_and_not_after(
+        plan in unobstructed(),
+        window in prop_oneof![Just(60i64), Just(150)],
+        off in prop_oneof![-20i64..=-5, 15i64..=60],
+    ) {
+        let plan = PolicyPlan { window: Some(window), no_data: "Hold", ..plan };
+        // Its rollout completes a tick after its first pod is ready.
+        let mut run = start(&plan, &[Kind::Good, Kind::BadAfter(window + off)], 0, &[]);
+        run.happen(&Deed::Deploy(1));
+        run.ticks(120);
+        let expected = if off < 0 { hash(0) } else { hash(1) };
+        prop_assert_eq!(run.live(), Some(expected), "{}", run.told());
+    }
+
     #[test]
     fn a_release_that_cannot_start_is_taken_back(
         plan in unobstructed(),

@@ -1,27 +1,26 @@
 //! AwaitRollout: the restored release rolls out, or says why it cannot.
 
 use backstop_api::event::{EventPhase, Outcome, Step};
-use backstop_engine::rollout::{self, Progress as Rollout};
+use backstop_engine::{
+    rollout::{self, Progress as Rollout},
+    snapshot::Workload,
+};
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Done, Progress};
-use crate::{context::Context, observe};
+use super::{Done, Progress, deployment, ignored_annotations};
+use crate::{calls::CallError, context::Context, observe};
 
-pub(super) fn perform(
+pub(super) async fn perform(
     context: &Context,
     namespace: &str,
     progress: &Progress<'_>,
     index: usize,
     step: &Step,
-) -> Done {
-    let Some(observer) = context
-        .observers
-        .get(namespace, &progress.event.spec.policy)
-        .filter(|o| o.is_ready())
-    else {
-        return Done::Wait {
+) -> Result<Done, CallError> {
+    let Some(workload) = look(context, namespace, progress, step).await? else {
+        return Ok(Done::Wait {
             message: "waiting to see the Deployment".into(),
-        };
+        });
     };
     let now = Timestamp::now();
     let started = progress.status.steps[index].started_at.unwrap_or(now);
@@ -31,22 +30,43 @@ pub(super) fn perform(
     );
     let mut event = observe::event(progress.event);
     event.status = progress.status.clone();
-    match rollout::progress(&event, observer.workload().as_ref(), timeout, started, now) {
-        Rollout::Going { message } => Done::Wait { message },
-        Rollout::Complete => Done::Holds {
-            message: "the release is fully rolled out".into(),
-            written: None,
-        },
-        Rollout::Ended { outcome, message } => {
-            let phase = match outcome {
-                Outcome::NewerRelease => EventPhase::Superseded,
-                _ => EventPhase::Failed,
-            };
-            Done::Ends {
-                phase,
-                outcome,
-                message,
+    Ok(
+        match rollout::progress(&event, workload.as_ref(), timeout, started, now) {
+            Rollout::Going { message } => Done::Wait { message },
+            Rollout::Complete => Done::Holds {
+                message: "the release is fully rolled out".into(),
+                written: None,
+            },
+            Rollout::Ended { outcome, message } => {
+                let phase = match outcome {
+                    Outcome::NewerRelease => EventPhase::Superseded,
+                    _ => EventPhase::Failed,
+                };
+                Done::Ends {
+                    phase,
+                    outcome,
+                    message,
+                }
             }
-        }
+        },
+    )
+}
+
+/// The Deployment as it is watched. Where its policy is gone or not in force nobody watches, and it
+/// is read: what is begun has an end all the same.
+async fn look(
+    context: &Context,
+    namespace: &str,
+    progress: &Progress<'_>,
+    step: &Step,
+) -> Result<Option<Option<Workload>>, CallError> {
+    let policy = &progress.event.spec.policy;
+    if let Some(observer) = context.observers.get(namespace, policy) {
+        return Ok(observer.is_ready().then(|| observer.workload()));
     }
+    let ignored = ignored_annotations(context, namespace, policy);
+    Ok(Some(match deployment(context, namespace, step).await? {
+        Ok(found) => observe::unwatched(&found, &ignored),
+        Err(_) => None,
+    }))
 }

@@ -46,9 +46,9 @@ pub(super) async fn perform(
             write_template::perform(context, namespace, progress, step).await
         }
         StepKind::HandBackOwnership => hand_back::perform(context, namespace, progress, step).await,
-        StepKind::AwaitRollout => Ok(await_rollout::perform(
-            context, namespace, progress, index, step,
-        )),
+        StepKind::AwaitRollout => {
+            await_rollout::perform(context, namespace, progress, index, step).await
+        }
         StepKind::RestoreStrategy => restore_strategy::perform(context, namespace, step).await,
     }
 }
