@@ -192,11 +192,13 @@ async fn credentials_are_sent_and_never_shown() {
     for (credentials, expected) in [
         (
             credentials(&[("username", "admin"), ("password", "hunter2")]),
-            "forbidden: no access with Basic ***, password ***",
+            "HTTP 403 Forbidden: are the credentials right, and is there a Secret with them? \
+             (forbidden: no access with Basic ***, password ***)",
         ),
         (
             credentials(&[("token", "hunter2")]),
-            "forbidden: no access with Bearer ***, password ***",
+            "HTTP 403 Forbidden: are the credentials right, and is there a Secret with them? \
+             (forbidden: no access with Bearer ***, password ***)",
         ),
     ] {
         let (reason, why) = unavailable(ask_with(&address, credentials.clone()).await);

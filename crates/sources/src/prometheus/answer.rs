@@ -51,9 +51,17 @@ pub(super) fn read(
     }
     let (kind, message) = match frame {
         Ok(Frame::Error { kind, message }) => (kind, message),
-        _ => (String::new(), described(answer)),
+        _ => (String::new(), String::new()),
     };
-    Err(refusal(reason_for(answer.status, &kind), &kind, &message))
+    let reason = reason_for(answer.status, &kind);
+    let Failure { why, .. } = refusal(reason, &kind, &message);
+    let why = match (reason, why.is_empty()) {
+        (_, true) => described(answer),
+        // Whatever a proxy calls it: this is what has to be looked at.
+        (Unavailable::Unauthorized, false) => format!("{} ({why})", described(answer)),
+        (_, false) => why,
+    };
+    Err(Failure::new(reason, why))
 }
 
 fn reason_for(status: StatusCode, kind: &str) -> Unavailable {
@@ -92,6 +100,7 @@ fn refusal(reason: Unavailable, kind: &str, message: &str) -> Failure {
 fn described(answer: &Answer) -> String {
     let hint = match answer.status.as_u16() {
         300..400 => ", a redirect, which is not followed: use the address that it leads to",
+        401 | 403 => ": are the credentials right, and is there a Secret with them?",
         404 => ": is the path of the address right?",
         _ => "",
     };

@@ -151,8 +151,16 @@ fn each_status_has_its_reason() {
             Unavailable::Misconfigured,
             "HTTP 302 Found, a redirect, which is not followed: use the address that it leads to",
         ),
-        (401, Unavailable::Unauthorized, "HTTP 401 Unauthorized"),
-        (403, Unavailable::Unauthorized, "HTTP 403 Forbidden"),
+        (
+            401,
+            Unavailable::Unauthorized,
+            "HTTP 401 Unauthorized: are the credentials right, and is there a Secret with them?",
+        ),
+        (
+            403,
+            Unavailable::Unauthorized,
+            "HTTP 403 Forbidden: are the credentials right, and is there a Secret with them?",
+        ),
         (
             404,
             Unavailable::Rejected,
