@@ -8,6 +8,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -126,6 +127,8 @@ impl Process {
             .stdin(Stdio::piped())
             .stdout(log.try_clone()?)
             .stderr(log)
+            // Out of this terminal's group: an interrupt there is for this process, which then ends the others in order.
+            .process_group(0)
             .spawn()
             .with_context(|| format!("could not start {}", self.name))?;
         let lifeline = guard.stdin.take();

@@ -48,6 +48,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
                     "--package",
                     "backstop-e2e",
                     "--no-fail-fast",
+                    "--",
+                    // They mostly wait: for rollouts, for samples, for what must not happen.
+                    "--test-threads=6",
                 ]))
             });
         }

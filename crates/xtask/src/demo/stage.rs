@@ -153,7 +153,7 @@ impl<'a> Stage<'a> {
                 screen.say(
                     Voice::Demo,
                     &format!(
-                        "Kubernetes {version} is up: etcd, API server, controllers, scheduler; its node is a fake one"
+                        "Kubernetes {version} is up: etcd, API server, controllers, scheduler; the node is a fake one, and plays what pods do"
                     ),
                 );
                 let traffic = Traffic::start(cluster).await?;

@@ -174,7 +174,7 @@ fn title(version: &str, fault: Fault) -> String {
             "A bad release: {version} answers {:.0} % of its requests with an error",
             fault.errors() * 100.0
         ),
-        Fault::Crash => format!("Another one: {version} does not start. No metric says so"),
+        Fault::Crash => format!("A bad release: {version} does not start, and no metric says so"),
     }
 }
 
