@@ -47,7 +47,7 @@ pub fn error_rate() -> Value {
 }
 
 /// A policy that acts quickly, with one trigger.
-pub fn policy_with(trigger: Value) -> Value {
+pub fn policy_with(trigger: &Value) -> Value {
     json!({
         "workloads": [{"name": APP}],
         "points": {"soak": "2s"},

@@ -232,7 +232,7 @@ async fn after_max_attempts_nothing_more_is_tried_and_a_person_is_called() -> an
     let words = world.condition("ActionRequired", true, "Exhausted").await?;
     ensure!(words.contains("1 of 1 rollbacks were made"), "{words}");
     let told = world.said("RollbackPolicy", "RollbackHeld").await?;
-    ensure!(told.contains("a person has to look"), "{told}");
+    ensure!(told.contains("Backstop tries no more"), "{told}");
     world.is_left_alone().await?;
     assert_eq!(world.live().await?, "v2");
     assert_eq!(world.events().await?.len(), 1);

@@ -21,7 +21,7 @@ fn delayed() -> serde_json::Value {
 
 #[tokio::test]
 async fn a_bad_release_by_error_rate_goes_back_and_is_seen_to_recover() -> anyhow::Result<()> {
-    let (world, point) = Metered::with_good_release("m-bad", policy_with(error_rate())).await?;
+    let (world, point) = Metered::with_good_release("m-bad", policy_with(&error_rate())).await?;
     world.release("v2", failing()).await?;
     let event = world
         .ended("web-1", EventPhase::Succeeded, Outcome::Recovered)
@@ -63,7 +63,7 @@ async fn a_bad_release_by_error_rate_goes_back_and_is_seen_to_recover() -> anyho
 
 #[tokio::test]
 async fn a_good_release_gets_a_point_and_is_never_touched() -> anyhow::Result<()> {
-    let (world, first) = Metered::with_good_release("m-good", policy_with(error_rate())).await?;
+    let (world, first) = Metered::with_good_release("m-good", policy_with(&error_rate())).await?;
     world.release("v2", healthy()).await?;
     let second = world.good_point(2).await?;
     assert_ne!(first.name_any(), second.name_any());
@@ -78,7 +78,7 @@ async fn a_good_release_gets_a_point_and_is_never_touched() -> anyhow::Result<()
 #[tokio::test]
 async fn recovery_during_the_delay_calls_the_rollback_off_and_touches_nothing() -> anyhow::Result<()>
 {
-    let (world, _) = Metered::with_good_release("m-recovers", policy_with(delayed())).await?;
+    let (world, _) = Metered::with_good_release("m-recovers", policy_with(&delayed())).await?;
     world.release("v2", failing()).await?;
     let before = world.generation().await?;
     world.event_in("web-1", EventPhase::Pending).await?;
@@ -101,7 +101,7 @@ async fn recovery_during_the_delay_calls_the_rollback_off_and_touches_nothing() 
 
 #[tokio::test]
 async fn a_fix_during_the_delay_supersedes_the_rollback() -> anyhow::Result<()> {
-    let (world, _) = Metered::with_good_release("m-fixed", policy_with(delayed())).await?;
+    let (world, _) = Metered::with_good_release("m-fixed", policy_with(&delayed())).await?;
     world.release("v2", failing()).await?;
     world.event_in("web-1", EventPhase::Pending).await?;
     world.release("v3", healthy()).await?;
@@ -118,7 +118,7 @@ async fn a_fix_during_the_delay_supersedes_the_rollback() -> anyhow::Result<()> 
 #[tokio::test]
 async fn a_person_calls_a_rollback_off_during_the_delay_and_the_release_is_left_alone()
 -> anyhow::Result<()> {
-    let (world, _) = Metered::with_good_release("m-cancelled", policy_with(delayed())).await?;
+    let (world, _) = Metered::with_good_release("m-cancelled", policy_with(&delayed())).await?;
     world.release("v2", failing()).await?;
     let before = world.generation().await?;
     world.event_in("web-1", EventPhase::Pending).await?;
@@ -149,7 +149,7 @@ async fn a_person_calls_a_rollback_off_during_the_delay_and_the_release_is_left_
 #[tokio::test]
 async fn what_goes_bad_when_nothing_was_released_is_told_and_not_taken_back() -> anyhow::Result<()>
 {
-    let mut policy = policy_with(error_rate());
+    let mut policy = policy_with(&error_rate());
     policy["window"] = json!("3s");
     let (world, _) = Metered::with_good_release("m-window", policy).await?;
     world.release("v2", healthy()).await?;
@@ -178,7 +178,7 @@ async fn what_goes_bad_when_nothing_was_released_is_told_and_not_taken_back() ->
 
 #[tokio::test]
 async fn a_dependency_that_is_down_is_not_blamed_on_a_release() -> anyhow::Result<()> {
-    let (world, _) = Metered::with_good_release("m-dependency", policy_with(error_rate())).await?;
+    let (world, _) = Metered::with_good_release("m-dependency", policy_with(&error_rate())).await?;
     world.release("v2", healthy()).await?;
     world.good_point(2).await?;
     let names = |points: Vec<backstop_api::RollbackPoint>| {
@@ -233,7 +233,7 @@ async fn errors_of_the_release_before_are_not_blamed_on_the_next_by_a_query_that
         sum(rate(http_requests_total{namespace="{{ namespace }}",code="500"}[5s]))
         / sum(rate(http_requests_total{namespace="{{ namespace }}"}[5s]))"#;
     let trigger = changed(error_rate(), json!({"prometheus": {"query": query}}));
-    let (world, first) = Metered::with_good_release("m-unscoped", policy_with(trigger)).await?;
+    let (world, first) = Metered::with_good_release("m-unscoped", policy_with(&trigger)).await?;
     world.load("v1", failing()).await?;
     world
         .trigger_says("error-rate", "to fire on v1", |t| {

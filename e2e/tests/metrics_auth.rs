@@ -200,7 +200,7 @@ async fn a_bad_release_goes_back_by_a_prometheus_behind_a_password() -> anyhow::
         json!({"username": "scraper", "password": "correct-horse"}),
     )
     .await?;
-    a_bad_release_goes_back(&world, policy_with(at(&gate))).await?;
+    a_bad_release_goes_back(&world, policy_with(&at(&gate))).await?;
     ensure!(gate.passed() > 0, "the gate was gone around");
     assert_eq!(gate.refused(), 0);
     let pair = BASE64_STANDARD.encode("scraper:correct-horse");
@@ -217,7 +217,7 @@ async fn a_bad_release_goes_back_by_a_prometheus_behind_a_token() -> anyhow::Res
     secret(&world, json!({"token": "t0ken-of-the-scraper\n"})).await?;
     let source = json!({"query": ERROR_SHARE.trim(), "secretName": "prometheus"});
     let trigger = changed(error_rate(), json!({"prometheus": source}));
-    a_bad_release_goes_back(&world, policy_with(trigger)).await?;
+    a_bad_release_goes_back(&world, policy_with(&trigger)).await?;
     ensure!(gate.passed() > 0, "the gate was gone around");
     assert_eq!(gate.refused(), 0);
     nobody_tells(&world, &["t0ken-of-the-scraper"]).await
@@ -234,7 +234,7 @@ async fn a_wrong_password_is_said_without_saying_it() -> anyhow::Result<()> {
     .await?;
     world.load("v1", healthy()).await?;
     world.deploy(&App::version("v1")).await?;
-    world.policy(policy_with(at(&gate))).await?;
+    world.policy(policy_with(&at(&gate))).await?;
     let said = world.condition("DataAvailable", false, "Error").await?;
     ensure!(said.contains("Unauthorized"), "{said}");
     for kind in ["RollbackPolicy", "Deployment"] {
@@ -268,7 +268,7 @@ async fn a_secret_that_is_missing_or_unusable_is_named_and_used_once_it_is_mende
     let world = world("a-missing", &gate).await?;
     world.load("v1", healthy()).await?;
     world.deploy(&App::version("v1")).await?;
-    world.policy(policy_with(at(&gate))).await?;
+    world.policy(policy_with(&at(&gate))).await?;
     says_of_data(&world, "Secret prometheus of this namespace").await?;
     // What is wrong is another thing now, and so is what is said.
     secret(&world, json!({"username": "scraper"})).await?;
@@ -301,7 +301,7 @@ async fn says_of_data(world: &Metered, words: &str) -> anyhow::Result<()> {
 /// Writes a policy with this trigger, and expects that it is refused at once with these words.
 async fn is_refused(world: &Metered, trigger: Value, words: &[&str]) -> anyhow::Result<()> {
     let began = Instant::now();
-    world.policy(policy_with(trigger)).await?;
+    world.policy(policy_with(&trigger)).await?;
     let said = world
         .eventually("the policy to be answered", async || {
             let policy = world.api::<RollbackPolicy>().get(APP).await?;
@@ -387,7 +387,7 @@ async fn a_policy_that_cannot_work_is_refused_at_once_naming_the_field_and_the_p
     is_refused(&world, both, &words).await?;
 
     // And one that works is in force from there on.
-    world.policy(policy_with(error_rate())).await?;
+    world.policy(policy_with(&error_rate())).await?;
     world.condition(ACCEPTED, true, "Valid").await?;
     world.good_point(1).await?;
     Ok(())

@@ -46,8 +46,8 @@ async fn while_prometheus_is_down_nothing_goes_back_and_afterwards_the_bad_relea
     let fire = Metered::asking("f-down-fire", &metrics, url, &[]).await?;
     let silence_is_bad = changed(error_rate(), json!({"noData": "Fire", "for": "2s"}));
     tokio::try_join!(
-        hold.prove(policy_with(error_rate())),
-        fire.prove(policy_with(silence_is_bad)),
+        hold.prove(policy_with(&error_rate())),
+        fire.prove(policy_with(&silence_is_bad)),
     )?;
     metrics.prometheus.stop();
     for world in [&hold, &fire] {
@@ -67,7 +67,7 @@ async fn while_prometheus_is_down_nothing_goes_back_and_afterwards_the_bad_relea
 
 #[tokio::test]
 async fn a_value_that_is_no_number_is_no_reason_to_go_back() -> anyhow::Result<()> {
-    let (world, _) = Metered::with_good_release("f-nan", policy_with(error_rate())).await?;
+    let (world, _) = Metered::with_good_release("f-nan", policy_with(&error_rate())).await?;
     // Series without a request: 0 / 0.
     world.release("v2", Load::failing(0.0, 0.5)).await?;
     is_held_for(&world, "NoData", "NaN").await?;
@@ -77,7 +77,7 @@ async fn a_value_that_is_no_number_is_no_reason_to_go_back() -> anyhow::Result<(
 
 #[tokio::test]
 async fn an_empty_answer_is_no_reason_to_go_back() -> anyhow::Result<()> {
-    let (world, _) = Metered::with_good_release("f-empty", policy_with(error_rate())).await?;
+    let (world, _) = Metered::with_good_release("f-empty", policy_with(&error_rate())).await?;
     // No load: no series.
     world.deploy(&App::version("v2")).await?;
     is_held_for(&world, "NoData", "no series").await?;
@@ -87,11 +87,11 @@ async fn an_empty_answer_is_no_reason_to_go_back() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn several_series_are_no_reason_to_go_back_until_the_query_is_mended() -> anyhow::Result<()> {
-    let policy = policy_with(error_rate());
+    let policy = policy_with(&error_rate());
     let (world, _) = Metered::with_good_release("f-several", policy.clone()).await?;
     let several = r#"sum by (code) (rate(http_requests_total{pod=~"{{ pods }}"}[5s]))"#;
     let trigger = changed(error_rate(), json!({"prometheus": {"query": several}}));
-    world.policy(policy_with(trigger)).await?;
+    world.policy(policy_with(&trigger)).await?;
     world.release("v2", failing()).await?;
     is_held_for(&world, "Error", "2 series where one is meant").await?;
     world.policy(policy).await?;
@@ -105,7 +105,7 @@ async fn too_little_traffic_is_no_reason_to_go_back() -> anyhow::Result<()> {
         .map(|(_, all)| all.trim().replace("rate(", "increase("));
     let minimum = json!({"query": requests, "atLeast": 100});
     let trigger = changed(error_rate(), json!({"minimumSamples": minimum}));
-    let (world, _) = Metered::with_good_release("f-minimum", policy_with(trigger)).await?;
+    let (world, _) = Metered::with_good_release("f-minimum", policy_with(&trigger)).await?;
     // Two pods, five seconds: some 20 of 100, all of them errors.
     world.release("v2", Load::failing(2.0, 1.0)).await?;
     is_held_for(&world, "NoData", "of at least 100 samples").await?;
@@ -122,7 +122,7 @@ fn silence(means: &str, for_: &str) -> Value {
 async fn where_silence_is_bad_a_silent_release_goes_back_and_a_good_one_does_not()
 -> anyhow::Result<()> {
     // No `for`: that a new release has no series in its first moments must not be held against it.
-    let policy = policy_with(silence("Fire", "0s"));
+    let policy = policy_with(&silence("Fire", "0s"));
     let (world, _) = Metered::with_good_release("f-fire", policy).await?;
     world.release("v2", healthy()).await?;
     world.good_point(2).await?;
@@ -139,7 +139,7 @@ async fn where_silence_is_bad_a_silent_release_goes_back_and_a_good_one_does_not
 
 #[tokio::test]
 async fn where_silence_is_good_a_silent_release_proves_itself() -> anyhow::Result<()> {
-    let policy = policy_with(silence("Ignore", "0s"));
+    let policy = policy_with(&silence("Ignore", "0s"));
     let (world, _) = Metered::with_good_release("f-ignore", policy).await?;
     world.deploy(&App::version("v2")).await?;
     world.good_point(2).await?;

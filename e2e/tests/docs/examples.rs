@@ -12,7 +12,7 @@ use kube::ResourceExt as _;
 use kube::api::ListParams;
 use serde_json::{Value, json};
 
-use crate::markdown::{Block, pages};
+use super::markdown::{Block, pages};
 
 /// Who does what the docs show, where they do not name anybody.
 const ADMIN: &str = "admin";

@@ -72,9 +72,28 @@ pub(super) fn verify(look: &Look<'_>, event: &Event) -> Next {
         .filter(|(t, m)| !(m.is_quiet() && is_fresh(t, m, rolled_out)))
         .map(|(t, m)| format!("{} ({})", t.name, m.message))
         .collect();
+    let provable = watched().next().is_some();
+    quiet_so_far(look, event, rolled_out, provable, &unclear)
+}
+
+/// Nothing fires on the restored release: whether that has lasted, and what it proves.
+fn quiet_so_far(
+    look: &Look<'_>,
+    event: &Event,
+    rolled_out: Timestamp,
+    provable: bool,
+    unclear: &[String],
+) -> Next {
+    let workload = look.workload;
+    let over = |phase, outcome, message: String| {
+        Next::change(
+            event,
+            ended(event.status.clone(), phase, outcome, message, look.now),
+        )
+    };
     let stays = STAYS_AT_LEAST.max(longest_interval(look) * STAYS_FOR_LOOKS);
     let stayed = after(rolled_out, stays);
-    if workload.is_complete() && look.now >= stayed && watched().next().is_none() {
+    if workload.is_complete() && look.now >= stayed && !provable {
         let message = format!(
             "release {} is live again and in place; no trigger of the policy takes releases back, so \
              there was nothing to prove the recovery by",

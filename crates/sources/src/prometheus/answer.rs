@@ -66,7 +66,7 @@ pub(super) fn read(
 
 fn reason_for(status: StatusCode, kind: &str) -> Unavailable {
     match status.as_u16() {
-        300..400 => Unavailable::Misconfigured,
+        300..=399 => Unavailable::Misconfigured,
         401 | 403 => Unavailable::Unauthorized,
         429 => Unavailable::ServerError,
         400..500 => Unavailable::Rejected,
@@ -99,7 +99,7 @@ fn refusal(reason: Unavailable, kind: &str, message: &str) -> Failure {
 /// The status and the kind of body. The body itself is not repeated: it may be any page.
 fn described(answer: &Answer) -> String {
     let hint = match answer.status.as_u16() {
-        300..400 => ", a redirect, which is not followed: use the address that it leads to",
+        300..=399 => ", a redirect, which is not followed: use the address that it leads to",
         401 | 403 => ": are the credentials right, and is there a Secret with them?",
         404 => ": is the path of the address right?",
         _ => "",
