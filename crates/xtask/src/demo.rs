@@ -94,14 +94,15 @@ async fn perform(
             "no Prometheus was named (--prometheus), so the release with too many errors is left out",
         );
     }
-    let told = Story::new(&stage, screen).tell().await;
-    told.with_context(|| {
-        format!(
-            "the story did not go as it should. The end of Backstop's log:\n{}\n{}",
-            stage.operator.log_tail(),
-            ground.log_tail()
-        )
-    })?;
+    if let Err(error) = Story::new(&stage, screen).tell().await {
+        // Before the error, which is what is read first when it stands last.
+        eprintln!(
+            "\nThe end of Backstop's log:\n{}",
+            in_short(&stage.operator.log())
+        );
+        eprintln!("{}", ground.log_tail());
+        return Err(error.context("the story did not go as it should"));
+    }
     if args.keep {
         screen.chapter("Everything is left up. To look around, in another terminal:");
         println!(
@@ -112,6 +113,13 @@ async fn perform(
         interrupted().await;
     }
     Ok(())
+}
+
+/// The last lines of a log that say more than what was asked when.
+fn in_short(log: &str) -> String {
+    const LINES: usize = 20;
+    let lines: Vec<_> = log.lines().filter(|l| !l.contains(" DEBUG ")).collect();
+    lines[lines.len().saturating_sub(LINES)..].join("\n")
 }
 
 /// Waits until somebody wants it to end.

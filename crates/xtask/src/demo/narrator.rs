@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use backstop_api::condition::{self, ConditionStatus};
 use backstop_api::event::{EventPhase, StepKind, StepState};
 use backstop_api::point::Verdict;
 use backstop_api::policy::TriggerState;
@@ -15,6 +16,13 @@ use super::screen::Tone;
 use super::screen::Voice::{self, Backstop, Cluster};
 use crate::hear::What;
 
+/// Without these, nothing can be told about a release.
+const MUST_HOLD: [&str; 3] = [
+    condition::ACCEPTED,
+    condition::READY,
+    condition::DATA_AVAILABLE,
+];
+
 /// One thing to say.
 pub(crate) type Line = (Voice, Tone, String);
 
@@ -23,6 +31,8 @@ pub(crate) type Line = (Voice, Tone, String);
 pub(crate) struct Narrator {
     pub(crate) points: BTreeMap<String, RollbackPoint>,
     pub(crate) rollbacks: BTreeMap<String, RollbackEvent>,
+    /// What the policy says of itself, and what keeps it from judging.
+    pub(crate) policy_says: String,
     triggers: BTreeMap<String, TriggerState>,
     version: Option<String>,
     rolls_out: bool,
@@ -108,6 +118,13 @@ impl Narrator {
         let Some(status) = &policy.status else {
             return Vec::new();
         };
+        let wrong = status
+            .conditions
+            .iter()
+            .filter(|c| c.status == ConditionStatus::False && MUST_HOLD.contains(&c.type_.as_str()))
+            .map(|c| c.message.as_str());
+        let says: Vec<_> = status.message.as_deref().into_iter().chain(wrong).collect();
+        self.policy_says = says.join("; ");
         let mut lines = Vec::new();
         if self.triggers.is_empty() && !status.triggers.is_empty() {
             let text = format!(

@@ -106,7 +106,11 @@ impl<'a> Story<'a> {
         let deadline = Instant::now() + patience;
         while !holds(&self.narrator) {
             let Ok(said) = timeout_at(deadline, self.ear.next()).await else {
-                bail!("waited {} s for {what}", patience.as_secs());
+                bail!(
+                    "waited {} s for {what}; RollbackPolicy web says: {}",
+                    patience.as_secs(),
+                    self.narrator.policy_says
+                );
             };
             for (voice, tone, text) in self.narrator.hear(said?.what) {
                 self.screen.line(voice, tone, &text);
