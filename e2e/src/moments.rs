@@ -110,6 +110,54 @@ impl World {
         }))
     }
 
+    /// Makes the crashing containers of a version run again, or, where `runs` is false, crash again,
+    /// as the node does between two crashes.
+    pub async fn containers_run(&self, version: &str, runs: bool) -> anyhow::Result<()> {
+        let pods = self.api::<Pod>();
+        for pod in pods.list(&ListParams::default()).await? {
+            if !is_of(&pod, version) {
+                continue;
+            }
+            let mut status = serde_json::to_value(&pod.status)?;
+            for container in status["containerStatuses"].as_array_mut().context("none")? {
+                container["ready"] = json!(runs);
+                container["state"] = if runs {
+                    json!({"running": {"startedAt": pod.metadata.creation_timestamp}, "waiting": null})
+                } else {
+                    json!({"waiting": {"reason": "CrashLoopBackOff"}, "running": null})
+                };
+            }
+            for condition in status["conditions"].as_array_mut().context("none")? {
+                if condition["type"] != "PodScheduled" && condition["type"] != "Initialized" {
+                    condition["status"] = json!(if runs { "True" } else { "False" });
+                }
+            }
+            let patch = Patch::Merge(json!({"status": status}));
+            pods.patch_status(&pod.name_any(), &PatchParams::default(), &patch)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the containers of a version have crashed so often that they do so no more by
+    /// themselves.
+    pub async fn crashed_out(&self, version: &str) -> anyhow::Result<()> {
+        let pods = self.api::<Pod>();
+        self.eventually("the containers to have crashed", async || {
+            let all = pods.list(&ListParams::default()).await?;
+            let crashed = all.iter().filter(|p| {
+                let containers = p
+                    .status
+                    .as_ref()
+                    .and_then(|s| s.container_statuses.as_ref());
+                is_of(p, version) && containers.is_some_and(|c| c[0].restart_count == 3)
+            });
+            ensure!(crashed.count() > 0, "not yet");
+            Ok(())
+        })
+        .await
+    }
+
     /// Runs kubectl in the namespace, as the administrator, and returns what it said.
     pub async fn kubectl(&self, args: &[&str]) -> anyhow::Result<String> {
         let mut all = vec!["--namespace", &self.namespace];
@@ -210,16 +258,22 @@ impl World {
     }
 }
 
+/// Whether a pod is of this version.
+fn is_of(pod: &Pod, version: &str) -> bool {
+    let image = pod
+        .spec
+        .as_ref()
+        .and_then(|s| s.containers[0].image.as_ref());
+    image.is_some_and(|i| i.ends_with(&format!(":{version}")))
+}
+
 async fn crash(pods: &Api<Pod>, version: &str) -> anyhow::Result<usize> {
     let mut count = 0;
     for pod in pods.list(&ListParams::default()).await? {
-        let image = pod
-            .spec
-            .as_ref()
-            .and_then(|s| s.containers[0].image.clone());
-        let is_of = image.is_some_and(|i| i.ends_with(&format!(":{version}")));
         let crashes = pod.annotations().get(fate::FATE).map(String::as_str);
-        if !is_of || crashes == Some(fate::CRASH_LOOP) || pod.metadata.deletion_timestamp.is_some()
+        if !is_of(&pod, version)
+            || crashes == Some(fate::CRASH_LOOP)
+            || pod.metadata.deletion_timestamp.is_some()
         {
             continue;
         }

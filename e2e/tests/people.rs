@@ -164,10 +164,7 @@ async fn a_rollback_that_a_person_calls_off_is_not_begun_again() -> anyhow::Resu
         message(&event)
     );
     let held = world.said("RollbackPolicy", "RollbackHeld").await?;
-    ensure!(
-        held.contains("kubectl delete rollbackevent web-1"),
-        "{held}"
-    );
+    ensure!(held.contains("a person called web-1 off"), "{held}");
     world.is_left_alone().await?;
     assert_eq!(world.live().await?, "v2");
     // Another release is another matter.

@@ -28,6 +28,10 @@ pub(crate) use end::{refused_policy, workload_is_gone};
 /// The type of an event's condition: whether it has ended, and how.
 pub const COMPLETE: &str = "Complete";
 
+/// A container that crashes runs for a moment between its crashes, and pods that are replaced say
+/// nothing yet: what the cluster says must be quiet for so long before it counts as recovered.
+const BREATH: SignedDuration = SignedDuration::from_secs(15);
+
 /// A new status for a rollback.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EventChange {
@@ -256,13 +260,26 @@ fn calmed_down(look: &Look<'_>, event: &Event, status: &RollbackEventStatus) -> 
         // Going further back needs no trigger: the live release does not run.
         return None;
     }
-    if !look.policy.triggers.iter().any(|t| &t.name == name) {
+    let Some(trigger) = look.policy.triggers.iter().find(|t| &t.name == name) else {
         let message = format!("trigger {name} is not in the policy any more; nothing was changed");
         return Some(over(Outcome::PolicyNotInForce, message));
-    }
+    };
     let Some(memory) = look.state.triggers.get(name) else {
         return Some(Next::wait(format!("waiting to see trigger {name}"), None));
     };
+    let of_the_cluster = matches!(trigger.source, Source::Workload { .. });
+    let breath = memory.since.checked_add(BREATH).unwrap_or(Timestamp::MAX);
+    if memory.is_quiet() && of_the_cluster && look.now < breath {
+        let message = format!(
+            "waiting: trigger {name} is quiet ({}); called off if it is until {breath:.0}",
+            memory.message
+        );
+        let status = RollbackEventStatus {
+            message: Some(message),
+            ..status.clone()
+        };
+        return Some(wait(event, status, Some(breath)));
+    }
     if memory.is_quiet() {
         let message = format!(
             "trigger {name} is quiet again ({}); nothing was changed",
