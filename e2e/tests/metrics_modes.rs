@@ -1,5 +1,5 @@
-//! What a policy makes of a release that is bad by its metrics: gently, only in words, not at all, or
-//! by comparison with the release before.
+//! What a policy makes of metrics: it goes back gently, only in words or not at all, takes silence as it
+//! is told to, and compares with the release before.
 
 use std::time::Duration;
 
@@ -144,6 +144,47 @@ async fn a_paused_policy_does_nothing_about_a_bad_release_until_it_is_resumed() 
         .ended("web-1", EventPhase::Succeeded, Outcome::Recovered)
         .await?;
     assert_eq!(world.live().await?, "v1");
+    Ok(())
+}
+
+/// The trigger on errors, with another meaning of silence.
+fn silence(means: &str, for_: &str) -> Value {
+    changed(error_rate(), json!({"noData": means, "for": for_}))
+}
+
+#[tokio::test]
+async fn where_silence_is_bad_a_silent_release_goes_back_and_a_good_one_does_not()
+-> anyhow::Result<()> {
+    // No `for`: that a new release has no series in its first moments must not be held against it.
+    let policy = policy_with(&silence("Fire", "0s"));
+    let (world, _) = Metered::with_good_release("f-fire", policy).await?;
+    world.release("v2", healthy()).await?;
+    world.good_point(2).await?;
+    ensure!(world.events().await?.is_empty(), "v2 was blamed");
+    world.deploy(&App::version("v3")).await?;
+    let event = world
+        .ended("web-1", EventPhase::Succeeded, Outcome::Recovered)
+        .await?;
+    let said = event.spec.reason.unwrap_or_default();
+    ensure!(said.contains("no series"), "{said}");
+    assert_eq!(world.live().await?, "v2");
+    Ok(())
+}
+
+#[tokio::test]
+async fn where_silence_is_good_a_silent_release_proves_itself() -> anyhow::Result<()> {
+    let policy = policy_with(&silence("Ignore", "0s"));
+    let (world, _) = Metered::with_good_release("f-ignore", policy).await?;
+    world.deploy(&App::version("v2")).await?;
+    world.good_point(2).await?;
+    world.no_rollback(A_WHILE).await?;
+    ensure!(world.events().await?.is_empty());
+    // And a loud one does not.
+    world.release("v3", failing()).await?;
+    world
+        .ended("web-1", EventPhase::Succeeded, Outcome::Recovered)
+        .await?;
+    assert_eq!(world.live().await?, "v2");
     Ok(())
 }
 
