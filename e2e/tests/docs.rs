@@ -219,6 +219,7 @@ fn every_condition_and_every_event_reason_is_explained_and_no_other() -> anyhow:
         "crates/api/src/condition.rs",
         "crates/engine/src/lifecycle.rs",
         "crates/engine/src/decide/say.rs",
+        "crates/engine/src/decide/say/conditions.rs",
         "crates/controller/src/policy/status.rs",
         "crates/controller/src/point/fill.rs",
         "crates/controller/src/event/tell.rs",

@@ -50,7 +50,8 @@ use crate::{condition::Condition, policy::WorkloadRef, schema};
     printcolumn(
         name = "Captured",
         type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Captured\")].status"
+        json_path = ".status.conditions[?(@.type==\"Captured\")].status",
+        priority = "1"
     ),
     printcolumn(
         name = "Age",

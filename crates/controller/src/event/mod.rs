@@ -109,10 +109,11 @@ async fn execute(
     }
     while let Some(index) = progress.next_step() {
         let step = progress.status.steps[index].step.clone();
+        let began = Timestamp::now();
         let result = steps::perform(context, namespace, &progress, index, &step).await;
         match result {
             Ok(Done::Holds { message, written }) => {
-                progress.done(index, message, written, Timestamp::now());
+                progress.done(index, message, written, began, Timestamp::now());
                 context.metrics.step(step.kind, StepState::Done);
                 progress.save().await.map_err(Error::Status)?;
             }

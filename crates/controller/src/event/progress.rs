@@ -55,11 +55,12 @@ impl<'a> Progress<'a> {
         index: usize,
         message: String,
         written: Option<Written>,
+        began: Timestamp,
         now: Timestamp,
     ) {
         let step = &mut self.status.steps[index];
         step.state = StepState::Done;
-        step.started_at.get_or_insert(now);
+        step.started_at.get_or_insert(began);
         step.finished_at = Some(now);
         step.message = Some(message);
         if step.step.kind == StepKind::AwaitRollout {
