@@ -42,11 +42,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         if built {
             steps.step("End-to-end tests", || {
                 // Tests run Backstop's own programs as they are shipped: as processes.
-                passed_through(cargo(&["build", "--workspace", "--bins"]))?;
+                // With `--workspace` and `--tests` everywhere, so that every dependency is compiled once, with one set
+                // of features.
+                passed_through(cargo(&["build", "--workspace", "--bins", "--tests"]))?;
                 passed_through(cargo(&[
                     "test",
-                    "--package",
-                    "backstop-e2e",
+                    "--workspace",
+                    "--test",
+                    "e2e",
                     "--no-fail-fast",
                     "--",
                     // They mostly wait: for rollouts, for samples, for what must not happen.
@@ -63,14 +66,12 @@ fn workspace_checks(steps: &mut Steps) {
         passed_through(cargo(&["fmt", "--all", "--check"]))
     });
     steps.step("Lints", || {
-        passed_through(cargo(&[
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--",
-            "--deny",
-            "warnings",
-        ]))
+        for targets in [&["--all-targets"][..], &["--test", "e2e"]] {
+            let mut command = cargo(&["clippy", "--workspace"]);
+            command.args(targets).args(["--", "--deny", "warnings"]);
+            passed_through(command)?;
+        }
+        Ok(())
     });
     steps.step(
         "Generated files",
@@ -78,13 +79,7 @@ fn workspace_checks(steps: &mut Steps) {
     );
     steps.step("Purity of the engine", purity::check);
     steps.step("Unit tests", || {
-        passed_through(cargo(&[
-            "test",
-            "--workspace",
-            "--exclude",
-            "backstop-e2e",
-            "--no-fail-fast",
-        ]))
+        passed_through(cargo(&["test", "--workspace", "--no-fail-fast"]))
     });
 }
 
