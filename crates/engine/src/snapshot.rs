@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use backstop_api::{
     RollbackEventSpec, RollbackEventStatus,
-    event::EventPhase,
+    event::{EventPhase, Outcome},
     point::{Image, Origin, Verdict},
 };
 use jiff::Timestamp;
@@ -209,10 +209,13 @@ impl Event {
         self.status.phase.is_some_and(EventPhase::is_terminal)
     }
 
-    /// Whether it changed, or may have changed, the workload.
+    /// Whether it changed, or may have changed, the workload. One that met another release before
+    /// its first write did not: it was decided on an old picture, and is no part of any incident.
     #[must_use]
     pub fn has_acted(&self) -> bool {
-        self.status.times.decided.is_some()
+        let times = &self.status.times;
+        let met_another = self.status.outcome == Some(Outcome::NewerRelease);
+        times.decided.is_some() && !(met_another && times.first_write.is_none())
     }
 
     /// Whether its restored release is the one with this identity.
