@@ -1,6 +1,6 @@
 //! Points: who makes them, what is in them, which one is gone back to, and which are kept.
 //!
-//! That a point stays what it is, whoever writes it, is held in `crds.rs` and `admission_points.rs`.
+//! That a point stays what it is, whoever writes it, is held in `crds.rs` and `admission.rs`.
 
 use anyhow::ensure;
 use backstop_api::event::{EventPhase, Outcome};
