@@ -138,6 +138,20 @@ proptest! {
         prop_assert_eq!(run.written(), 1, "{}", run.told());
     }
 
+    /// Rule 4: the range of a query still reaches back to the release before.
+    #[test]
+    fn a_fix_is_not_blamed_for_what_it_mends(plan in unobstructed(), when in 3usize..12) {
+        let plan = PolicyPlan { for_: 0, delay: 3600, warning: None, no_data: "Hold", ..plan };
+        let mut run = start(&plan, &[Kind::Good, Kind::Bad, Kind::Good], 0, &[]);
+        run.happen(&Deed::Deploy(1));
+        run.ticks(when);
+        run.happen(&Deed::Deploy(2));
+        run.ticks(60);
+        prop_assert_eq!(run.live(), Some(hash(2)), "{}", run.told());
+        let blamed = run.world.events.iter().any(|e| e.from_hash() == Some("r2"));
+        prop_assert!(!blamed, "{}", run.told());
+    }
+
     /// Rule 4, on both sides of the window's end.
     #[test]
     fn a_release_is_taken_back_for_what_began_in_its_window_and_not_after(
