@@ -138,11 +138,62 @@ proptest! {
         prop_assert_eq!(run.written(), 1, "{}", run.told());
     }
 
+    /// Rule 3: it proved itself, and its record as one that failed outranks that.
+    #[test]
+    fn a_release_that_failed_after_it_proved_itself_is_never_gone_back_to(plan in unobstructed()) {
+        let plan = PolicyPlan { soak: 15, cooldown: 0, no_data: "Hold", warning: None, ..plan };
+        let mut run = start(&plan, &[Kind::Good, Kind::BadAfter(45), Kind::Bad], 0, &[]);
+        run.happen(&Deed::Deploy(1));
+        while run.world.events.last().is_none_or(|e| !e.is_over()) && run.world.now < 1000 {
+            run.tick();
+        }
+        let proved = run.world.points.iter().filter(|p| p.release.as_deref() == Some("r1"));
+        prop_assert_eq!(proved.count(), 2, "a good point and the record that it failed");
+        run.happen(&Deed::Deploy(2));
+        run.ticks(60);
+        prop_assert_eq!(run.live(), Some(hash(0)), "{}", run.told());
+        let again = run.world.events.iter().any(|e| e.target_hash() == Some("r1"));
+        prop_assert!(!again, "{}", run.told());
+    }
+
+    /// Rule 3: what cannot start is not quarantined when it proved itself once, and is not tried
+    /// twice all the same.
+    #[test]
+    fn going_further_back_tries_each_point_once(plan in unobstructed()) {
+        let plan = PolicyPlan { max_attempts: 3, no_data: "Hold", warning: None, ..plan };
+        let kinds = [Kind::Good, Kind::StartsOnce, Kind::StartsOnce, Kind::Bad];
+        let mut run = start(&plan, &kinds, 0, &[]);
+        for release in 1..=2 {
+            run.happen(&Deed::Deploy(release));
+            run.ticks(40);
+        }
+        run.happen(&Deed::Deploy(3));
+        run.ticks(150);
+        let targets = run.world.events.iter().filter_map(|e| e.target_hash());
+        prop_assert_eq!(targets.collect::<Vec<_>>(), ["r2", "r1", "r0"], "{}", run.told());
+        prop_assert_eq!(run.live(), Some(hash(0)));
+    }
+
+    /// Rule 13: the point keeps its floor when a person takes the annotation away.
+    #[test]
+    fn a_point_that_is_a_floor_stays_one(plan in unobstructed()) {
+        let plan = PolicyPlan { window: None, no_data: "Hold", ..plan };
+        let mut run = start(&plan, &[Kind::Good, Kind::BadAfter(120)], 0, &[]);
+        run.happen(&Deed::Deploy(1));
+        run.happen(&Deed::Floor(true));
+        run.ticks(20);
+        run.happen(&Deed::Floor(false));
+        run.ticks(100);
+        prop_assert_eq!(run.live(), Some(hash(1)), "{}", run.told());
+        prop_assert_eq!(run.action_required(), Some("NoGoodPoint"), "{}", run.told());
+    }
+
     /// Rule 4: the range of a query still reaches back to the release before.
     #[test]
     fn a_fix_is_not_blamed_for_what_it_mends(plan in unobstructed(), when in 3usize..12) {
         let plan = PolicyPlan { for_: 0, delay: 3600, warning: None, no_data: "Hold", ..plan };
-        let mut run = start(&plan, &[Kind::Good, Kind::Bad, Kind::Good], 0, &[]);
+        // Slow, so that what was asked for before is called off when its first pod is ready.
+        let mut run = start(&plan, &[Kind::Good, Kind::Bad, Kind::Slow(20)], 0, &[]);
         run.happen(&Deed::Deploy(1));
         run.ticks(when);
         run.happen(&Deed::Deploy(2));
