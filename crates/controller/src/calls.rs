@@ -26,10 +26,12 @@ pub enum CallError {
         operation: &'static str,
     },
     /// No answer.
-    #[error("{operation}: no answer from the API server within {} s", LIMIT.as_secs())]
+    #[error("{operation}: no answer from the API server within {limit:?}")]
     Timeout {
         /// What was to be done.
         operation: &'static str,
+        /// How long it was waited for.
+        limit: Duration,
     },
     /// The object is not what it was when the change was decided.
     #[error("{operation}: the object has changed meanwhile: {message}")]
@@ -117,6 +119,7 @@ impl CallError {
 pub struct Calls {
     leadership: Leadership,
     metrics: Arc<Metrics>,
+    limit: Duration,
 }
 
 impl Calls {
@@ -126,6 +129,7 @@ impl Calls {
         Self {
             leadership,
             metrics,
+            limit: LIMIT,
         }
     }
 
@@ -136,10 +140,13 @@ impl Calls {
         call: impl Future<Output = kube::Result<T>>,
     ) -> Result<T, CallError> {
         let began = Instant::now();
-        let result = match timeout(LIMIT, call).await {
+        let result = match timeout(self.limit, call).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(CallError::from_kube(operation, error)),
-            Err(_) => Err(CallError::Timeout { operation }),
+            Err(_) => Err(CallError::Timeout {
+                operation,
+                limit: self.limit,
+            }),
         };
         let word = result.as_ref().err().map_or("ok", CallError::result);
         self.metrics.called(operation, word, began.elapsed());
@@ -272,14 +279,15 @@ mod tests {
         );
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_call_without_an_answer_ends_and_is_counted() {
-        let (_lease, metrics, calls) = calls(true);
+        let (_lease, metrics, mut calls) = calls(true);
+        calls.limit = Duration::from_millis(10);
         let call = calls.read("get deployment", std::future::pending::<kube::Result<()>>());
         let error = call.await.unwrap_err();
         assert_eq!(
             error.to_string(),
-            "get deployment: no answer from the API server within 10 s"
+            "get deployment: no answer from the API server within 10ms"
         );
         let text = metrics.text();
         assert!(

@@ -17,11 +17,12 @@ pub(crate) enum Profile {
 
 /// Builds it, with cargo's own words on standard error, and returns where it is.
 pub(crate) fn build(profile: Profile) -> anyhow::Result<PathBuf> {
-    let mut args = vec!["build", "--package", "backstop-controller"];
-    if profile == Profile::Release {
-        args.push("--release");
-    }
-    let status = cargo(&args).status().context("could not start cargo")?;
+    let args: &[&str] = match profile {
+        // With the whole workspace's features, as tests build it, so that no dependency is compiled for this alone.
+        Profile::Dev => &["build", "--workspace", "--bins"],
+        Profile::Release => &["build", "--package", "backstop-controller", "--release"],
+    };
+    let status = cargo(args).status().context("could not start cargo")?;
     ensure!(status.success(), "the operator could not be built");
     let folder = match profile {
         Profile::Dev => "debug",
