@@ -80,7 +80,7 @@ impl World {
             let image = point
                 .spec
                 .release
-                .and_then(|r| Some(r.images.first()?.image.clone()));
+                .and_then(|r| Some(r.workloads.first()?.images.first()?.image.clone()));
             ensure!(
                 live == version
                     && release.proved_at.is_some()

@@ -2,6 +2,7 @@
 
 mod admission;
 mod admission_events;
+mod blue_green;
 mod cannot_start;
 mod chart;
 mod chart_upgrade;
@@ -16,6 +17,8 @@ mod metrics_modes;
 mod ownership;
 mod people;
 mod points;
+mod replicas;
 mod restarts;
+mod several;
 mod testenv;
 mod testenv_traffic;

@@ -2,9 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use backstop_api::{
-    RollbackEvent, RollbackPoint, RollbackPolicy, event::EventPhase, policy::WorkloadRef,
-};
+use backstop_api::{RollbackEvent, RollbackPoint, RollbackPolicy, event::EventPhase};
 use backstop_sources::{AllowList, Limits, Outcome, Querier};
 use futures::{Stream, StreamExt, TryStreamExt, channel::mpsc};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -226,29 +224,30 @@ where
 /// An object was deleted that spoke of these workloads.
 struct Gone {
     namespace: String,
-    workloads: Vec<WorkloadRef>,
+    workloads: Vec<String>,
 }
 
 /// What speaks of workloads.
 trait About {
-    fn workloads(&self) -> Vec<WorkloadRef>;
+    fn workloads(&self) -> Vec<String>;
 }
 
 impl About for RollbackPolicy {
-    fn workloads(&self) -> Vec<WorkloadRef> {
-        self.spec.workloads.clone()
+    fn workloads(&self) -> Vec<String> {
+        let names = self.spec.deployments().into_iter();
+        names.map(str::to_owned).collect()
     }
 }
 
 impl About for RollbackPoint {
-    fn workloads(&self) -> Vec<WorkloadRef> {
-        vec![self.spec.workload.clone()]
+    fn workloads(&self) -> Vec<String> {
+        vec![self.spec.workload.name.clone()]
     }
 }
 
 impl About for RollbackEvent {
-    fn workloads(&self) -> Vec<WorkloadRef> {
-        self.spec.workloads.clone()
+    fn workloads(&self) -> Vec<String> {
+        self.spec.workloads.iter().map(|w| w.name.clone()).collect()
     }
 }
 
@@ -314,9 +313,10 @@ where
 
 /// Points are many and templates are large: the cache has what decisions need.
 fn without_template(point: &mut RollbackPoint) {
-    if let Some(release) = &mut point.spec.release {
-        release.template = Value::Null;
-        release.ownership = backstop_api::point::Ownership::default();
+    let release = point.spec.release.iter_mut();
+    for workload in release.flat_map(|r| &mut r.workloads) {
+        workload.template = Value::Null;
+        workload.ownership = backstop_api::point::Ownership::default();
     }
 }
 

@@ -19,9 +19,11 @@ pub struct Incident {
     pub attempts: u32,
     /// The releases that failed in it.
     pub failed: BTreeSet<String>,
-    /// The newest rollback left its target because it cannot start: going further back is part of
-    /// the same rollback, and needs neither window nor cooldown.
+    /// The newest rollback left its target because it cannot start, or could not restore all of it:
+    /// going on is part of the same rollback, and needs neither window nor cooldown.
     pub continues: bool,
+    /// The newest rollback, if it could not restore all of its release.
+    pub partial: Option<String>,
     /// When the newest rollback that changed something ended.
     pub last_ended: Option<Timestamp>,
 }
@@ -64,7 +66,9 @@ pub fn of(seen: &Snapshot, state: &State, workload: &Workload) -> Incident {
         }
         if newest {
             incident.attempts = event.spec.attempt;
-            incident.continues = event.status.outcome == Some(Outcome::TargetCannotStart)
+            incident.partial = event.is_partial().then(|| event.name.clone());
+            incident.continues = (event.status.outcome == Some(Outcome::TargetCannotStart)
+                || incident.partial.is_some())
                 && event.spec.cause == Cause::Trigger
                 && event.restored(link);
         }

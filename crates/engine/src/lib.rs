@@ -26,6 +26,7 @@ pub mod release;
 pub mod rollout;
 pub mod snapshot;
 pub mod state;
+pub mod subject;
 pub mod target;
 pub mod track;
 pub mod trigger;

@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 
 use backstop_api::{
     RollbackEvent,
-    event::{EventPhase, Outcome, StepKind, StepState},
+    event::{EventPhase, Found, Outcome, StepKind, StepState},
 };
 use jiff::Timestamp;
 use kube::{Resource, ResourceExt, runtime::controller::Action};
@@ -59,6 +59,8 @@ pub(crate) enum Done {
         message: String,
         written: Option<steps::Written>,
     },
+    /// What is there is recorded before it is changed: then the step is begun again.
+    Found(Found),
     /// It takes time.
     Wait { message: String },
     /// The rollback ends here.
@@ -117,6 +119,10 @@ async fn execute(
                 context.metrics.step(step.kind, StepState::Done);
                 progress.save().await.map_err(Error::Status)?;
             }
+            Ok(Done::Found(found)) => {
+                progress.found(index, found, began);
+                progress.save().await.map_err(Error::Status)?;
+            }
             Ok(Done::Wait { message }) => {
                 if progress.waiting(index, message, Timestamp::now()) {
                     progress.save().await.map_err(Error::Status)?;
@@ -162,16 +168,12 @@ fn about(
             .find(|p| p.name_any() == event.spec.policy)
             .map(|p| p.object_ref(&())),
     );
-    let uid = event
-        .status
-        .as_ref()
-        .and_then(|s| s.workload_uid.as_deref());
-    about.extend(
-        event
-            .spec
-            .workloads
-            .iter()
-            .map(|w| crate::context::deployment_reference(&namespace, &w.name, uid)),
-    );
+    let uid = |name: &str| {
+        let observer = context.observers.get(&namespace, &event.spec.policy)?;
+        Some(observer.member(name)?.uid)
+    };
+    about.extend(event.spec.workloads.iter().map(|w| {
+        crate::context::deployment_reference(&namespace, &w.name, uid(&w.name).as_deref())
+    }));
     about
 }

@@ -24,6 +24,8 @@ use super::lock;
 
 /// What the watches have seen.
 pub(super) struct Watched {
+    /// The name of the Deployment.
+    pub(super) name: String,
     deployments: Store<DynamicObject>,
     read: Read,
     children: Arc<Mutex<Option<Children>>>,
@@ -80,6 +82,42 @@ fn apps(kind: &str, plural: &str) -> ApiResource {
     }
 }
 
+/// One object, by name.
+pub(super) struct One {
+    store: Store<DynamicObject>,
+    read: Read,
+}
+
+impl One {
+    pub(super) fn is_ready(&self) -> bool {
+        self.read.is_set()
+    }
+
+    pub(super) fn object(&self) -> Option<Value> {
+        let object = self.store.state().into_iter().next()?;
+        serde_json::to_value(&*object).ok()
+    }
+}
+
+/// Watches one object of any kind.
+pub(super) fn one(
+    tasks: &mut JoinSet<()>,
+    client: &Client,
+    resource: &ApiResource,
+    namespace: &str,
+    name: &str,
+    poke: &Poke,
+) -> One {
+    let writer = Writer::new(resource.clone());
+    let store = writer.as_reader();
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, resource);
+    let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
+    let stream = reflector::reflector(writer, watcher(api, config)).default_backoff();
+    let (read, poke) = (Read::default(), poke.clone());
+    tasks.spawn(run(stream, read.clone(), move || poke()));
+    One { store, read }
+}
+
 pub(super) fn start(
     tasks: &mut JoinSet<()>,
     client: &Client,
@@ -106,6 +144,7 @@ pub(super) fn start(
     let read = Read::default();
     tasks.spawn(run(stream, read.clone(), follow));
     Watched {
+        name: workload.to_owned(),
         deployments,
         read,
         children,

@@ -85,6 +85,24 @@ const ROLES: [Role; 5] = [
                 why: "to see the live release, and to write the good template",
             },
             Rule {
+                group: "autoscaling",
+                resources: &["horizontalpodautoscalers"],
+                verbs: &["get", "list", "patch"],
+                why: "to raise an autoscaler's minimum for the time of a rollback, and to put it back",
+            },
+            Rule {
+                group: "",
+                resources: &["services"],
+                verbs: &["get", "list", "watch", "patch"],
+                why: "for BlueGreen: to see what a Service selects, and to swap it",
+            },
+            Rule {
+                group: "discovery.k8s.io",
+                resources: &["endpointslices"],
+                verbs: &["list"],
+                why: "for BlueGreen: to see that the endpoints follow",
+            },
+            Rule {
                 group: "apps",
                 resources: &["replicasets"],
                 verbs: READ,
