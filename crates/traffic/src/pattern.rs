@@ -49,6 +49,17 @@ impl Pattern {
             .all(|segment| matches!(segment, Segment::Is(_)))
     }
 
+    /// The pointer up to its first wildcard.
+    pub(crate) fn root(&self) -> String {
+        self.0
+            .iter()
+            .map_while(|segment| match segment {
+                Segment::Is(name) => Some(below("", name)),
+                _ => None,
+            })
+            .collect()
+    }
+
     /// Everything that it leads to, in the document's order.
     pub(crate) fn find<'a>(&self, root: &'a Value, any_case: bool) -> Vec<Found<'a>> {
         let mut found = vec![Found {
@@ -213,6 +224,13 @@ mod tests {
         assert_eq!(at("/weight", true).unwrap(), "/weight");
         assert_eq!(at("/WEIGHT", false), None);
         assert_eq!(at("/WEIGHT", true).unwrap(), "/Weight");
+    }
+
+    #[test]
+    fn the_root_is_what_comes_before_the_first_star() {
+        assert_eq!(pattern("/spec/a~1b/*/http").root(), "/spec/a~1b");
+        assert_eq!(pattern("/a/b").root(), "/a/b");
+        assert_eq!(pattern("/a*").root(), "");
     }
 
     #[test]

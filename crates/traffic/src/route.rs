@@ -208,7 +208,7 @@ impl<'a> Reading<'_, 'a> {
             let in_object =
                 |(pointer, problem): Wrong| (document.at(&pointer).to_string(), problem);
             if let Backends::Share { at, backend } = &self.provider.backends {
-                relied_on.extend(self.only_the_canary(backend)?);
+                relied_on.push(self.only_the_canary(backend)?);
                 let (site, place) = share_of(document, rule.document, at)?;
                 sites.push(site);
                 places.push(place);
@@ -417,7 +417,7 @@ impl<'a> Reading<'_, 'a> {
     }
 
     /// Sees to it that an object of the canary's has no other backend.
-    fn only_the_canary(&self, pattern: &Pattern) -> Result<Vec<(String, Value)>, Wrong> {
+    fn only_the_canary(&self, pattern: &Pattern) -> Result<(String, Value), Wrong> {
         let canary = &self.selection.canary;
         let found = pattern.find(self.object, false);
         if found.is_empty() {
@@ -425,19 +425,20 @@ impl<'a> Reading<'_, 'a> {
             let backend_at = pattern.to_string();
             return Err((backend_at, Problem::NoSuchBackend { backend, known }));
         }
-        found
-            .into_iter()
-            .map(|found| {
-                if found.value.as_str() == Some(&canary.name) {
-                    return Ok((found.pointer, found.value.clone()));
-                }
-                let problem = Problem::NotTheCanary {
-                    found: found.value.to_string(),
-                    canary: canary.clone(),
-                };
-                Err((found.pointer, problem))
-            })
-            .collect()
+        let other = found
+            .iter()
+            .find(|found| found.value.as_str() != Some(&canary.name));
+        if let Some(other) = other {
+            let problem = Problem::NotTheCanary {
+                found: other.value.to_string(),
+                canary: canary.clone(),
+            };
+            return Err((other.pointer.clone(), problem));
+        }
+        // All of what the pattern goes through, so that a backend that is added meanwhile is noticed too.
+        let root = pattern.root();
+        let value = self.object.pointer(&root).cloned().unwrap_or_default();
+        Ok((root, value))
     }
 }
 

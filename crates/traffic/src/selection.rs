@@ -35,15 +35,35 @@ impl Selection {
     }
 }
 
-/// A backend, as the route names it.
+/// A backend, as the route names it. Written as its name alone, or with its subset.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(from = "Written")]
 pub struct Backend {
     /// Its name in the route: that of a Service, mostly.
     pub name: String,
     /// Its subset. Without it any is meant.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub subset: Option<String>,
+}
+
+/// The two ways to write a backend.
+#[derive(Deserialize)]
+#[serde(untagged, deny_unknown_fields)]
+enum Written {
+    Name(String),
+    Whole {
+        name: String,
+        subset: Option<String>,
+    },
+}
+
+impl From<Written> for Backend {
+    fn from(written: Written) -> Self {
+        match written {
+            Written::Name(name) => name.into(),
+            Written::Whole { name, subset } => Self { name, subset },
+        }
+    }
 }
 
 impl Backend {
@@ -148,5 +168,37 @@ impl From<Percent> for u8 {
 impl fmt::Display for Percent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} %", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_backend_is_written_by_its_name_or_with_its_subset() {
+        let read = |value| serde_json::from_value::<Backend>(value);
+        assert_eq!(read(json!("web")).unwrap(), "web".into());
+        assert_eq!(read(json!({"name": "web"})).unwrap(), "web".into());
+        let whole = json!({"name": "web", "subset": "v2"});
+        assert_eq!(read(whole).unwrap(), Backend::subset("web", "v2"));
+        assert!(read(json!({"name": "web", "subsets": "v2"})).is_err());
+    }
+
+    #[test]
+    fn a_share_is_between_nothing_and_everything() {
+        assert_eq!(Percent::try_from(100).unwrap(), Percent::ALL);
+        assert_eq!(Percent::ALL.rest(), Percent::NONE);
+        let said = Percent::try_from(101).unwrap_err().to_string();
+        assert!(said.starts_with("101 is no share"), "{said}");
+        assert!(serde_json::from_value::<Percent>(json!(101)).is_err());
+    }
+
+    #[test]
+    fn a_rule_is_a_number_or_a_name() {
+        let read = |value| serde_json::from_value::<Rule>(value).unwrap();
+        assert_eq!(read(json!(1)), Rule::Number(1));
+        assert_eq!(read(json!("1")), Rule::Name("1".to_owned()));
     }
 }
