@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::error::Problem;
+use crate::error::{Problem, Wrong};
 use crate::pattern::{Pattern, below, field};
 use crate::provider::{Backends, Weighing};
 use crate::selection::Backend;
@@ -41,11 +41,7 @@ pub(crate) struct Reader<'a> {
 
 impl Reader<'_> {
     /// The backends of a rule that stands at `pointer`; `None` if it has no list of them, as a redirect has none.
-    pub(crate) fn list(
-        &self,
-        pointer: &str,
-        rule: &Value,
-    ) -> Result<Option<List>, (String, Problem)> {
+    pub(crate) fn list(&self, pointer: &str, rule: &Value) -> Result<Option<List>, Wrong> {
         let at = match self.backends {
             Backends::List { at, .. } | Backends::Map { at } | Backends::Share { at, .. } => at,
         };
@@ -55,7 +51,7 @@ impl Reader<'_> {
         let pointer = format!("{pointer}{}", found.pointer);
         let wrong = |wanted| {
             let value = found.value.to_string();
-            Err((pointer.clone(), Problem::WrongType { value, wanted }))
+            Err(Problem::WrongType { value, wanted }.at(&pointer))
         };
         let entries = match (self.backends, found.value) {
             (_, Value::Null) => return Ok(None),

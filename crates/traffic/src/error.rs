@@ -15,7 +15,34 @@ pub struct RouteError {
     /// Where in it, as a JSON Pointer. Behind a `#` it goes on in the JSON that stands there as text.
     pub field: String,
     /// What is wrong, and what would be right.
-    pub problem: Problem,
+    pub problem: Box<Problem>,
+}
+
+/// What is wrong, and where, as long as it is not known in which object.
+#[derive(Debug)]
+pub(crate) struct Wrong {
+    pub(crate) at: String,
+    pub(crate) problem: Box<Problem>,
+}
+
+impl Problem {
+    /// The problem, where it was found.
+    pub(crate) fn at(self, at: impl Into<String>) -> Wrong {
+        Wrong {
+            at: at.into(),
+            problem: Box::new(self),
+        }
+    }
+}
+
+impl Wrong {
+    /// The same, with the pointer made to what it is in the object.
+    pub(crate) fn place(self, place: impl FnOnce(&str) -> String) -> Self {
+        Self {
+            at: place(&self.at),
+            ..self
+        }
+    }
 }
 
 /// What is wrong with a route.

@@ -37,6 +37,7 @@ mod error;
 mod pattern;
 mod provider;
 mod providers;
+mod reading;
 mod route;
 mod rules;
 mod selection;

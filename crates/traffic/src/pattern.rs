@@ -70,7 +70,7 @@ impl Pattern {
         for segment in &self.0 {
             found = found
                 .into_iter()
-                .flat_map(|at| segment.step(at, any_case))
+                .flat_map(|at| segment.step(&at, any_case))
                 .collect();
         }
         found
@@ -83,7 +83,7 @@ impl Pattern {
 }
 
 impl Segment {
-    fn step<'a>(&self, at: Found<'a>, any_case: bool) -> Vec<Found<'a>> {
+    fn step<'a>(&self, at: &Found<'a>, any_case: bool) -> Vec<Found<'a>> {
         let to = |name: &str, value: &'a Value, star: Option<String>| Found {
             pointer: below(&at.pointer, name),
             value,

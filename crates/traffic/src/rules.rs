@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::document::Document;
-use crate::error::Problem;
+use crate::error::{Problem, Wrong};
 use crate::provider::Provider;
 use crate::selection::Rule;
 
@@ -18,18 +18,21 @@ pub(crate) struct Found {
     number: usize,
 }
 
+/// A document, and what its rule is called.
+pub(crate) type Named<'a> = (Document<'a>, Option<String>);
+
 /// Where rules are looked for: in the object, or in texts that stand in it.
 pub(crate) fn documents<'a>(
     provider: &Provider,
     rule: Option<&Rule>,
     object: &'a Value,
-) -> Result<Vec<(Document<'a>, Option<String>)>, (String, Problem)> {
+) -> Result<Vec<Named<'a>>, Wrong> {
     let Some(text) = &provider.text else {
         return Ok(vec![(Document::object(object), None)]);
     };
     let found = text.find(object, false);
     if found.is_empty() {
-        return Err((text.to_string(), Problem::Nothing));
+        return Err(Problem::Nothing.at(text.to_string()));
     }
     let named_otherwise = |star: Option<&String>| match (rule, star) {
         (Some(Rule::Name(wanted)), Some(name)) => wanted != name,
@@ -41,7 +44,7 @@ pub(crate) fn documents<'a>(
         if named_otherwise(found.star.as_ref()) {
             continue;
         }
-        let document = Document::text(found).map_err(|problem| (found.pointer.clone(), problem))?;
+        let document = Document::text(found).map_err(|problem| problem.at(&found.pointer))?;
         documents.push((document, found.star.clone()));
     }
     if documents.is_empty()
@@ -49,7 +52,7 @@ pub(crate) fn documents<'a>(
     {
         let known = found.into_iter().filter_map(|found| found.star).collect();
         let rule = rule.clone();
-        return Err((text.to_string(), Problem::NoSuchRule { rule, known }));
+        return Err(Problem::NoSuchRule { rule, known }.at(text.to_string()));
     }
     Ok(documents)
 }
@@ -58,8 +61,8 @@ pub(crate) fn documents<'a>(
 pub(crate) fn chosen(
     provider: &Provider,
     wanted: Option<&Rule>,
-    documents: &[(Document<'_>, Option<String>)],
-) -> Result<Vec<Found>, (String, Problem)> {
+    documents: &[Named<'_>],
+) -> Result<Vec<Found>, Wrong> {
     let mut rules = Vec::new();
     for (document, (value, star)) in documents.iter().enumerate() {
         for found in provider.rules.find(&value.value, provider.any_case) {
@@ -80,29 +83,18 @@ pub(crate) fn chosen(
         None => provider.rules.to_string(),
     };
     if rules.is_empty() {
-        return Err((at(), Problem::Nothing));
+        return Err(Problem::Nothing.at(at()));
     }
     let Some(wanted) = wanted else {
         return Ok(rules);
     };
     let known = rules.iter().map(Found::label).collect();
     rules.retain(|rule| rule.is(wanted));
+    let rule = wanted.clone();
     match rules.len() {
-        0 => Err((
-            at(),
-            Problem::NoSuchRule {
-                rule: wanted.clone(),
-                known,
-            },
-        )),
+        0 => Err(Problem::NoSuchRule { rule, known }.at(at())),
         1 => Ok(rules),
-        times => Err((
-            at(),
-            Problem::RuleTwice {
-                rule: wanted.clone(),
-                times,
-            },
-        )),
+        times => Err(Problem::RuleTwice { rule, times }.at(at())),
     }
 }
 

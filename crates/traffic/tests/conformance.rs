@@ -249,7 +249,7 @@ proptest! {
             let numbers = |pair: [Option<u32>; 2]| pair.map(|w| w.unwrap_or(provider.weights.default));
             let nobody = written(&start).into_iter().any(|pair| numbers(pair) == [0, 0]);
             if nobody && !is_share(case) && provider.weights.all_zero == AllZero::Nobody {
-                prop_assert_eq!(case.read(&object).unwrap_err().problem, Problem::NobodyGetsTraffic);
+                prop_assert_eq!(*case.read(&object).unwrap_err().problem, Problem::NobodyGetsTraffic);
                 continue;
             }
             let route = case.route(&object);

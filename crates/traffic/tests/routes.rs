@@ -29,9 +29,8 @@ fn web() -> Selection {
 }
 
 fn problem(provider: &Provider, selection: &Selection, object: &Value) -> Problem {
-    Route::read(provider, selection, object)
-        .unwrap_err()
-        .problem
+    let error = Route::read(provider, selection, object).unwrap_err();
+    *error.problem
 }
 
 #[test]
@@ -137,7 +136,7 @@ fn a_place_that_is_gone_is_not_restored() {
     let one = route(&[("one", both)]);
     let now = Route::read(&http, &web(), &one).unwrap();
     let error = now.restore(&before).unwrap_err();
-    assert_eq!(error.problem, Problem::PlaceGone);
+    assert_eq!(*error.problem, Problem::PlaceGone);
     assert_eq!(error.field, "/spec/rules/1/backendRefs");
 }
 
