@@ -28,10 +28,14 @@ fn worker(version: &str) -> App {
 
 /// Both Deployments at v1, proved together.
 async fn good(name: &str) -> anyhow::Result<World> {
+    good_under(name, policy()).await
+}
+
+async fn good_under(name: &str, policy: Value) -> anyhow::Result<World> {
     let world = World::new(name).await?;
     world.deploy(&App::version("v1")).await?;
     world.deploy(&worker("v1")).await?;
-    world.policy(policy()).await?;
+    world.policy(policy).await?;
     let point = world.good_point(1).await?;
     let release = point.spec.release.context("no release")?;
     let names: Vec<_> = release.workloads.iter().map(|w| w.name.as_str()).collect();
@@ -131,7 +135,9 @@ async fn a_person_names_all_of_them() -> anyhow::Result<()> {
 /// which is said; and the next attempt finishes it when the refusal is gone.
 #[tokio::test]
 async fn a_partial_rollback_is_said_and_finished() -> anyhow::Result<()> {
-    let world = good("several-part").await?;
+    let mut policy = policy();
+    policy["limits"] = json!({"cooldown": "2s", "maxAttempts": 10});
+    let world = good_under("several-part", policy).await?;
     let refusal = Refusal::of_writes_to_web(&world).await?;
     world.deploy(&App::version("v2")).await?;
     world.deploy(&worker("v2").fate(fate::CRASH_LOOP)).await?;

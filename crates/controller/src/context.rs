@@ -9,6 +9,7 @@ use std::{
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use backstop_api::{RollbackEvent, RollbackPoint, RollbackPolicy, event::EventPhase};
 use backstop_sources::{AllowList, Querier};
+use backstop_traffic::Table;
 use futures::channel::mpsc::UnboundedSender;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
@@ -36,6 +37,8 @@ pub struct Context {
     pub observers: Observers,
     /// Asks metrics sources.
     pub querier: Querier,
+    /// The kinds of routes that are known.
+    pub routes: Table,
     /// Which addresses may be asked.
     pub allowed: AllowList,
     /// Every policy.

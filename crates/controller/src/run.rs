@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use backstop_api::{RollbackEvent, RollbackPoint, RollbackPolicy, event::EventPhase};
 use backstop_sources::{AllowList, Limits, Outcome, Querier};
+use backstop_traffic::Table;
 use futures::{Stream, StreamExt, TryStreamExt, channel::mpsc};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
@@ -45,6 +46,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         settings.prometheus_url.as_deref(),
         &settings.prometheus_allow,
     )?;
+    let routes = routes(&settings)?;
     let client = Client::try_default().await?;
     let (stop, stopped) = watch::channel(false);
     let (ready, is_ready) = watch::channel(false);
@@ -77,6 +79,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
             &settings,
             &metrics,
             &allowed,
+            &routes,
             leadership.clone(),
             stopped.clone(),
         ))
@@ -91,6 +94,19 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     server.await??;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The kinds of routes: Backstop's own, and those of the administrator's file.
+fn routes(settings: &Settings) -> anyhow::Result<Table> {
+    let Some(path) = &settings.routes_file else {
+        return Ok(Table::builtin());
+    };
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| anyhow::anyhow!("--routes-file {}: {e}", path.display()))?;
+    Table::builtin().with_file(&text).map_err(|errors| {
+        let words: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        anyhow::anyhow!("--routes-file {}: {}", path.display(), words.join("; "))
+    })
 }
 
 async fn wait_for_signal() {
@@ -113,6 +129,7 @@ async fn lead(
     settings: &Settings,
     metrics: &Arc<Metrics>,
     allowed: &AllowList,
+    routes: &Table,
     leadership: Leadership,
     stopped: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
@@ -137,6 +154,7 @@ async fn lead(
             },
         ),
         allowed: allowed.clone(),
+        routes: routes.clone(),
         policies: policies.store.clone(),
         points: points.store.clone(),
         events: events.store.clone(),

@@ -205,7 +205,7 @@ fn course<'a>(look: &Look<'a>) -> Course<'a> {
 /// The release that the newest rollback went back to cannot start. That alone is reason to go
 /// further back: most triggers have nothing to measure on a release that does not run.
 fn further_back<'a>(look: &Look<'a>) -> Option<Course<'a>> {
-    if !look.incident.continues {
+    if !(look.incident.continues || look.incident.partial.is_some()) {
         return None;
     }
     let words = rollout::start_failure(look.workload)

@@ -247,7 +247,8 @@ fn release_was_not_the_cause(
 
 fn release_was_restored(look: &Look<'_>, _: &ValidTrigger, _: &TriggerMemory) -> Option<Hold> {
     let event = track::restorer(look.state, look.seen)?;
-    (event.is_over() && !look.incident.continues).then(|| {
+    let goes_on = look.incident.continues || look.incident.partial.is_some();
+    (event.is_over() && !goes_on).then(|| {
         hold(
             HoldReason::RestoredRelease,
             format!(

@@ -13,6 +13,7 @@
 
 pub mod condition;
 pub mod decide;
+pub mod gradual;
 pub mod guards;
 pub mod health;
 pub mod incident;

@@ -269,9 +269,8 @@ fn calmed_down(look: &Look<'_>, event: &Event, status: &RollbackEventStatus) -> 
             ),
         )
     };
-    let needs_no_trigger =
-        rollout::cannot_start(look.workload).is_some() || look.incident.partial.is_some();
-    if look.incident.continues && needs_no_trigger {
+    let does_not_run = rollout::cannot_start(look.workload).is_some();
+    if (look.incident.continues && does_not_run) || look.incident.partial.is_some() {
         // Going further back needs no trigger: the live release does not run, or is half a release.
         return None;
     }

@@ -125,6 +125,8 @@ pub struct Workload {
     pub labels: BTreeMap<String, String>,
     /// The Deployments that are live, where that is not this one alone.
     pub members: Vec<Workload>,
+    /// Whether it is a canary that is being tried: it may do well, and is no place to go back to.
+    pub tried: bool,
     /// Deployments of the policy that are not live: the idle stack, or the stable side while a
     /// canary is tried. They are no evidence about the release.
     pub beside: Vec<Workload>,
@@ -176,7 +178,7 @@ impl Workload {
     #[must_use]
     pub fn can_prove_itself(&self) -> bool {
         let wanted = self.live().iter().all(|w| w.desired > 0);
-        self.is_complete() && wanted && !self.paused && !self.deleting
+        self.is_complete() && wanted && !self.paused && !self.deleting && !self.tried
     }
 
     /// The numbers that conditions may use.

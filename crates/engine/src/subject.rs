@@ -118,6 +118,7 @@ fn together(members: Vec<Workload>) -> Workload {
         last_writer: members.iter().find_map(|m| m.last_writer.clone()),
         labels: BTreeMap::new(),
         beside: Vec::new(),
+        tried: false,
         members,
     }
 }
@@ -269,6 +270,7 @@ fn by_share(parts: &Parts, canary: &ValidCanary) -> Result<Workload, Absent> {
         uid: stable.uid.clone(),
         release: release::of_parts("canary", &parts),
         members: vec![tried.clone()],
+        tried: true,
         beside: vec![stable],
         ..tried
     })

@@ -12,8 +12,8 @@ pub use status::{
     TriggerStatus,
 };
 pub use strategy::{
-    BlueGreenParameters, CanaryParameters, DeploymentName, IntOrPercent, RollingParameters,
-    RouteParameters, ScaleParameters, Strategy, StrategyType,
+    BackendParameters, BlueGreenParameters, CanaryParameters, DeploymentName, IntOrPercent,
+    RollingParameters, RouteParameters, ScaleParameters, Strategy, StrategyType,
 };
 pub use trigger::{
     Action, MinimumSamples, NoDataPolicy, PrometheusSource, Severity, Signal, Trigger,

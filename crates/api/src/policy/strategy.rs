@@ -131,10 +131,10 @@ pub struct CanaryParameters {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RouteParameters {
-    /// What it is: a name from the operator's table of routes, such as `HTTPRoute`, `GRPCRoute`,
-    /// `TraefikService` or `VirtualService`.
+    /// What it is: a name from the operator's table of routes, such as `gateway-httproute`,
+    /// `traefik-service` or `istio`.
     #[schemars(length(min = 1, max = 63))]
-    pub kind: String,
+    pub provider: String,
     /// Its name, in this namespace.
     #[schemars(
         length(min = 1, max = 253),
@@ -146,15 +146,25 @@ pub struct RouteParameters {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub rule: Option<String>,
-    /// The stable backend as the route names it: a Service or a subset. The stable Deployment's name
-    /// unless said otherwise.
+    /// The stable backend as the route names it. The stable Deployment's name unless said otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
-    pub stable_backend: Option<String>,
+    pub stable_backend: Option<BackendParameters>,
     /// The canary backend as the route names it. The canary Deployment's name unless said otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary_backend: Option<BackendParameters>,
+}
+
+/// A backend, as a route names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackendParameters {
+    /// Its name: that of a Service, mostly.
     #[schemars(length(min = 1, max = 253))]
-    pub canary_backend: Option<String>,
+    pub name: String,
+    /// Its subset, for routes that have such.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub subset: Option<String>,
 }
 
 /// How much capacity is added before a release is taken back.

@@ -25,6 +25,9 @@ use progress::Progress;
 /// A rollout is looked at again after so long, beside every change that the watch tells of.
 const FOLLOW: Duration = Duration::from_millis(500);
 
+/// A rollback that was read from an old cache is read again after so long.
+const AGAIN: Duration = Duration::from_millis(10);
+
 /// Why an event could not be reconciled.
 #[derive(Debug, Error)]
 pub enum Error {
@@ -61,6 +64,8 @@ pub(crate) enum Done {
     },
     /// What is there is recorded before it is changed: then the step is begun again.
     Found(Found),
+    /// The rollback is not any more as it was read: it is read again before anything is changed.
+    OldPicture,
     /// It takes time.
     Wait { message: String },
     /// The rollback ends here.
@@ -119,6 +124,7 @@ async fn execute(
                 context.metrics.step(step.kind, StepState::Done);
                 progress.save().await.map_err(Error::Status)?;
             }
+            Ok(Done::OldPicture) => return Ok(Action::requeue(AGAIN)),
             Ok(Done::Found(found)) => {
                 progress.found(index, found, began);
                 progress.save().await.map_err(Error::Status)?;
@@ -147,6 +153,9 @@ async fn execute(
                 });
             }
         }
+    }
+    if !progress.is_seen(Timestamp::now()) {
+        return Ok(Action::requeue(FOLLOW / 10));
     }
     progress.executed(Timestamp::now());
     progress.save().await.map_err(Error::Status)?;

@@ -5,11 +5,14 @@ use backstop_api::{
     event::{EventPhase, Found, Outcome, StepKind, StepState},
 };
 use backstop_engine::{lifecycle, subject};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::{Api, ResourceExt};
 
 use super::steps::Written;
 use crate::{calls::CallError, context::Context, observe};
+
+/// A watch tells of a change within this time, or is broken.
+const SEEN_WITHIN: SignedDuration = SignedDuration::from_secs(5);
 
 /// A rollback's status, and where it is written.
 pub(super) struct Progress<'a> {
@@ -143,6 +146,21 @@ impl<'a> Progress<'a> {
         self.status = lifecycle::ended(self.status.clone(), phase, outcome, message, now);
     }
 
+    /// Whether what is watched shows the end of it: verifying is decided on that. What does not show
+    /// it for seconds never will, and is judged as it is.
+    pub(super) fn is_seen(&self, now: Timestamp) -> bool {
+        let policy = &self.event.spec.policy;
+        let Some(observer) = self.context.observers.get(self.namespace, policy) else {
+            return true;
+        };
+        let last = self.status.steps.iter().filter_map(|s| s.finished_at).max();
+        let waited = last.map(|last| now.duration_since(last));
+        observer
+            .workload()
+            .is_some_and(|w| self.event_now().restored(&w.release))
+            || waited.is_none_or(|waited| waited > SEEN_WITHIN)
+    }
+
     /// Every step holds; what is left is to verify.
     pub(super) fn executed(&mut self, now: Timestamp) {
         self.status.phase = Some(EventPhase::Verifying);
@@ -153,6 +171,11 @@ impl<'a> Progress<'a> {
         self.status.message = Some(format!(
             "release {to} is live again; verifying that it does well and stays"
         ));
+    }
+
+    /// Whether this is the version that the progress is based on.
+    pub(super) fn is_based_on(&self, version: Option<&str>) -> bool {
+        self.version.as_deref() == version
     }
 
     /// Writes the status, if nobody has written it since it was read.

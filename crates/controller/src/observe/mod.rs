@@ -5,6 +5,7 @@
 
 mod pods;
 mod queries;
+pub(crate) mod route;
 mod snapshot;
 mod watches;
 mod workload;
@@ -47,6 +48,8 @@ pub struct Observer {
     watched: Vec<watches::Watched>,
     /// For BlueGreen: the Service.
     service: Option<watches::One>,
+    /// For Canary: the route.
+    route: Option<route::Watched>,
     readings: Mutex<BTreeMap<String, Observed>>,
     question: watch::Sender<Option<Question>>,
     state: Mutex<State>,
@@ -142,7 +145,14 @@ impl Observer {
             }
             _ => None,
         };
+        let route = match &policy.strategy {
+            ValidStrategy::Canary(canary) => {
+                route::watch(&mut tasks, context, &namespace, &canary.parameters, &poke)
+            }
+            _ => None,
+        };
         Self {
+            route,
             service,
             uid: object.uid(),
             generation: object.metadata.generation,
@@ -166,6 +176,7 @@ impl Observer {
     pub fn is_ready(&self) -> bool {
         self.watched.iter().all(watches::Watched::is_ready)
             && self.service.as_ref().is_none_or(watches::One::is_ready)
+            && self.route.as_ref().is_none_or(route::Watched::is_ready)
     }
 
     fn watched(&self, name: &str) -> Option<&watches::Watched> {
@@ -216,7 +227,7 @@ impl Observer {
     /// For Canary: the route.
     #[must_use]
     pub fn route(&self) -> Option<Result<Route, FieldError>> {
-        None
+        Some(self.route.as_ref()?.look())
     }
 
     /// The images of a Deployment that run, with their digests.

@@ -86,6 +86,8 @@ fn apps(kind: &str, plural: &str) -> ApiResource {
 pub(super) struct One {
     store: Store<DynamicObject>,
     read: Read,
+    /// Why it cannot be read, as when its kind is not installed.
+    trouble: Arc<Mutex<Option<String>>>,
 }
 
 impl One {
@@ -96,6 +98,11 @@ impl One {
     pub(super) fn object(&self) -> Option<Value> {
         let object = self.store.state().into_iter().next()?;
         serde_json::to_value(&*object).ok()
+    }
+
+    /// Why it cannot be read, if so.
+    pub(super) fn trouble(&self) -> Option<String> {
+        lock(&self.trouble).clone()
     }
 }
 
@@ -113,9 +120,32 @@ pub(super) fn one(
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, resource);
     let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
     let stream = reflector::reflector(writer, watcher(api, config)).default_backoff();
+    let trouble: Arc<Mutex<Option<String>>> = Arc::default();
     let (read, poke) = (Read::default(), poke.clone());
+    let (seen, noted) = (read.clone(), trouble.clone());
+    let again = poke.clone();
+    let stream = stream
+        .inspect_ok({
+            let noted = noted.clone();
+            move |_| *lock(&noted) = None
+        })
+        .inspect_err(move |error| {
+            // A kind that is not there, or not ours to read, is an answer too: without one the policy
+            // would wait for ever and not say why.
+            if let watcher::Error::InitialListFailed(kube::Error::Api(status))
+            | watcher::Error::WatchStartFailed(kube::Error::Api(status)) = error
+            {
+                *lock(&noted) = Some(status.message.clone());
+                seen.set();
+                again();
+            }
+        });
     tasks.spawn(run(stream, read.clone(), move || poke()));
-    One { store, read }
+    One {
+        store,
+        read,
+        trouble,
+    }
 }
 
 pub(super) fn start(

@@ -94,6 +94,7 @@ pub(super) fn workload(
         labels: labels(template.pointer("/metadata/labels")),
         members: Vec::new(),
         beside: Vec::new(),
+        tried: false,
         release,
     })
 }

@@ -101,6 +101,7 @@ pub fn workload() -> Workload {
         labels: BTreeMap::from([("app".to_owned(), "web".to_owned())]),
         members: Vec::new(),
         beside: Vec::new(),
+        tried: false,
     }
 }
 

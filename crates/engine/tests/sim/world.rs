@@ -282,6 +282,7 @@ impl World {
             labels: std::collections::BTreeMap::new(),
             members: Vec::new(),
             beside: Vec::new(),
+            tried: false,
         })
     }
 

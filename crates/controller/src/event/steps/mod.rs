@@ -4,10 +4,12 @@ mod await_capacity;
 mod await_endpoints;
 mod await_rollout;
 mod hand_back;
+mod hold_weight;
 mod quarantine;
 mod restore_strategy;
 mod scale;
 mod scale_back;
+mod shift_weight;
 mod swap_selector;
 mod wish;
 mod write_template;
@@ -75,11 +77,12 @@ pub(super) async fn perform(
         StepKind::AwaitEndpoints => {
             await_endpoints::perform(context, namespace, progress, index, step).await
         }
-        StepKind::ShiftWeight | StepKind::HoldWeight => Err(CallError::Refused {
-            operation: "shift weight",
-            code: 0,
-            message: "not wired".into(),
-        }),
+        StepKind::ShiftWeight => {
+            shift_weight::perform(context, namespace, progress, index, step).await
+        }
+        StepKind::HoldWeight => Ok(hold_weight::perform(
+            context, namespace, progress, index, step,
+        )),
     }
 }
 

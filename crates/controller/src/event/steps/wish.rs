@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{Done, Progress};
 use crate::{calls::CallError, context::Context};
 
-/// How the rollback ends, if a person does not want it. Asked of the server: the cache may not know
+/// How the rollback ends, if a person does not want it; or that it has changed since it was read. Asked of the server: the cache may not know
 /// yet. `deployment` is the one that is about to be changed, as it is now.
 pub(super) async fn against(
     context: &Context,
@@ -38,6 +38,10 @@ pub(super) async fn against(
         .calls
         .read("get rollbackevent", api.get_metadata(&name))
         .await?;
+    if !progress.is_based_on(fresh.metadata.resource_version.as_deref()) {
+        // Its end may have been written meanwhile: what has ended changes nothing any more.
+        return Ok(Some(Done::OldPicture));
+    }
     if let Some(why) = fresh.annotations().get(ANNOTATION_CANCEL) {
         let message = format!("called off by a person: {why}");
         return Ok(off(Outcome::CancelledByPerson, message));
