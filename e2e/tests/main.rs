@@ -3,6 +3,7 @@
 mod admission;
 mod admission_events;
 mod blue_green;
+mod canary;
 mod cannot_start;
 mod chart;
 mod chart_upgrade;
@@ -10,6 +11,7 @@ mod crds;
 mod docs;
 mod guards;
 mod incidents;
+mod kills;
 mod metrics;
 mod metrics_auth;
 mod metrics_faults;
