@@ -1,6 +1,7 @@
 //! Black-box tests of Backstop against a real API server, and what they share.
 
 pub mod chart;
+pub mod crds;
 pub mod install;
 pub mod metrics;
 pub mod moments;

@@ -17,5 +17,6 @@ mod ownership;
 mod people;
 mod points;
 mod restarts;
+mod routes;
 mod testenv;
 mod testenv_traffic;
