@@ -21,6 +21,7 @@ mod people;
 mod points;
 mod replicas;
 mod restarts;
+mod routes;
 mod several;
 mod testenv;
 mod testenv_traffic;

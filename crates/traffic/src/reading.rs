@@ -181,7 +181,12 @@ impl<'r, 'a> Reading<'r, 'a> {
                 Some(found) if *found.value == requirement.value => {
                     relied_on.push((found.pointer, found.value.clone()));
                 }
-                None if requirement.optional => {}
+                None if requirement.optional => {
+                    let at = requirement.at.to_string();
+                    let around = around(&at);
+                    let value = self.object.pointer(around);
+                    relied_on.extend(value.map(|value| (around.to_owned(), value.clone())));
+                }
                 found => {
                     return Err(Problem::Required {
                         found: found.map_or("not there".to_owned(), |f| f.value.to_string()),
@@ -309,6 +314,11 @@ impl<'r, 'a> Reading<'r, 'a> {
     }
 }
 
+/// What a field stands in: that there is no such field can only be tested by what is around it.
+fn around(pointer: &str) -> &str {
+    pointer.rsplit_once('/').map_or("", |(around, _)| around)
+}
+
 /// The place of a number that is the canary's share by itself.
 fn share_of(document: &Document<'_>, number: usize, at: &Pattern) -> Result<(Site, Place), Wrong> {
     let pointer = at.to_string();
@@ -318,11 +328,14 @@ fn share_of(document: &Document<'_>, number: usize, at: &Pattern) -> Result<(Sit
         .transpose()
         .map_err(|problem| problem.at(&pointer))?;
     let counts = written.unwrap_or(0);
-    // That there is no number can only be tested by what is around it.
-    let around = pointer.rsplit_once('/').map_or("", |(around, _)| around);
+    let seen = if found.is_some() {
+        pointer.as_str()
+    } else {
+        around(&pointer)
+    };
     let site = Site {
         document: number,
-        seen: if found.is_some() { &pointer } else { around }.to_owned(),
+        seen: seen.to_owned(),
         stable: None,
         canary: pointer.clone(),
         as_text: true,

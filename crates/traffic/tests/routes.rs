@@ -3,7 +3,7 @@
 mod common;
 
 use backstop_traffic::{Backend, Percent, Problem, Provider, Route, Rule, Selection, Table};
-use common::{patched, percent};
+use common::{apply, patched, percent};
 use serde_json::{Value, json};
 
 fn provider(name: &str) -> Provider {
@@ -199,21 +199,35 @@ fn another_edit_of_the_same_text_survives_restoring() {
     assert_eq!(said(&after), said(&object(text([9, 1], 20))));
 }
 
+/// The canary's Ingress of Ingress NGINX, with these annotations besides the one that marks it.
+fn ingress(annotations: &[(&str, &str)]) -> Value {
+    let all = annotations.iter().chain(&[("canary", "true")]);
+    let all = all.map(|(name, value)| {
+        let name = format!("nginx.ingress.kubernetes.io/{name}");
+        (name, Value::from(*value))
+    });
+    json!({
+        "metadata": {"annotations": Value::Object(all.collect())},
+        "spec": {"rules": [{"http": {"paths": [{"backend": {"service": {"name": "canary"}}}]}}]},
+    })
+}
+
 #[test]
 fn a_share_that_is_not_there_is_none_and_can_be_added_and_taken_away() {
-    let nginx = provider("nginx");
-    let object = json!({
-        "metadata": {"annotations": {"nginx.ingress.kubernetes.io/canary": "true"}},
-        "spec": {"rules": [{"http": {"paths": [{"backend": {"service": {"name": "canary"}}}]}}]},
-    });
+    let (nginx, object) = (provider("nginx"), ingress(&[]));
     let route = Route::read(&nginx, &web(), &object).unwrap();
     assert!(route.weights().holds(Percent::NONE));
     let after = patched(&object, route.shift(percent(25)));
-    let weight = &after["metadata"]["annotations"]["nginx.ingress.kubernetes.io/canary-weight"];
-    assert_eq!(weight, "25");
-    let back = Route::read(&nginx, &web(), &after)
-        .unwrap()
-        .restore(route.weights())
-        .unwrap();
+    assert_eq!(after, ingress(&[("canary-weight", "25")]));
+    let now = Route::read(&nginx, &web(), &after).unwrap();
+    let back = now.restore(route.weights()).unwrap();
     assert_eq!(patched(&after, back), object);
+}
+
+#[test]
+fn a_total_that_comes_in_between_is_noticed() {
+    let (nginx, object) = (provider("nginx"), ingress(&[("canary-weight", "10")]));
+    let route = Route::read(&nginx, &web(), &object).unwrap();
+    let mut edited = ingress(&[("canary-weight", "10"), ("canary-weight-total", "1000")]);
+    assert!(apply(&mut edited, route.shift(percent(25))).is_err());
 }
