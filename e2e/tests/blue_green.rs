@@ -166,6 +166,7 @@ async fn a_template_that_was_changed_in_place_goes_back_in_place() -> anyhow::Re
 #[tokio::test]
 async fn a_stack_that_was_changed_since_is_not_gone_back_to() -> anyhow::Result<()> {
     let world = blue_is_good("bg-changed", true, &stack(GREEN, "v2")).await?;
+    ready(&world, GREEN).await?;
     select(&world, Some(GREEN), true).await?;
     world
         .deploy(&stack(BLUE, "v3").fate(fate::NEVER_READY))

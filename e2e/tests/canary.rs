@@ -230,9 +230,7 @@ async fn the_stable_side_gets_its_capacity_before_it_gets_the_requests() -> anyh
 #[tokio::test]
 async fn a_bad_stable_side_is_rolled_back() -> anyhow::Result<()> {
     let world = stable_is_good("canary-stable", policy()).await?;
-    world
-        .deploy(&stable("v2").fate(fate::CRASH_LOOP))
-        .await?;
+    world.deploy(&stable("v2").fate(fate::CRASH_LOOP)).await?;
     world
         .ended("web-1", EventPhase::Succeeded, Outcome::Recovered)
         .await?;

@@ -4,19 +4,23 @@ use backstop_api::event::{EventPhase, Outcome, Step};
 use backstop_engine::{rollout, snapshot::Workload};
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Done, Progress};
-use crate::context::Context;
+use super::{Done, Progress, watched};
+use crate::{calls::CallError, context::Context, observe::Observer};
 
 /// At least so many replicas of the Deployment are available.
-pub(super) fn ready(
+pub(super) async fn ready(
     context: &Context,
     namespace: &str,
     progress: &Progress<'_>,
     index: usize,
     step: &Step,
-) -> Done {
+) -> Result<Done, CallError> {
     let wanted = step.replicas.unwrap_or(1);
-    watch(context, namespace, progress, index, step, |workload| {
+    let observer = match watched(context, namespace, progress).await? {
+        Ok(observer) => observer,
+        Err(done) => return Ok(done),
+    };
+    Ok(watch(&observer, progress, index, step, |workload| {
         let state = format!(
             "{} of {wanted} replicas of {} are available",
             workload.available, workload.name
@@ -28,58 +32,38 @@ pub(super) fn ready(
         let hopeless = rollout::start_failure(workload)
             .map(|words| format!("{} cannot get the capacity: {words}", workload.name));
         (enough, hopeless, state)
-    })
+    }))
 }
 
 /// No replica of the Deployment is left.
-pub(super) fn stopped(
+pub(super) async fn stopped(
     context: &Context,
     namespace: &str,
     progress: &Progress<'_>,
     index: usize,
     step: &Step,
-) -> Done {
-    let observer = context
-        .observers
-        .get(namespace, &progress.event.spec.policy);
-    watch(context, namespace, progress, index, step, |workload| {
+) -> Result<Done, CallError> {
+    let observer = match watched(context, namespace, progress).await? {
+        Ok(observer) => observer,
+        Err(done) => return Ok(done),
+    };
+    Ok(watch(&observer, progress, index, step, |workload| {
         // The Deployment counts pods no more that are still on their way out.
-        let left = observer
-            .as_ref()
-            .map_or(0, |o| o.pod_names(&workload.name).len());
+        let left = observer.pod_names(&workload.name).len();
         let state = format!("{left} pods of {} are left", workload.name);
         let none = workload.is_current() && workload.replicas == 0 && left == 0;
         (none, None, state)
-    })
+    }))
 }
 
 /// Waits until it is so: `look` says whether it is, why it never will be, and how far it is.
 fn watch(
-    context: &Context,
-    namespace: &str,
+    observer: &Observer,
     progress: &Progress<'_>,
     index: usize,
     step: &Step,
     look: impl Fn(&Workload) -> (bool, Option<String>, String),
 ) -> Done {
-    let Some(observer) = context
-        .observers
-        .get(namespace, &progress.event.spec.policy)
-    else {
-        return Done::Ends {
-            phase: EventPhase::Failed,
-            outcome: Outcome::PolicyNotInForce,
-            message: format!(
-                "policy {} is gone, so nobody watches {}; a person has to go on",
-                progress.event.spec.policy, step.workload
-            ),
-        };
-    };
-    if !observer.is_ready() {
-        return Done::Wait {
-            message: "waiting to see the Deployment".into(),
-        };
-    }
     let there = observer
         .member(&step.workload)
         .filter(|w| w.uid == step.workload_uid && !w.deleting);

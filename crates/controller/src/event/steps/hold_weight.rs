@@ -7,24 +7,23 @@ use backstop_engine::{
 };
 use jiff::Timestamp;
 
-use super::{Done, Progress, wish};
-use crate::context::Context;
+use super::{Done, Progress, watched, wish};
+use crate::{calls::CallError, context::Context, observe::Observer};
 
-pub(super) fn perform(
+pub(super) async fn perform(
     context: &Context,
     namespace: &str,
     progress: &Progress<'_>,
     index: usize,
     step: &Step,
-) -> Done {
-    let observer = context
-        .observers
-        .get(namespace, &progress.event.spec.policy);
-    let Some(observer) = observer.filter(|o| o.is_ready()) else {
-        return Done::Wait {
-            message: "waiting to see the canary".into(),
-        };
-    };
+) -> Result<Done, CallError> {
+    Ok(match watched(context, namespace, progress).await? {
+        Ok(observer) => look(&observer, progress, index, step),
+        Err(done) => done,
+    })
+}
+
+fn look(observer: &Observer, progress: &Progress<'_>, index: usize, step: &Step) -> Done {
     let (ValidStrategy::Canary(canary), Some(change)) = (&observer.policy.strategy, &step.weight)
     else {
         return held("there is nothing to wait for".into());

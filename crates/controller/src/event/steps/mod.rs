@@ -11,6 +11,7 @@ mod scale;
 mod scale_back;
 mod shift_weight;
 mod swap_selector;
+mod watched;
 mod wish;
 mod write_template;
 
@@ -24,6 +25,7 @@ use serde_json::Value;
 
 use super::{Done, progress::Progress};
 use crate::{calls::CallError, context::Context};
+use watched::watched;
 
 /// Something was written.
 pub(crate) struct Written {
@@ -51,6 +53,15 @@ pub(super) async fn perform(
     index: usize,
     step: &Step,
 ) -> Result<Done, CallError> {
+    let several = progress.event.spec.workloads.len() > 1;
+    let of_several = [StepKind::QuarantineRelease, StepKind::WriteTemplate].contains(&step.kind);
+    if several
+        && of_several
+        && let Err(done) = watched(context, namespace, progress).await?
+    {
+        // Which Deployments belong together must be known before one of them is changed.
+        return Ok(done);
+    }
     match step.kind {
         StepKind::QuarantineRelease => {
             quarantine::perform(context, namespace, progress, step).await
@@ -65,12 +76,12 @@ pub(super) async fn perform(
         StepKind::RestoreStrategy => restore_strategy::perform(context, namespace, step).await,
         StepKind::Scale => scale::perform(context, namespace, progress, index, step).await,
         StepKind::ScaleBack => scale_back::perform(context, namespace, progress, step).await,
-        StepKind::AwaitCapacity => Ok(await_capacity::ready(
-            context, namespace, progress, index, step,
-        )),
-        StepKind::AwaitStopped => Ok(await_capacity::stopped(
-            context, namespace, progress, index, step,
-        )),
+        StepKind::AwaitCapacity => {
+            await_capacity::ready(context, namespace, progress, index, step).await
+        }
+        StepKind::AwaitStopped => {
+            await_capacity::stopped(context, namespace, progress, index, step).await
+        }
         StepKind::SwapSelector => {
             swap_selector::perform(context, namespace, progress, index, step).await
         }
@@ -80,9 +91,9 @@ pub(super) async fn perform(
         StepKind::ShiftWeight => {
             shift_weight::perform(context, namespace, progress, index, step).await
         }
-        StepKind::HoldWeight => Ok(hold_weight::perform(
-            context, namespace, progress, index, step,
-        )),
+        StepKind::HoldWeight => {
+            hold_weight::perform(context, namespace, progress, index, step).await
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use backstop_traffic::{Percent, Route};
 use kube::{Api, api::DynamicObject};
 use serde_json::{Value, json};
 
-use super::{Done, Progress, Written, wish};
+use super::{Done, Progress, Written, watched, wish};
 use crate::{
     calls::CallError,
     context::Context,
@@ -33,16 +33,9 @@ pub(super) async fn perform(
             "the step names no route".into(),
         ));
     };
-    let Some(observer) = context
-        .observers
-        .get(namespace, &progress.event.spec.policy)
-    else {
-        let message = format!(
-            "policy {} is gone, and with it what its route looks like; {}",
-            progress.event.spec.policy,
-            wish::so_far(progress)
-        );
-        return Ok(ends(Outcome::PolicyNotInForce, message));
+    let observer = match watched(context, namespace, progress).await? {
+        Ok(observer) => observer,
+        Err(done) => return Ok(done),
     };
     let (ValidStrategy::Canary(canary), Ok(provider), Ok(to)) = (
         &observer.policy.strategy,
