@@ -243,3 +243,16 @@ fn a_route_that_was_made_again_is_another_one() {
     object["metadata"]["uid"] = json!("b");
     assert!(apply(&mut object, patch).is_err());
 }
+
+#[test]
+fn a_weight_that_is_null_is_one_that_is_not_there() {
+    let annotation = "alb.ingress.kubernetes.io/actions.web";
+    let text = r#"{"forwardConfig": {"targetGroups": [{"serviceName": "web", "weight": null}, {"serviceName": "canary"}]}}"#;
+    let object = json!({"metadata": {"annotations": {annotation: text}}});
+    let alb = provider("alb");
+    let route = Route::read(&alb, &web(), &object).unwrap();
+    assert!(route.weights().holds(percent(50)));
+    let after = patched(&object, route.shift(percent(25)));
+    let now = Route::read(&alb, &web(), &after).unwrap();
+    assert!(now.weights().holds(percent(25)));
+}
