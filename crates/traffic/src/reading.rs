@@ -174,7 +174,13 @@ impl<'r, 'a> Reading<'r, 'a> {
     }
 
     fn requirements(&self) -> Result<Vec<(String, Value)>, Wrong> {
-        let mut relied_on = Vec::new();
+        // A route that was deleted and made again is another one.
+        let uid = "/metadata/uid";
+        let uid = self
+            .object
+            .pointer(uid)
+            .map(|is| (uid.to_owned(), is.clone()));
+        let mut relied_on: Vec<_> = uid.into_iter().collect();
         for requirement in &self.provider.requires {
             let found = requirement.at.first(self.object, false);
             match found {

@@ -231,3 +231,28 @@ fn a_total_that_comes_in_between_is_noticed() {
     let mut edited = ingress(&[("canary-weight", "10"), ("canary-weight-total", "1000")]);
     assert!(apply(&mut edited, route.shift(percent(25))).is_err());
 }
+
+#[test]
+fn a_route_that_was_made_again_is_another_one() {
+    let http = provider("gateway-httproute");
+    let mut object = route(&[("one", &[("web", 9), ("canary", 1)])]);
+    object["metadata"]["uid"] = json!("a");
+    let patch = Route::read(&http, &web(), &object)
+        .unwrap()
+        .shift(percent(25));
+    object["metadata"]["uid"] = json!("b");
+    assert!(apply(&mut object, patch).is_err());
+}
+
+#[test]
+fn a_weight_that_is_null_is_one_that_is_not_there() {
+    let annotation = "alb.ingress.kubernetes.io/actions.web";
+    let text = r#"{"forwardConfig": {"targetGroups": [{"serviceName": "web", "weight": null}, {"serviceName": "canary"}]}}"#;
+    let object = json!({"metadata": {"annotations": {annotation: text}}});
+    let alb = provider("alb");
+    let route = Route::read(&alb, &web(), &object).unwrap();
+    assert!(route.weights().holds(percent(50)));
+    let after = patched(&object, route.shift(percent(25)));
+    let now = Route::read(&alb, &web(), &after).unwrap();
+    assert!(now.weights().holds(percent(25)));
+}
