@@ -135,9 +135,14 @@ pub(super) fn one(
             if let watcher::Error::InitialListFailed(kube::Error::Api(status))
             | watcher::Error::WatchStartFailed(kube::Error::Api(status)) = error
             {
-                *lock(&noted) = Some(status.message.clone());
+                let before = lock(&noted).replace(status.message.clone());
+                if before.as_ref() != Some(&status.message) {
+                    interrupted(error);
+                }
                 seen.set();
                 again();
+            } else {
+                interrupted(error);
             }
         });
     tasks.spawn(run(stream, read.clone(), move || poke()));
@@ -172,13 +177,17 @@ pub(super) fn start(
         }
     };
     let read = Read::default();
-    tasks.spawn(run(stream, read.clone(), follow));
+    tasks.spawn(run(stream.inspect_err(interrupted), read.clone(), follow));
     Watched {
         name: workload.to_owned(),
         deployments,
         read,
         children,
     }
+}
+
+fn interrupted(error: &watcher::Error) {
+    tracing::warn!(%error, "a watch is interrupted and begun again");
 }
 
 /// Reads a watch to its end, which is the end of the observer.
@@ -188,7 +197,6 @@ async fn run<K>(
     changed: impl Fn() + Send,
 ) {
     stream
-        .inspect_err(|error| tracing::warn!(%error, "a watch is interrupted and begun again"))
         .for_each(|event| {
             match event {
                 Ok(watcher::Event::InitDone) => {
@@ -254,13 +262,17 @@ fn follow_selector(
     let (replica_sets_read, pods_read) = (Read::default(), Read::default());
     let tasks = vec![
         tokio::spawn(run(
-            reflector::reflector(sets_writer, sets).default_backoff(),
+            reflector::reflector(sets_writer, sets)
+                .default_backoff()
+                .inspect_err(interrupted),
             replica_sets_read.clone(),
             move || poke_sets(),
         ))
         .abort_handle(),
         tokio::spawn(run(
-            reflector::reflector(pods_writer, watched_pods).default_backoff(),
+            reflector::reflector(pods_writer, watched_pods)
+                .default_backoff()
+                .inspect_err(interrupted),
             pods_read.clone(),
             move || poke_pods(),
         ))
