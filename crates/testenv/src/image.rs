@@ -87,7 +87,12 @@ impl Image {
         let file = File::create(archive)
             .with_context(|| format!("could not write {}", archive.display()))?;
         let mut tar = tar::Builder::new(file);
-        add(&mut tar, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#, 0o644)?;
+        add(
+            &mut tar,
+            "oci-layout",
+            br#"{"imageLayoutVersion":"1.0.0"}"#,
+            0o644,
+        )?;
         add(&mut tar, "index.json", &serde_json::to_vec(&index)?, 0o644)?;
         for blob in [&layer, &config, &manifest] {
             let name = blob.digest.replace(':', "/");
@@ -205,7 +210,10 @@ mod tests {
         let blob = |descriptor: &Value| {
             let digest = descriptor["digest"].as_str().unwrap();
             let bytes = &files[&format!("blobs/{}", digest.replace(':', "/"))];
-            assert_eq!(digest, format!("sha256:{}", hex::encode(Sha256::digest(bytes))));
+            assert_eq!(
+                digest,
+                format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
+            );
             assert_eq!(descriptor["size"], bytes.len());
             bytes.clone()
         };
@@ -216,8 +224,14 @@ mod tests {
         let config = parse(&blob(&manifest["config"]));
         let layer = blob(&manifest["layers"][0]);
         assert_eq!(config["config"]["Entrypoint"], json!(["/tool"]));
-        assert_eq!(config["config"]["Labels"]["org.opencontainers.image.version"], "1");
-        assert_eq!(config["rootfs"]["diff_ids"][0], manifest["layers"][0]["digest"]);
+        assert_eq!(
+            config["config"]["Labels"]["org.opencontainers.image.version"],
+            "1"
+        );
+        assert_eq!(
+            config["rootfs"]["diff_ids"][0],
+            manifest["layers"][0]["digest"]
+        );
         let content = folder.path().join("layer.tar");
         std::fs::write(&content, layer).unwrap();
         assert_eq!(read(&content)["tool"], b"program");

@@ -4,13 +4,13 @@ set -eu
 state=$1
 
 mount -n -t tmpfs -o mode=0755 backstop-node "$state/run"
-mkdir -p "$state/run/backstop/sys" "$state/run/lock"
-cp -r "$state/etc" "$state/run/backstop/etc"
+mkdir -p "$state/run/backstop/sys" "$state/run/backstop/etc" "$state/run/lock"
+mount -n --bind "$state/etc" "$state/run/backstop/etc"
 mount -n --move "$state/run" /run
 for place in /var/lib /var/log; do
   over=/run/backstop/over$place
   mkdir -p "$over/upper" "$over/work"
-  mount -n -t overlay -o "lowerdir=$place,upperdir=$over/upper,workdir=$over/work" backstop-node "$place"
+  mount -n -t overlay -o "lowerdir=$place,upperdir=$over/upper,workdir=$over/work" overlay "$place"
 done
 # The kubelet sets these as it likes them. They are the whole machine's, so it gets files to write to.
 for setting in vm/overcommit_memory vm/panic_on_oom kernel/panic kernel/panic_on_oops \

@@ -66,10 +66,7 @@ impl Lists {
             options: vec!["-o".to_owned(), "APT::Sandbox::User=root".to_owned()],
         };
         if lists.lacking(package).is_err() {
-            for (option, place) in [
-                ("Dir::State::lists", "lists"),
-                ("Dir::Cache", "cache"),
-            ] {
+            for (option, place) in [("Dir::State::lists", "lists"), ("Dir::Cache", "cache")] {
                 let place = folder.join("apt").join(place);
                 fs::create_dir_all(place.join("partial"))?;
                 lists

@@ -29,8 +29,7 @@ const KUBERNETES_LDFLAGS: &str = "-s -w \
 const PROMETHEUS_LDFLAGS: &str = "-s -w -X github.com/prometheus/common/version.Version=3.15.0";
 const HELM_LDFLAGS: &str = "-s -w -X helm.sh/helm/v4/internal/version.version=v4.3.1";
 /// And for Traefik.
-const TRAEFIK_LDFLAGS: &str =
-    "-s -w -X github.com/traefik/traefik/v3/pkg/version.Version=3.6.12";
+const TRAEFIK_LDFLAGS: &str = "-s -w -X github.com/traefik/traefik/v3/pkg/version.Version=3.6.12";
 const PLAIN_LDFLAGS: &str = "-s -w";
 
 /// A program that tests, benches or the demo run.
@@ -184,8 +183,13 @@ impl Tool {
             Self::KubeScheduler | Self::Kubectl | Self::KubeProxy => 15,
             Self::Prometheus | Self::Containerd => 100,
             Self::ContainerdShim | Self::Ctr | Self::App => 10,
-            Self::CniHostLocal | Self::CniLoopback | Self::CniPtp | Self::Pause => 5,
-            Self::Runc | Self::Nft | Self::Ip => 5,
+            Self::CniHostLocal
+            | Self::CniLoopback
+            | Self::CniPtp
+            | Self::Pause
+            | Self::Runc
+            | Self::Nft
+            | Self::Ip => 5,
             Self::Traefik => 360,
             Self::Helm => 180,
             Self::CargoMachete => 50,
