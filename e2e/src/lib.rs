@@ -7,6 +7,7 @@ pub mod moments;
 pub mod operator;
 pub mod people;
 pub mod raw;
+pub mod real;
 pub mod world;
 
 pub use install::{Operator, install};

@@ -124,6 +124,12 @@ impl Node {
         control_group(&self.state)
     }
 
+    /// The namespace of its processes, as links in `/proc` name it. Those of pods are in namespaces below it, and in
+    /// the control group.
+    pub fn process_namespace(&self) -> anyhow::Result<String> {
+        self.sandbox.process_namespace()
+    }
+
     /// Where the API server listens for the node and its pods.
     pub(crate) fn api_server(&self) -> SocketAddr {
         self.relay.address()
@@ -195,6 +201,11 @@ impl Drop for Node {
         // Credentials are of no use to those who look at the logs.
         let _ = std::fs::remove_dir_all(self.state.path().join("etc"));
     }
+}
+
+/// Whether this machine and this user can have a real node, as far as can be told beforehand.
+pub fn available() -> Result<(), Unavailable> {
+    unavailable::check()
 }
 
 /// The part of a pod's spec that puts it on a real node.

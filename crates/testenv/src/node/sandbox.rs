@@ -60,6 +60,13 @@ impl Sandbox {
         self.holder
     }
 
+    /// The namespace of its processes, as links in `/proc` name it.
+    pub(super) fn process_namespace(&self) -> anyhow::Result<String> {
+        let link = format!("/proc/{}/ns/pid_for_children", self.holder);
+        let target = std::fs::read_link(&link).with_context(|| format!("no {link}"))?;
+        Ok(target.display().to_string())
+    }
+
     /// A process that is not started yet, for the inside. It dies with whoever watches it from outside, and with the
     /// sandbox.
     pub(super) fn process(
@@ -83,6 +90,7 @@ impl Sandbox {
         command
     }
 
+    /// What holds it.
     pub(super) fn holding(&self) -> &Process {
         &self.process
     }

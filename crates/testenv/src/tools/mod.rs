@@ -114,7 +114,7 @@ impl Tool {
         Self::Kubectl,
         Self::Kwok,
     ];
-    /// What the end-to-end tests need.
+    /// What the end-to-end tests need, besides what those on a real node do.
     pub const E2E: [Self; 8] = [
         Self::Etcd,
         Self::KubeApiserver,
