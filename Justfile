@@ -20,6 +20,10 @@ cluster-up *args:
 cluster-down:
     cargo xtask cluster down
 
+# Write OCI archives of the operator and of what a real node runs
+image *args:
+    cargo xtask image {{args}}
+
 # Write what is derived from the code
 generate *args:
     cargo xtask generate {{args}}

@@ -8,6 +8,7 @@ pub mod moments;
 pub mod operator;
 pub mod people;
 pub mod raw;
+pub mod real;
 pub mod strategies;
 pub mod world;
 

@@ -97,7 +97,11 @@ impl Access {
             "{}",
             String::from_utf8_lossy(&output.stderr).trim()
         );
-        let text = String::from_utf8(output.stdout)?;
+        Self::by_kubeconfig(String::from_utf8(output.stdout)?)
+    }
+
+    /// By the text of a kubeconfig that holds one context.
+    pub fn by_kubeconfig(text: String) -> anyhow::Result<Self> {
         let server = kubeconfig::server(&text)?;
         Self::new(&server, text, StateDir::new("context")?)
     }

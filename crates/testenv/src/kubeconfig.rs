@@ -1,5 +1,7 @@
 //! Kubeconfig files.
 
+use std::net::SocketAddr;
+
 use anyhow::Context as _;
 use k8s_openapi::ByteString;
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -33,6 +35,15 @@ pub(crate) fn with_token(kubeconfig: &str, token: &str) -> anyhow::Result<String
     let mut value: Value = serde_yaml_ng::from_str(kubeconfig)?;
     let name = value["users"][0]["name"].take();
     value["users"] = json!([{"name": name, "user": {"token": token}}]);
+    Ok(serde_yaml_ng::to_string(&value)?)
+}
+
+/// The same kubeconfig for whoever reaches the API server at `address`, which is not in its certificate.
+pub(crate) fn at(kubeconfig: &str, address: SocketAddr) -> anyhow::Result<String> {
+    let mut value: Value = serde_yaml_ng::from_str(kubeconfig)?;
+    let cluster = &mut value["clusters"][0]["cluster"];
+    cluster["server"] = json!(format!("https://{address}"));
+    cluster["tls-server-name"] = json!("localhost");
     Ok(serde_yaml_ng::to_string(&value)?)
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow, ensure};
 use serde_json::{Value, json};
 
+use crate::http::plain_client;
 use crate::process::{Process, free_ports};
 use crate::state::StateDir;
 use crate::tools::{self, Tool};
@@ -214,13 +215,4 @@ fn write_targets(state: &StateDir, targets: &[String]) -> anyhow::Result<()> {
     let written = state.write("targets.json.new", text)?;
     std::fs::rename(written, state.path().join(TARGETS))?;
     Ok(())
-}
-
-fn plain_client() -> anyhow::Result<reqwest::Client> {
-    // reqwest wants a provider even where nothing is encrypted. Someone else may have installed one: that is fine.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    Ok(reqwest::Client::builder()
-        .timeout(Duration::from_secs(5))
-        .no_proxy()
-        .build()?)
 }

@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use backstop_testenv::tools::{Stderr, ensure as ensure_tools};
-use backstop_testenv::{Cluster, ClusterOptions, Tool, eventually};
+use backstop_testenv::{
+    Cluster, ClusterOptions, Node, NodeOptions, Tool, Traefik, eventually, image, node,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::workspace::root;
@@ -21,6 +23,9 @@ const DOWN_DEADLINE: Duration = Duration::from_secs(30);
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
+    /// Where to keep its record. Another folder is another cluster
+    #[arg(long, global = true)]
+    state: Option<PathBuf>,
     #[command(subcommand)]
     command: Action,
 }
@@ -33,12 +38,7 @@ enum Action {
     Down,
     /// Own the cluster until it is taken down
     #[command(hide = true)]
-    Supervise {
-        #[arg(long)]
-        nodes: usize,
-        #[arg(long)]
-        audit: bool,
-    },
+    Supervise(Shape),
 }
 
 #[derive(clap::Args)]
@@ -46,12 +46,56 @@ struct UpArgs {
     /// Also write the administrator's kubeconfig here
     #[arg(long)]
     kubeconfig_out: Option<PathBuf>,
+    #[command(flatten)]
+    shape: Shape,
+}
+
+/// What it is made of.
+#[derive(clap::Args, Clone, Copy)]
+struct Shape {
     /// Fake nodes
     #[arg(long, default_value_t = 1)]
     nodes: usize,
     /// Write an audit log
     #[arg(long)]
     audit: bool,
+    /// Also a real node, with real pods and Services that answer; needs root
+    #[arg(long)]
+    node: bool,
+    /// Also Traefik in front of the real node
+    #[arg(long, requires = "node")]
+    traefik: bool,
+}
+
+impl Shape {
+    fn args(self) -> Vec<String> {
+        let Self {
+            nodes,
+            audit,
+            node,
+            traefik,
+        } = self;
+        let mut args = vec![format!("--nodes={nodes}")];
+        let flags = [("--audit", audit), ("--node", node), ("--traefik", traefik)];
+        args.extend(
+            flags
+                .into_iter()
+                .filter(|(_, wanted)| *wanted)
+                .map(|(flag, _)| flag.to_owned()),
+        );
+        args
+    }
+
+    fn tools(self) -> Vec<Tool> {
+        let mut tools = Tool::CLUSTER.to_vec();
+        if self.node {
+            tools.extend(Tool::NODE);
+        }
+        if self.traefik {
+            tools.push(Tool::Traefik);
+        }
+        tools
+    }
 }
 
 /// What the supervisor tells the others.
@@ -59,57 +103,127 @@ struct UpArgs {
 struct Record {
     kubeconfig: PathBuf,
     logs: PathBuf,
+    supervisor: u32,
+    node: Option<NodeRecord>,
+    traefik: Option<TraefikRecord>,
 }
+
+/// What of the real node is to be seen on the machine.
+#[derive(Serialize, Deserialize)]
+struct NodeRecord {
+    address: String,
+    interface: String,
+    control_group: String,
+    process_namespace: String,
+    logs: PathBuf,
+}
+
+#[derive(Serialize, Deserialize)]
+struct TraefikRecord {
+    url: String,
+    port: u16,
+}
+
+impl NodeRecord {
+    fn of(node: &Node) -> anyhow::Result<Self> {
+        Ok(Self {
+            address: node.address().to_string(),
+            interface: node.interface(),
+            control_group: node.control_group(),
+            process_namespace: node.process_namespace()?,
+            logs: node.logs_dir(),
+        })
+    }
+}
+
+/// Where a cluster's record is.
+struct Place(PathBuf);
 
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
+    // One cluster for each checkout, unless told otherwise.
+    let folder = args
+        .state
+        .unwrap_or_else(|| root().join(".state").join("cluster"));
+    let place = Place(folder);
     match args.command {
-        Action::Up(up_args) => runtime.block_on(up(&up_args)),
-        Action::Down => runtime.block_on(down()),
-        Action::Supervise { nodes, audit } => runtime.block_on(supervise(ClusterOptions {
-            nodes,
-            audit,
-            ..ClusterOptions::default()
-        })),
+        Action::Up(up_args) => runtime.block_on(up(&place, &up_args)),
+        Action::Down => runtime.block_on(down(&place)),
+        Action::Supervise(shape) => runtime.block_on(supervise(&place, shape)),
     }
 }
 
-async fn up(args: &UpArgs) -> anyhow::Result<()> {
-    fs::create_dir_all(folder())?;
-    if is_down()? {
+async fn up(place: &Place, args: &UpArgs) -> anyhow::Result<()> {
+    fs::create_dir_all(&place.0)?;
+    if place.is_down()? {
         // Here and not in the supervisor, so that whoever waits sees how it goes.
-        tokio::task::spawn_blocking(|| ensure_tools(&Tool::CLUSTER, &Stderr)).await??;
-        start_supervisor(args).await?;
+        let tools = args.shape.tools();
+        tokio::task::spawn_blocking(move || ensure_tools(&tools, &Stderr)).await??;
+        start_supervisor(place, args.shape).await?;
     }
-    let record = read_record()?;
+    let record = place.read()?;
+    ensure!(
+        record.node.is_some() || !args.shape.node,
+        "a cluster without a real node is up already: take it down first"
+    );
+    ensure!(
+        record.traefik.is_some() || !args.shape.traefik,
+        "a cluster without Traefik is up already: take it down first"
+    );
     let kubeconfig = match &args.kubeconfig_out {
         Some(path) => {
             fs::copy(&record.kubeconfig, path)
                 .with_context(|| format!("could not write {}", path.display()))?;
             path.canonicalize()?
         }
-        None => record.kubeconfig,
+        None => record.kubeconfig.clone(),
     };
     println!("The cluster is up. To use it:\n");
     println!("  export KUBECONFIG={}", kubeconfig.display());
     println!("  {} get nodes\n", Tool::Kubectl.path()?.display());
+    record.explain();
     println!("Logs are in {}", record.logs.display());
     println!("`cargo xtask cluster down` stops it.");
     Ok(())
 }
 
-async fn start_supervisor(args: &UpArgs) -> anyhow::Result<()> {
+impl Record {
+    /// What there is besides a control plane, and how it is reached.
+    fn explain(&self) {
+        if let Some(real) = &self.node {
+            println!("A real node, {}, takes pods whose spec has:\n", node::NAME);
+            println!("  {}\n", node::placement());
+            println!(
+                "It knows the image {} (`imagePullPolicy: Never`). Pods and Services answer this machine by their own",
+                image::APP
+            );
+            println!(
+                "addresses: `curl http://$(kubectl get service NAME -o jsonpath={{.spec.clusterIP}}):PORT`"
+            );
+            println!("Its logs are in {}", real.logs.display());
+        }
+        if let Some(traefik) = &self.traefik {
+            println!(
+                "Traefik takes requests at {}, for IngressRoutes and for Gateways of the class `{}` whose listener has \
+                 the port {}.",
+                traefik.url,
+                backstop_testenv::traefik::GATEWAY_CLASS,
+                traefik.port
+            );
+        }
+    }
+}
+
+async fn start_supervisor(place: &Place, shape: Shape) -> anyhow::Result<()> {
     let started = Instant::now();
-    let _ = fs::remove_file(record_path());
-    let log_path = folder().join("supervisor.log");
+    let _ = fs::remove_file(place.record());
+    let log_path = place.0.join("supervisor.log");
     let log = File::create(&log_path)?;
     let mut command = Command::new(std::env::current_exe()?);
-    command.args(["cluster", "supervise", "--nodes", &args.nodes.to_string()]);
-    if args.audit {
-        command.arg("--audit");
-    }
+    command.args(["cluster", "supervise"]).args(shape.args());
+    command.arg("--state").arg(place.0.canonicalize()?);
     let mut supervisor = command
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
@@ -122,7 +236,7 @@ async fn start_supervisor(args: &UpArgs) -> anyhow::Result<()> {
             // No use in waiting on: the outer Ok ends it.
             return Ok(Err(status));
         }
-        ensure!(record_path().exists(), "still starting");
+        ensure!(place.record().exists(), "still starting");
         anyhow::Ok(Ok(()))
     });
     if let Err(status) = up.await? {
@@ -135,35 +249,54 @@ async fn start_supervisor(args: &UpArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn supervise(options: ClusterOptions) -> anyhow::Result<()> {
-    let lock = File::create(lock_path())?;
+async fn supervise(place: &Place, shape: Shape) -> anyhow::Result<()> {
+    let lock = File::create(place.lock())?;
     lock.try_lock().context("a cluster is up already")?;
-    let cluster = Cluster::start(options).await?;
+    let cluster = Cluster::start(ClusterOptions {
+        nodes: shape.nodes,
+        audit: shape.audit,
+        ..ClusterOptions::default()
+    })
+    .await?;
+    let node = match shape.node {
+        true => Some(Node::join(&cluster, NodeOptions::default()).await?),
+        false => None,
+    };
+    let traefik = match shape.traefik {
+        true => Some(Traefik::start(&cluster).await?),
+        false => None,
+    };
     let record = Record {
         kubeconfig: cluster.kubeconfig_path().to_owned(),
         logs: cluster.logs_dir(),
+        supervisor: std::process::id(),
+        node: node.as_ref().map(NodeRecord::of).transpose()?,
+        traefik: traefik.as_ref().map(|traefik| TraefikRecord {
+            url: traefik.url(),
+            port: traefik.port(),
+        }),
     };
     // Whole or not at all: its being there says that the cluster is ready.
-    let scratch = folder().join("record.json.new");
+    let scratch = place.0.join("record.json.new");
     fs::write(&scratch, serde_json::to_vec_pretty(&record)?)?;
-    fs::rename(scratch, record_path())?;
-    while record_path().exists() {
+    fs::rename(scratch, place.record())?;
+    while place.record().exists() {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    drop(cluster);
+    drop((traefik, node, cluster));
     Ok(())
 }
 
-async fn down() -> anyhow::Result<()> {
-    if !folder().exists() || is_down()? {
+async fn down(place: &Place) -> anyhow::Result<()> {
+    if !place.0.exists() || place.is_down()? {
         println!("No cluster is up.");
         return Ok(());
     }
-    if let Err(error) = fs::remove_file(record_path()) {
+    if let Err(error) = fs::remove_file(place.record()) {
         bail!("the cluster is still starting, or ending: {error}");
     }
     eventually("the cluster to stop", DOWN_DEADLINE, async || {
-        ensure!(is_down()?, "its supervisor still runs");
+        ensure!(place.is_down()?, "its supervisor still runs");
         Ok(())
     })
     .await?;
@@ -171,25 +304,22 @@ async fn down() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn is_down() -> anyhow::Result<bool> {
-    Ok(File::create(lock_path())?.try_lock().is_ok())
-}
+impl Place {
+    fn is_down(&self) -> anyhow::Result<bool> {
+        Ok(File::create(self.lock())?.try_lock().is_ok())
+    }
 
-fn read_record() -> anyhow::Result<Record> {
-    let text =
-        fs::read(record_path()).context("a cluster is starting or ending just now; try again")?;
-    Ok(serde_json::from_slice(&text)?)
-}
+    fn read(&self) -> anyhow::Result<Record> {
+        let text = fs::read(self.record())
+            .context("a cluster is starting or ending just now; try again")?;
+        Ok(serde_json::from_slice(&text)?)
+    }
 
-/// One cluster for each checkout.
-fn folder() -> PathBuf {
-    root().join(".state").join("cluster")
-}
+    fn record(&self) -> PathBuf {
+        self.0.join("record.json")
+    }
 
-fn record_path() -> PathBuf {
-    folder().join("record.json")
-}
-
-fn lock_path() -> PathBuf {
-    folder().join("lock")
+    fn lock(&self) -> PathBuf {
+        self.0.join("lock")
+    }
 }

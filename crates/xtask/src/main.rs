@@ -7,6 +7,7 @@ mod cluster;
 mod demo;
 mod generate;
 mod hear;
+mod image;
 mod operator;
 mod purity;
 mod steps;
@@ -33,6 +34,8 @@ enum Command {
     Tools(tools::Args),
     /// A Kubernetes control plane on this machine, to try things on
     Cluster(cluster::Args),
+    /// Write OCI archives of the operator and of what a real node runs
+    Image(image::Args),
     /// Write what is derived from the code: CRDs, RBAC, reference docs, dashboards
     Generate(generate::Args),
     /// Watch Backstop take a bad release back
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(&args),
         Command::Tools(args) => tools::run(&args),
         Command::Cluster(args) => cluster::run(args),
+        Command::Image(args) => image::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Bench(args) => bench::run(&args),

@@ -9,7 +9,7 @@ use backstop_testenv::tools::{Stderr, ensure};
 
 use crate::steps::{Steps, run as passed_through};
 use crate::workspace::{cargo, root};
-use crate::{generate, purity};
+use crate::{generate, purity, tools};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -29,12 +29,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     thread::scope(|scope| {
         // Go builds take minutes at first, and so does compiling the workspace: neither needs the other.
-        let tools = scope.spawn(|| ensure(&Tool::E2E, &Stderr).map(drop));
+        let building = scope.spawn(|| ensure(&tools::e2e(), &Stderr).map(drop));
         workspace_checks(&mut steps);
         dependency_checks(&mut steps, args.advisories);
         let mut built = false;
         steps.step("Tools", || {
-            tools.join().map_err(|_| anyhow!("the build panicked"))??;
+            building.join().map_err(|_| anyhow!("the build panicked"))??;
             println!("all in place: see `cargo xtask tools`");
             built = true;
             Ok(())

@@ -1,7 +1,7 @@
 //! Building the programs that everything else runs.
 
-use backstop_testenv::Tool;
 use backstop_testenv::tools::{Stderr, ensure};
+use backstop_testenv::{Tool, node};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -11,7 +11,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let mut wanted = Tool::E2E.to_vec();
+    let mut wanted = e2e();
     if args.all {
         wanted.extend(Tool::CHECKS);
     }
@@ -19,4 +19,17 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         println!("{}", path.display());
     }
     Ok(())
+}
+
+/// What the end-to-end tests run on this machine.
+pub(crate) fn e2e() -> Vec<Tool> {
+    let mut tools = Tool::E2E.to_vec();
+    match node::available() {
+        Ok(()) => {
+            tools.extend(Tool::NODE);
+            tools.push(Tool::Traefik);
+        }
+        Err(reason) => eprintln!("no tests on a real node: {reason}"),
+    }
+    tools
 }

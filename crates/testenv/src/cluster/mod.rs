@@ -4,15 +4,18 @@ mod options;
 mod parts;
 mod start;
 
+use std::net::SocketAddr;
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Once;
 
+use anyhow::Context as _;
 use kube::Client;
 use tokio::sync::OnceCell;
 
 pub use options::ClusterOptions;
 pub use parts::Part;
+pub(crate) use parts::ServiceRange;
 
 use crate::access::Access;
 use crate::kubeconfig;
@@ -95,6 +98,29 @@ impl Cluster {
     /// A kubeconfig file for `user`, in at most one of `groups`, by client certificate.
     pub fn kubeconfig_for(&self, user: &str, groups: &[&str]) -> anyhow::Result<PathBuf> {
         self.write_kubeconfig(user, &self.kubeconfig_text(user, groups)?)
+    }
+
+    /// A kubeconfig for `user` that reaches the API server at another address, through something that passes
+    /// connections on.
+    pub(crate) fn kubeconfig_at(
+        &self,
+        address: SocketAddr,
+        user: &str,
+        groups: &[&str],
+    ) -> anyhow::Result<String> {
+        kubeconfig::at(&self.kubeconfig_text(user, groups)?, address)
+    }
+
+    /// The certificate of the cluster's authority.
+    pub(crate) fn authority_certificate(&self) -> String {
+        self.authority.certificate()
+    }
+
+    /// The port of the API server on loopback.
+    pub(crate) fn api_server_port(&self) -> anyhow::Result<u16> {
+        let port = self.server().rsplit(':').next().unwrap_or_default();
+        port.parse()
+            .with_context(|| format!("{} names no port", self.server()))
     }
 
     fn kubeconfig_text(&self, user: &str, groups: &[&str]) -> anyhow::Result<String> {

@@ -46,6 +46,30 @@ pub(super) struct Ports {
     pub(super) etcd_peers: u16,
 }
 
+/// Where Services get their addresses: `10.a.b.0/24`, with the API server's port in the middle.
+///
+/// Two API servers on one machine never have the same port, so a machine can have routes to the Services of several
+/// clusters ([`Node`](crate::Node)).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ServiceRange(u16);
+
+impl ServiceRange {
+    pub(crate) fn of(api_server: u16) -> Self {
+        Self(api_server)
+    }
+
+    pub(crate) fn cidr(self) -> String {
+        let [a, b] = self.0.to_be_bytes();
+        format!("10.{a}.{b}.0/24")
+    }
+
+    /// The API server's own address in it, by which pods know it.
+    fn api_server(self) -> String {
+        let [a, b] = self.0.to_be_bytes();
+        format!("10.{a}.{b}.1")
+    }
+}
+
 impl Parts {
     pub(super) fn get(&self, part: Part) -> &Process {
         match part {
@@ -100,6 +124,7 @@ impl Parts {
         };
 
         let mut api_server = api_server_args(ports, authority, &ca, state)?;
+        api_server.extend(kubelet_access_args(authority, state)?);
         api_server.push(flag("service-account-key-file", token_key_public.display()));
         api_server.push(flag(
             "service-account-signing-key-file",
@@ -195,13 +220,15 @@ fn api_server_args(
     ca: &Path,
     state: &StateDir,
 ) -> anyhow::Result<Vec<String>> {
+    let services = ServiceRange::of(ports.api_server);
+    let own_service = services.api_server();
     let names = [
         "localhost",
         "kubernetes",
         "kubernetes.default",
         "kubernetes.default.svc",
         "127.0.0.1",
-        "10.0.0.1",
+        own_service.as_str(),
     ];
     let serving = authority.server(&names)?;
     let certificate = state.write("api-server.crt", serving.certificate)?;
@@ -216,8 +243,36 @@ fn api_server_args(
         flag("tls-private-key-file", key.display()),
         flag("client-ca-file", ca.display()),
         flag("service-account-issuer", "https://kubernetes.default.svc"),
-        flag("service-cluster-ip-range", "10.0.0.0/16"),
+        flag("service-cluster-ip-range", services.cidr()),
         flag("authorization-mode", "Node,RBAC"),
         flag("profiling", false),
     ])
+}
+
+/// How the API server reaches a real kubelet, for logs and the like.
+fn kubelet_access_args(authority: &Authority, state: &StateDir) -> anyhow::Result<[String; 3]> {
+    let identity = authority.client("kube-apiserver-kubelet-client", &["system:masters"])?;
+    let certificate = state.write("kubelet-client.crt", identity.certificate)?;
+    let key = state.write("kubelet-client.key", identity.key)?;
+    Ok([
+        flag("kubelet-client-certificate", certificate.display()),
+        flag("kubelet-client-key", key.display()),
+        // Nothing resolves a node's name.
+        flag("kubelet-preferred-address-types", "InternalIP"),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_api_servers_never_share_a_range_of_services() {
+        assert_eq!(ServiceRange::of(0x8001).cidr(), "10.128.1.0/24");
+        assert_eq!(ServiceRange::of(0x8001).api_server(), "10.128.1.1");
+        assert_ne!(
+            ServiceRange::of(0x8002).cidr(),
+            ServiceRange::of(0x8001).cidr()
+        );
+    }
 }

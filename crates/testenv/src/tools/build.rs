@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
-use super::{Origin, Progress, Tool, modules};
+use super::{Origin, Progress, Tool, debian, modules};
 
 /// Between two lines about a build that goes on.
 const REPORT_EVERY: Duration = Duration::from_secs(30);
@@ -59,7 +59,25 @@ fn build(tool: Tool, folder: &Path, progress: &dyn Progress) -> anyhow::Result<(
     let scratch = tempfile::Builder::new()
         .prefix("build-")
         .tempdir_in(folder)?;
-    let (mut command, built) = command(tool, scratch.path());
+    let (mut command, built) = match tool.origin() {
+        Origin::Debian { package, file } => {
+            progress.line(&format!("fetching {name} from Debian's package {package}"));
+            return debian::fetch(name, package, file, folder);
+        }
+        Origin::Go {
+            module,
+            package,
+            tags,
+            ldflags,
+        } => {
+            let built = scratch.path().join(name);
+            (go(module, package, tags, ldflags, &built), built)
+        }
+        Origin::Cargo { version } => (
+            cargo(name, version, scratch.path()),
+            scratch.path().join("bin").join(name),
+        ),
+    };
     let output = scratch.path().join("output.log");
     let sink = File::create(&output)?;
 
@@ -114,55 +132,45 @@ fn build(tool: Tool, folder: &Path, progress: &dyn Progress) -> anyhow::Result<(
     Ok(())
 }
 
-/// The command that builds a tool, and where its executable comes out.
-fn command(tool: Tool, scratch: &Path) -> (Command, PathBuf) {
-    match tool.origin() {
-        Origin::Go {
-            module,
-            package,
+fn go(module: &str, package: &str, tags: &str, ldflags: &str, built: &Path) -> Command {
+    let mut command = Command::new("go");
+    command
+        .current_dir(modules().join(module))
+        // Static and the same wherever it is built.
+        .env("CGO_ENABLED", "0")
+        .env_remove("GOFLAGS")
+        .args([
+            "build",
+            "-trimpath",
+            "-buildvcs=false",
+            "-mod=readonly",
+            "-tags",
             tags,
+            "-ldflags",
             ldflags,
-        } => {
-            let built = scratch.join(tool.binary());
-            let mut command = Command::new("go");
-            command
-                .current_dir(modules().join(module))
-                // Static and the same wherever it is built.
-                .env("CGO_ENABLED", "0")
-                .env_remove("GOFLAGS")
-                .args([
-                    "build",
-                    "-trimpath",
-                    "-buildvcs=false",
-                    "-mod=readonly",
-                    "-tags",
-                    tags,
-                    "-ldflags",
-                    ldflags,
-                ])
-                .arg("-o")
-                .arg(&built)
-                .arg(package);
-            (command, built)
-        }
-        Origin::Cargo { version } => {
-            let mut command = Command::new("cargo");
-            command
-                .args([
-                    "install",
-                    "--locked",
-                    "--no-track",
-                    "--version",
-                    version,
-                    "--root",
-                ])
-                .arg(scratch)
-                .arg("--target-dir")
-                .arg(scratch.join("target"))
-                .arg(tool.binary());
-            (command, scratch.join("bin").join(tool.binary()))
-        }
-    }
+        ])
+        .arg("-o")
+        .arg(built)
+        .arg(package);
+    command
+}
+
+fn cargo(name: &str, version: &str, scratch: &Path) -> Command {
+    let mut command = Command::new("cargo");
+    command
+        .args([
+            "install",
+            "--locked",
+            "--no-track",
+            "--version",
+            version,
+            "--root",
+        ])
+        .arg(scratch)
+        .arg("--target-dir")
+        .arg(scratch.join("target"))
+        .arg(name);
+    command
 }
 
 fn program(command: &Command) -> String {
@@ -175,13 +183,13 @@ mod tests {
 
     #[test]
     fn a_go_build_takes_its_pins_as_they_are() {
-        let (command, built) = command(Tool::Kubectl, Path::new("scratch"));
+        let package = "k8s.io/kubernetes/cmd/kubectl";
+        let command = go("kubernetes", package, "", "", Path::new("scratch/kubectl"));
         let args: Vec<_> = command
             .get_args()
             .map(|arg| arg.to_string_lossy().into_owned())
             .collect();
         assert!(args.contains(&"-mod=readonly".to_owned()), "{args:?}");
-        assert_eq!(args.last().unwrap(), "k8s.io/kubernetes/cmd/kubectl");
-        assert_eq!(built, Path::new("scratch/kubectl"));
+        assert!(args.ends_with(&["scratch/kubectl".to_owned(), package.to_owned()]));
     }
 }

@@ -5,6 +5,7 @@
 //! nothing else is.
 
 mod build;
+mod debian;
 mod progress;
 
 use std::path::{Path, PathBuf};
@@ -27,6 +28,8 @@ const KUBERNETES_LDFLAGS: &str = "-s -w \
 /// The same for Prometheus, whose module v0.315.0 is its release 3.15.0, and for Helm.
 const PROMETHEUS_LDFLAGS: &str = "-s -w -X github.com/prometheus/common/version.Version=3.15.0";
 const HELM_LDFLAGS: &str = "-s -w -X helm.sh/helm/v4/internal/version.version=v4.3.1";
+/// And for Traefik.
+const TRAEFIK_LDFLAGS: &str = "-s -w -X github.com/traefik/traefik/v3/pkg/version.Version=3.6.12";
 const PLAIN_LDFLAGS: &str = "-s -w";
 
 /// A program that tests, benches or the demo run.
@@ -48,6 +51,34 @@ pub enum Tool {
     Prometheus,
     /// Helm.
     Helm,
+    /// Runs the containers of a real node.
+    Containerd,
+    /// Stands between containerd and each pod.
+    ContainerdShim,
+    /// containerd's command line client.
+    Ctr,
+    /// The real kubelet.
+    Kubelet,
+    /// Makes Services work on a real node.
+    KubeProxy,
+    /// Gives pods their addresses.
+    CniHostLocal,
+    /// Brings a pod's loopback interface up.
+    CniLoopback,
+    /// Joins pods to the node, each by a link of its own.
+    CniPtp,
+    /// Starts containers.
+    Runc,
+    /// Writes the packet filter's rules.
+    Nft,
+    /// Sets interfaces and routes up.
+    Ip,
+    /// A reverse proxy that takes its routes from the Gateway API and from resources of its own.
+    Traefik,
+    /// The application that releases are made of on a real node.
+    App,
+    /// Holds the namespaces of a pod.
+    Pause,
     /// Checks licences, sources and duplicates among the dependencies.
     CargoDeny,
     /// Finds dependencies that nothing uses.
@@ -66,6 +97,11 @@ pub(crate) enum Origin {
     },
     /// A crate of the same name as the binary.
     Cargo { version: &'static str },
+    /// A Debian package and the file in it. Only where the machine has no such program yet.
+    Debian {
+        package: &'static str,
+        file: &'static str,
+    },
 }
 
 impl Tool {
@@ -78,7 +114,7 @@ impl Tool {
         Self::Kubectl,
         Self::Kwok,
     ];
-    /// What the end-to-end tests need.
+    /// What the end-to-end tests need, besides what those on a real node do.
     pub const E2E: [Self; 8] = [
         Self::Etcd,
         Self::KubeApiserver,
@@ -88,6 +124,22 @@ impl Tool {
         Self::Kwok,
         Self::Prometheus,
         Self::Helm,
+    ];
+    /// What a [`Node`](crate::Node) needs besides its cluster.
+    pub const NODE: [Self; 13] = [
+        Self::Containerd,
+        Self::ContainerdShim,
+        Self::Ctr,
+        Self::Kubelet,
+        Self::KubeProxy,
+        Self::CniHostLocal,
+        Self::CniLoopback,
+        Self::CniPtp,
+        Self::Runc,
+        Self::Nft,
+        Self::Ip,
+        Self::App,
+        Self::Pause,
     ];
     /// What the checks of the workspace itself need.
     pub const CHECKS: [Self; 2] = [Self::CargoDeny, Self::CargoMachete];
@@ -103,6 +155,20 @@ impl Tool {
             Self::Kwok => "kwok",
             Self::Prometheus => "prometheus",
             Self::Helm => "helm",
+            Self::Containerd => "containerd",
+            Self::ContainerdShim => "containerd-shim-runc-v2",
+            Self::Ctr => "ctr",
+            Self::Kubelet => "kubelet",
+            Self::KubeProxy => "kube-proxy",
+            Self::CniHostLocal => "host-local",
+            Self::CniLoopback => "loopback",
+            Self::CniPtp => "ptp",
+            Self::Runc => "runc",
+            Self::Nft => "nft",
+            Self::Ip => "ip",
+            Self::Traefik => "traefik",
+            Self::App => "app",
+            Self::Pause => "pause",
             Self::CargoDeny => "cargo-deny",
             Self::CargoMachete => "cargo-machete",
         }
@@ -113,9 +179,18 @@ impl Tool {
         match self {
             Self::Etcd => 45,
             Self::KubeApiserver | Self::CargoDeny => 240,
-            Self::KubeControllerManager | Self::Kwok => 60,
-            Self::KubeScheduler | Self::Kubectl => 15,
-            Self::Prometheus => 100,
+            Self::KubeControllerManager | Self::Kwok | Self::Kubelet => 60,
+            Self::KubeScheduler | Self::Kubectl | Self::KubeProxy => 15,
+            Self::Prometheus | Self::Containerd => 100,
+            Self::ContainerdShim | Self::Ctr | Self::App => 10,
+            Self::CniHostLocal
+            | Self::CniLoopback
+            | Self::CniPtp
+            | Self::Pause
+            | Self::Runc
+            | Self::Nft
+            | Self::Ip => 5,
+            Self::Traefik => 360,
             Self::Helm => 180,
             Self::CargoMachete => 50,
         }
@@ -134,6 +209,15 @@ impl Tool {
             tags: "",
             ldflags: PLAIN_LDFLAGS,
         };
+        let kubernetes_node = |package| Origin::Go {
+            module: "kubernetes-node",
+            package,
+            tags: "",
+            ldflags: KUBERNETES_LDFLAGS,
+        };
+        let containerd = |package| go("containerd", package);
+        let cni = |package| go("cni", package);
+        let debian = |package, file| Origin::Debian { package, file };
         match self {
             Self::Etcd => go("etcd", "go.etcd.io/etcd/server/v3"),
             Self::KubeApiserver => kubernetes("k8s.io/kubernetes/cmd/kube-apiserver"),
@@ -155,6 +239,31 @@ impl Tool {
                 tags: "",
                 ldflags: HELM_LDFLAGS,
             },
+            Self::Containerd => containerd("github.com/containerd/containerd/v2/cmd/containerd"),
+            Self::ContainerdShim => {
+                containerd("github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2")
+            }
+            Self::Ctr => containerd("github.com/containerd/containerd/v2/cmd/ctr"),
+            Self::Kubelet => kubernetes_node("k8s.io/kubernetes/cmd/kubelet"),
+            Self::KubeProxy => kubernetes_node("k8s.io/kubernetes/cmd/kube-proxy"),
+            Self::CniHostLocal => {
+                cni("github.com/containernetworking/plugins/plugins/ipam/host-local")
+            }
+            Self::CniLoopback => {
+                cni("github.com/containernetworking/plugins/plugins/main/loopback")
+            }
+            Self::CniPtp => cni("github.com/containernetworking/plugins/plugins/main/ptp"),
+            Self::Runc => debian("runc", "usr/sbin/runc"),
+            Self::Nft => debian("nftables", "usr/sbin/nft"),
+            Self::Ip => debian("iproute2", "bin/ip"),
+            Self::Traefik => Origin::Go {
+                module: "traefik",
+                package: "github.com/traefik/traefik/v3/cmd/traefik",
+                tags: "",
+                ldflags: TRAEFIK_LDFLAGS,
+            },
+            Self::App => go("app", "."),
+            Self::Pause => go("app", "./pause"),
             Self::CargoDeny => Origin::Cargo { version: "0.20.2" },
             Self::CargoMachete => Origin::Cargo { version: "0.9.2" },
         }
@@ -162,6 +271,11 @@ impl Tool {
 
     /// Where its executable is, or will be once [`ensure`] has built it.
     pub fn path(self) -> anyhow::Result<PathBuf> {
+        if let Origin::Debian { .. } = self.origin()
+            && let Some(installed) = debian::installed(self.binary())
+        {
+            return Ok(installed);
+        }
         Ok(self.folder()?.join("bin").join(self.binary()))
     }
 
@@ -177,6 +291,7 @@ impl Tool {
                 format!("{module}-{}", key(&modules().join(module), tags, ldflags)?)
             }
             Origin::Cargo { version } => format!("{}-{version}", self.binary()),
+            Origin::Debian { package, .. } => format!("debian-{package}"),
         };
         Ok(crate::state::cache_dir()?.join("tools").join(name))
     }
@@ -190,8 +305,7 @@ pub(crate) fn modules() -> PathBuf {
 /// A short hash of everything that decides what comes out of a build.
 fn key(module: &Path, tags: &str, ldflags: &str) -> anyhow::Result<String> {
     let mut hash = Sha256::new();
-    for file in ["go.mod", "go.sum"] {
-        let path = module.join(file);
+    for path in sources(module)? {
         hash.update(
             std::fs::read(&path).with_context(|| format!("could not read {}", path.display()))?,
         );
@@ -203,19 +317,47 @@ fn key(module: &Path, tags: &str, ldflags: &str) -> anyhow::Result<String> {
     Ok(digest)
 }
 
+/// The pins of a module, and its own code if it has any besides the `tools.go` that names what it pins.
+fn sources(module: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = vec![module.join("go.mod"), module.join("go.sum")];
+    let mut folders = vec![module.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let mut entries = std::fs::read_dir(&folder)
+            .with_context(|| format!("could not read {}", folder.display()))?
+            .map(|entry| Ok(entry?.path()))
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        entries.sort();
+        for path in entries {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if path.is_dir() {
+                folders.push(path);
+            } else if name.ends_with(".go") && name != "tools.go" && !name.ends_with("_test.go") {
+                files.push(path);
+            }
+        }
+    }
+    Ok(files)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn every_go_tool_is_pinned_by_a_module_that_names_its_package() {
-        for tool in Tool::E2E {
+        let all = Tool::E2E.into_iter().chain(Tool::NODE);
+        for tool in all.chain([Tool::Traefik]) {
             let Origin::Go {
                 module, package, ..
             } = tool.origin()
             else {
-                panic!("{tool:?} is not built with Go")
+                continue;
             };
+            // A program of our own: its module is its source.
+            if package.starts_with('.') {
+                assert!(modules().join(module).join(package).is_dir(), "{tool:?}");
+                continue;
+            }
             let pins = std::fs::read_to_string(modules().join(module).join("tools.go")).unwrap();
             assert!(pins.contains(&format!("_ \"{package}\"")), "{tool:?}");
         }
@@ -235,6 +377,13 @@ mod tests {
         assert!(
             KUBERNETES_LDFLAGS.contains(&format!("gitVersion={kubernetes} ")),
             "{kubernetes}"
+        );
+        assert_eq!(kubernetes, pinned("kubernetes-node", "k8s.io/kubernetes"));
+        let traefik = pinned("traefik", "github.com/traefik/traefik/v3");
+        let release = traefik.trim_start_matches('v');
+        assert!(
+            TRAEFIK_LDFLAGS.ends_with(&format!("Version={release}")),
+            "{traefik}"
         );
         let helm = pinned("helm", "helm.sh/helm/v4");
         assert!(HELM_LDFLAGS.ends_with(&format!("version={helm}")), "{helm}");
@@ -259,6 +408,11 @@ mod tests {
         assert_eq!(one, key(module.path(), "", "-s").unwrap());
         assert_ne!(one, key(module.path(), "", "-w").unwrap());
         pin("two");
-        assert_ne!(one, key(module.path(), "", "-s").unwrap());
+        let two = key(module.path(), "", "-s").unwrap();
+        assert_ne!(one, two);
+        std::fs::write(module.path().join("tools.go"), "names").unwrap();
+        assert_eq!(two, key(module.path(), "", "-s").unwrap());
+        std::fs::write(module.path().join("main.go"), "code").unwrap();
+        assert_ne!(two, key(module.path(), "", "-s").unwrap());
     }
 }

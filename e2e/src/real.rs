@@ -1,0 +1,128 @@
+//! The application on a real node.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use backstop_testenv::{eventually, image, node};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Service;
+use kube::{Api, Client};
+use serde_json::{Value, json};
+
+/// The port of the application, and of its Services.
+pub const PORT: u16 = 8080;
+/// Real processes start, and real probes pass, within this time on a machine that is busy with other tests.
+const SOON: Duration = Duration::from_mins(1);
+
+/// A Deployment of the application whose pods are real, and a Service of the same name.
+#[derive(Debug, Clone)]
+pub struct RealApp {
+    name: String,
+    replicas: u32,
+    env: Vec<(String, String)>,
+}
+
+impl RealApp {
+    /// Two replicas that work. The version is what answers name; releases of one application differ in it.
+    pub fn new(name: &str, version: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            replicas: 2,
+            env: vec![("VERSION".to_owned(), version.to_owned())],
+        }
+        // So that a pod that goes is not asked any more when it stops to answer.
+        .env("DRAIN", "2s")
+    }
+
+    /// With so many replicas.
+    #[must_use]
+    pub fn replicas(mut self, replicas: u32) -> Self {
+        self.replicas = replicas;
+        self
+    }
+
+    /// With a variable that says how it behaves, such as `ERROR_RATE` (see `e2e/tools/app/main.go`).
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Its manifests: the Deployment and the Service, as one YAML stream.
+    pub fn manifests(&self) -> anyhow::Result<String> {
+        let objects = [self.deployment(), self.service()];
+        let texts = objects.iter().map(serde_yaml_ng::to_string);
+        Ok(texts.collect::<Result<Vec<_>, _>>()?.join("---\n"))
+    }
+
+    /// Waits until all replicas are ready and of this release, and none is left of another.
+    pub async fn rolled_out(&self, client: &Client, namespace: &str) -> anyhow::Result<()> {
+        let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
+        let wanted = i32::try_from(self.replicas)?;
+        eventually("real pods to be ready", SOON, async || {
+            let deployment = deployments.get(&self.name).await?;
+            let status = deployment.status.unwrap_or_default();
+            ensure!(
+                status.observed_generation == deployment.metadata.generation
+                    && status.replicas == Some(wanted)
+                    && status.updated_replicas == Some(wanted)
+                    && status.available_replicas == Some(wanted),
+                "{status:?}"
+            );
+            Ok(())
+        })
+        .await
+    }
+
+    /// The address of its Service.
+    pub async fn url(&self, client: &Client, namespace: &str) -> anyhow::Result<String> {
+        let services: Api<Service> = Api::namespaced(client.clone(), namespace);
+        let service = services.get(&self.name).await?;
+        let address = service.spec.and_then(|spec| spec.cluster_ip);
+        let address = address.context("the Service has no address")?;
+        Ok(format!("http://{address}:{PORT}"))
+    }
+
+    fn deployment(&self) -> Value {
+        let env: Vec<_> = self
+            .env
+            .iter()
+            .map(|(name, value)| json!({"name": name, "value": value}))
+            .collect();
+        let probe =
+            |path: &str| json!({"httpGet": {"path": path, "port": PORT}, "periodSeconds": 1});
+        let mut pod = node::placement();
+        pod["terminationGracePeriodSeconds"] = json!(10);
+        pod["containers"] = json!([{
+            "name": "app",
+            "image": image::APP,
+            "imagePullPolicy": "Never",
+            "env": env,
+            "ports": [{"name": "http", "containerPort": PORT}],
+            "readinessProbe": probe("/readyz"),
+            "livenessProbe": probe("/healthz"),
+        }]);
+        json!({
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": self.name},
+            "spec": {
+                "replicas": self.replicas,
+                "selector": {"matchLabels": {"app": self.name}},
+                "template": {"metadata": {"labels": {"app": self.name}}, "spec": pod},
+            },
+        })
+    }
+
+    fn service(&self) -> Value {
+        json!({
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": self.name},
+            "spec": {
+                "selector": {"app": self.name},
+                "ports": [{"name": "http", "port": PORT, "targetPort": PORT}],
+            },
+        })
+    }
+}

@@ -1,0 +1,148 @@
+//! Weights of routes, through a real Traefik to real pods.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use backstop_e2e::real::{PORT, RealApp};
+use backstop_testenv::traefik::GATEWAY_CLASS;
+use backstop_testenv::{Cluster, LoadGenerator, LoadOptions, Node, Responses, Traefik, eventually};
+use tokio::sync::OnceCell;
+
+const SOON: Duration = Duration::from_mins(1);
+/// A share that is off by more than this is not the weight.
+const TOLERANCE: f64 = 0.05;
+/// So many answers make a share.
+const SAMPLE: usize = 300;
+
+static TRAEFIK: OnceCell<Traefik> = OnceCell::const_new();
+
+/// The proxy that these tests share, and two real releases, `stable` and `canary`.
+async fn releases(prefix: &str) -> anyhow::Result<Option<(&'static Traefik, String)>> {
+    if Node::shared().await?.is_none() {
+        return Ok(None);
+    }
+    let cluster = Cluster::shared().await?;
+    let traefik = TRAEFIK.get_or_try_init(|| Traefik::start(cluster)).await?;
+    let (client, namespace) = (cluster.client().await?, cluster.namespace(prefix).await?);
+    let sides = ["stable", "canary"].map(|side| RealApp::new(side, side).replicas(1));
+    for side in &sides {
+        cluster.apply(&namespace, &side.manifests()?).await?;
+    }
+    for side in &sides {
+        side.rolled_out(&client, &namespace).await?;
+    }
+    Ok(Some((traefik, namespace)))
+}
+
+/// Waits until the route is there, and then until the shares are the weights.
+async fn shares_follow(
+    load: &LoadGenerator,
+    stable: f64,
+    logs: impl Fn() -> String,
+) -> anyhow::Result<Responses> {
+    // Counted from the first answer of an application that comes from now on.
+    let mut from = load.now();
+    eventually("shares that are the weights", SOON, async || {
+        let seen = load.responses().after(from);
+        ensure!(seen.len() >= SAMPLE, "{} answers", seen.len());
+        let (is, rest) = (seen.share("stable"), seen.share("canary"));
+        if (is - stable).abs() > TOLERANCE || (rest - (1.0 - stable)).abs() > TOLERANCE {
+            // Some of these may be from before the route: the next ones count.
+            from = load.now();
+            anyhow::bail!("{:?}\n{}", seen.shares(), logs());
+        }
+        Ok(seen)
+    })
+    .await
+}
+
+async fn weights_are_followed(
+    prefix: &str,
+    route: impl Fn(u16, &str, u32) -> String,
+) -> anyhow::Result<()> {
+    let Some((traefik, namespace)) = releases(prefix).await? else {
+        return Ok(());
+    };
+    let cluster = Cluster::shared().await?;
+    let host = format!("{namespace}.test");
+    let options = LoadOptions {
+        host: Some(host.clone()),
+        keep_alive: true,
+        ..LoadOptions::default()
+    };
+    let load = LoadGenerator::start(&traefik.url(), options)?;
+    let logs = || traefik.log_tail(5);
+    let set = async |stable: u32| {
+        let manifests = route(traefik.port(), &host, stable);
+        cluster.apply(&namespace, &manifests).await
+    };
+    set(80).await?;
+    shares_follow(&load, 0.8, logs).await?;
+    set(30).await?;
+    let changed = shares_follow(&load, 0.3, logs).await?;
+    ensure!(
+        changed.failed_share() == 0.0,
+        "{:?}",
+        changed.failed().next()
+    );
+    set(0).await?;
+    shares_follow(&load, 0.0, logs).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn node_requests_follow_the_weights_of_an_http_route() -> anyhow::Result<()> {
+    weights_are_followed("gateway", |port, host, stable| {
+        let canary = 100 - stable;
+        format!(
+            "apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {{name: web}}
+spec:
+  gatewayClassName: {GATEWAY_CLASS}
+  listeners: [{{name: http, port: {port}, protocol: HTTP}}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: web}}
+spec:
+  parentRefs: [{{name: web}}]
+  hostnames: [{host}]
+  rules:
+  - backendRefs:
+    - {{name: stable, port: {PORT}, weight: {stable}}}
+    - {{name: canary, port: {PORT}, weight: {canary}}}
+"
+        )
+    })
+    .await
+}
+
+#[tokio::test]
+async fn node_requests_follow_the_weights_of_a_traefik_service() -> anyhow::Result<()> {
+    weights_are_followed("traefik", |_, host, stable| {
+        let canary = 100 - stable;
+        format!(
+            "apiVersion: traefik.io/v1alpha1
+kind: TraefikService
+metadata: {{name: web}}
+spec:
+  weighted:
+    services:
+    - {{name: stable, port: {PORT}, weight: {stable}}}
+    - {{name: canary, port: {PORT}, weight: {canary}}}
+---
+apiVersion: traefik.io/v1alpha1
+kind: IngressRoute
+metadata: {{name: web}}
+spec:
+  entryPoints: [web]
+  routes:
+  - kind: Rule
+    match: Host(`{host}`)
+    services: [{{kind: TraefikService, name: web}}]
+"
+        )
+    })
+    .await
+}

@@ -1,0 +1,9 @@
+//go:build tools
+
+// Package tools names the programs that this module pins, so that `go mod tidy` keeps what they need.
+package tools
+
+import (
+	_ "k8s.io/kubernetes/cmd/kube-proxy"
+	_ "k8s.io/kubernetes/cmd/kubelet"
+)
