@@ -28,7 +28,7 @@ logging: {format: json, filter: "backstop=debug,info"}
 leaderElection: {leaseName: other}
 crds: {keep: false}
 serviceAccount: {name: robot, annotations: {a: b}}
-rbac: {readSecrets: false, aggregate: false}
+rbac: {readSecrets: false, routes: false, aggregate: false}
 podDisruptionBudget: {maxUnavailable: 50%}
 resources: {requests: {cpu: 1}}
 fullnameOverride: stop
@@ -127,6 +127,7 @@ async fn every_object_of_the_chart_is_taken_by_the_api_server() -> anyhow::Resul
     let binding = find(&objects, "RoleBinding", "backstop")?;
     ensure!(binding["metadata"]["namespace"] == *watched, "{binding}");
     ensure!(find(&objects, "ClusterRole", "backstop-secrets").is_err());
+    ensure!(find(&objects, "ClusterRole", "backstop-routes").is_err());
     let admission = find(&objects, "ValidatingAdmissionPolicy", "backstop-status")?;
     ensure!(
         admission
@@ -354,6 +355,16 @@ async fn the_operator_may_do_its_work_and_nothing_beside_it() -> anyhow::Result<
         (true, "patch", "apps", "deployments", "", "shop"),
         (true, "watch", "apps", "replicasets", "", ""),
         (true, "watch", "", "pods", "", ""),
+        (true, "patch", "", "services", "", "shop"),
+        (
+            true,
+            "patch",
+            "gateway.networking.k8s.io",
+            "httproutes",
+            "",
+            "shop",
+        ),
+        (true, "watch", "networking.k8s.io", "ingresses", "", ""),
         (true, "get", "", "secrets", "", "shop"),
         (true, "delete", "backstop.dev", "rollbackpoints", "", "shop"),
         (true, "create", "backstop.dev", "rollbackevents", "", "shop"),
@@ -380,6 +391,15 @@ async fn the_operator_may_do_its_work_and_nothing_beside_it() -> anyhow::Result<
         (false, "create", "", "pods", "exec", "shop"),
         (false, "delete", "apps", "deployments", "", "shop"),
         (false, "create", "apps", "deployments", "", "shop"),
+        (false, "create", "", "services", "", "shop"),
+        (
+            false,
+            "delete",
+            "networking.k8s.io",
+            "ingresses",
+            "",
+            "shop",
+        ),
         (
             false,
             "patch",
