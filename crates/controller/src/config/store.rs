@@ -372,7 +372,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             // JSON around it, and 12 bytes of nonce and 16 of tag.
-            "they take 1000056 bytes, and no more than 1000000 can be kept"
+            "they take 1000061 bytes, and no more than 1000000 can be kept"
         );
     }
 
