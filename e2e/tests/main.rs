@@ -5,6 +5,7 @@ mod admission_events;
 mod cannot_start;
 mod chart;
 mod chart_upgrade;
+mod config_store;
 mod crds;
 mod docs;
 mod guards;

@@ -2,7 +2,7 @@
 //!
 //! - [`objects`]: the ConfigMaps and Secrets that a template references, as they are.
 //! - [`keys`]: the keys, kept in a Secret of the operator's namespace.
-//! - [`seal`]: AES-256-GCM.
+//! - [`seal`]: encrypting and decrypting with AES-256-GCM.
 //! - [`store`]: the immutable Secrets in which contents are kept. Pure.
 //! - [`keep`]: making and reading those.
 //! - [`users`]: who else uses an object.

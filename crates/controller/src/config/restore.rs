@@ -130,7 +130,7 @@ async fn restore_one(
         }
         let attempt = match (&decision, found) {
             (Restore::Write, Some(object)) => {
-                before.get_or_insert_with(|| managed_fields(&object));
+                before = Some(managed_fields(&object));
                 let content = match contents(place, ring, at_point).await? {
                     Ok(content) => content,
                     Err(why) => return Ok(Outcome::left(key, &why)),
@@ -154,9 +154,12 @@ async fn restore_one(
         match attempt {
             // Looked at again: the next round sees that it holds, and hands the fields back.
             Ok(()) => done = Some(Outcome::of(&decision, key)),
-            Err(CallError::Conflict { .. } | CallError::AlreadyExists { .. }) => {}
-            // Gone in between, or a test of the patch does not hold.
-            Err(CallError::NotFound { .. }) => {}
+            // Changed, made or deleted in between, or a test of the patch does not hold: again.
+            Err(
+                CallError::Conflict { .. }
+                | CallError::AlreadyExists { .. }
+                | CallError::NotFound { .. },
+            ) => {}
             Err(CallError::Refused {
                 code: 422, message, ..
             }) if is_failed_test(&message) => {}

@@ -335,7 +335,7 @@ mod tests {
     fn a_store_that_was_replaced_is_noticed() {
         for (reference, content) in both() {
             let (_, other) = captured(reference.key.clone(), &json!({"a": "Mg=="}));
-            let (mut forged_reference, _) = (reference.clone(), ());
+            let mut forged_reference = reference.clone();
             forged_reference.hash = Some(other.hash(ring().identity(), "shop", &reference.key));
             let (_, forged) = kept(&ring(), forged_reference, &other);
             let (reference, _) = kept(&ring(), reference, &content);

@@ -1,0 +1,333 @@
+//! Configuration is kept beside points and put back, on a real API server and without an operator
+//! around it.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, ensure};
+use backstop_api::{
+    RollbackPoint,
+    config::{ConfigCapture, ConfigKey, ConfigRef, SecretCapture},
+};
+use backstop_controller::{
+    calls::Calls,
+    config::{
+        Place, keep,
+        keys::{KeyRing, key_ring},
+        objects,
+        restore::{Outcome, Wanted, restore},
+    },
+    leader::Leadership,
+    metrics::Metrics,
+};
+use backstop_engine::config::references::Reference;
+use backstop_testenv::{Cluster, eventually};
+use jiff::civil::Date;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DeleteParams, Patch, PatchParams, PostParams},
+};
+use serde_json::{Value, json};
+
+/// A namespace, and what is needed to work in it.
+struct Here {
+    cluster: &'static Cluster,
+    client: Client,
+    calls: Calls,
+    namespace: String,
+    ring: KeyRing,
+}
+
+fn day(text: &str) -> Date {
+    text.parse().expect("a day")
+}
+
+impl Here {
+    async fn new(name: &str) -> anyhow::Result<Self> {
+        let cluster = Cluster::shared().await?;
+        let namespace = cluster.namespace(name).await?;
+        let client = cluster.client().await?;
+        let (_, held) = tokio::sync::watch::channel(true);
+        let calls = Calls::new(Leadership::from(held), Arc::new(Metrics::default()));
+        let place = Place {
+            client: &client,
+            calls: &calls,
+            namespace: &namespace,
+        };
+        let ring = key_ring(place, day("2026-01-01")).await?;
+        Ok(Self {
+            cluster,
+            client,
+            calls,
+            namespace,
+            ring,
+        })
+    }
+
+    fn place(&self) -> Place<'_> {
+        Place {
+            client: &self.client,
+            calls: &self.calls,
+            namespace: &self.namespace,
+        }
+    }
+
+    /// What is captured of these objects, with their contents kept.
+    async fn capture(&self, keys: &[ConfigKey]) -> anyhow::Result<Vec<ConfigRef>> {
+        let references: Vec<Reference> = keys
+            .iter()
+            .map(|key| Reference {
+                key: key.clone(),
+                optional: false,
+            })
+            .collect();
+        let (config, secrets) = (ConfigCapture::Capture, SecretCapture::Encrypted);
+        let identity = self.ring.identity();
+        let looked = objects::look(self.place(), identity, &references, config, secrets).await?;
+        let mut captured = Vec::new();
+        for looked in looked {
+            captured.push(keep::ensure_stored(self.place(), &self.ring, looked).await?);
+        }
+        Ok(captured)
+    }
+
+    async fn restore(
+        &self,
+        at_point: &[ConfigRef],
+        at_failed: &[ConfigRef],
+    ) -> anyhow::Result<Vec<Outcome>> {
+        let own = BTreeSet::from(["web".to_owned()]);
+        let wanted = Wanted {
+            at_point,
+            at_failed,
+            own: &own,
+            event: "web-1",
+        };
+        Ok(restore(self.place(), &self.ring, wanted).await?)
+    }
+
+    async fn apply(&self, object: &Value, server_side: bool) -> anyhow::Result<()> {
+        let mut args = vec!["apply", "--namespace", &self.namespace, "--filename=-"];
+        if server_side {
+            args.push("--server-side");
+        }
+        let kubeconfig = self.cluster.kubeconfig_path();
+        self.cluster
+            .kubectl_with(kubeconfig, &args, &object.to_string())
+            .await?
+            .success()?;
+        Ok(())
+    }
+
+    fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<Scope = kube::core::NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    async fn data(&self) -> anyhow::Result<Value> {
+        let found = self.api::<ConfigMap>().get("web").await?;
+        Ok(json!(found.data))
+    }
+}
+
+fn config_map(data: &Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "web"}, "data": data})
+}
+
+fn secret(token: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "web"}, "stringData": {"token": token}})
+}
+
+fn web() -> [ConfigKey; 1] {
+    [ConfigKey::config_map("web")]
+}
+
+#[tokio::test]
+async fn replicas_that_make_keys_at_once_end_up_with_the_same() -> anyhow::Result<()> {
+    let here = Here::new("config-keys").await?;
+    here.api::<Secret>()
+        .delete("backstop-config-keys", &DeleteParams::default())
+        .await?;
+    let make = || key_ring(here.place(), day("2026-01-01"));
+    let (a, b, c) = tokio::try_join!(make(), make(), make())?;
+    assert!(a.identity() == b.identity() && b.identity() == c.identity());
+
+    // Ninety days later another key encrypts, and the first is still there.
+    let later = || key_ring(here.place(), day("2026-04-01"));
+    let (a, b) = tokio::try_join!(later(), later())?;
+    assert_eq!(a.encrypts_with(), Ok("2026-04-01"));
+    assert!(a.identity() == b.identity() && a.identity() == c.identity());
+    let kept = here.api::<Secret>().get("backstop-config-keys").await?;
+    let entries: Vec<String> = kept.data.unwrap_or_default().into_keys().collect();
+    assert_eq!(entries, ["2026-01-01", "2026-04-01", "identity"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn contents_are_kept_once_and_go_with_the_last_point() -> anyhow::Result<()> {
+    let here = Here::new("config-store").await?;
+    backstop_e2e::install(here.cluster).await?;
+    here.apply(&config_map(&json!({"level": "info"})), true)
+        .await?;
+    here.apply(&secret("hunter2"), true).await?;
+    let keys = [ConfigKey::config_map("web"), ConfigKey::secret("web")];
+    let captured = here.capture(&keys).await?;
+    assert_eq!(here.capture(&keys).await?, captured, "kept once");
+
+    let stores = here.api::<Secret>();
+    let mut points = Vec::new();
+    for name in ["first", "second"] {
+        let point: RollbackPoint = serde_json::from_value(json!({
+            "apiVersion": "backstop.dev/v1alpha1", "kind": "RollbackPoint",
+            "metadata": {"name": name}, "spec": {"workload": {"name": "web"}},
+        }))?;
+        let point = here.api().create(&PostParams::default(), &point).await?;
+        keep::own(here.place(), &point, &captured).await?;
+        keep::own(here.place(), &point, &captured).await?;
+        points.push(point);
+    }
+    for reference in &captured {
+        let content = keep::load(here.place(), &here.ring, reference).await?;
+        assert_eq!(
+            reference.hash,
+            Some(content.hash(here.ring.identity(), &here.namespace, &reference.key))
+        );
+        let name = &reference.store.as_ref().context("a store")?.name;
+        let store = stores.get(name).await?;
+        assert_eq!(store.owner_references().len(), 2);
+        ensure!(!serde_json::to_string(&store)?.contains("hunter2"));
+        let change = Patch::Merge(json!({"data": {"nonce": "AAAA"}}));
+        let refused = stores.patch(name, &PatchParams::default(), &change).await;
+        assert!(refused.is_err(), "a store can be changed");
+    }
+
+    let api = here.api::<RollbackPoint>();
+    let left = async || -> anyhow::Result<usize> {
+        let list = stores.list(&kube::api::ListParams::default()).await?;
+        let is_store = |s: &&Secret| s.type_.as_deref() == Some("backstop.dev/config");
+        Ok(list.items.iter().filter(is_store).count())
+    };
+    api.delete("first", &DeleteParams::default()).await?;
+    eventually("one owner to be left", Duration::from_mins(2), async || {
+        for store in stores.list(&kube::api::ListParams::default()).await? {
+            let owners = store.owner_references().len();
+            ensure!(owners < 2, "{} has {owners}", store.name_any());
+        }
+        anyhow::Ok(())
+    })
+    .await?;
+    assert_eq!(left().await?, 2);
+    api.delete("second", &DeleteParams::default()).await?;
+    eventually(
+        "the stores to be gone",
+        Duration::from_mins(2),
+        async || {
+            let left = left().await?;
+            ensure!(left == 0, "{left} are left");
+            anyhow::Ok(())
+        },
+    )
+    .await
+}
+
+async fn leaves_nothing_behind(name: &str, server_side: bool) -> anyhow::Result<()> {
+    let here = Here::new(name).await?;
+    let version = |data: Value| config_map(&data);
+    here.apply(&version(json!({"a": "1", "only_v1": "x"})), server_side)
+        .await?;
+    let good = here.capture(&web()).await?;
+    here.apply(&version(json!({"a": "2", "only_v2": "x"})), server_side)
+        .await?;
+    let bad = here.capture(&web()).await?;
+
+    let outcomes = here.restore(&good, &bad).await?;
+    ensure!(outcomes[0].written && outcomes[0].holds, "{outcomes:?}");
+    assert_eq!(here.data().await?, json!({"a": "1", "only_v1": "x"}));
+    let found = here.api::<ConfigMap>().get("web").await?;
+    let managers: Vec<_> = found
+        .managed_fields()
+        .iter()
+        .filter_map(|f| f.manager.clone())
+        .collect();
+    ensure!(!managers.contains(&"backstop".to_owned()), "{managers:?}");
+    let again = here.restore(&good, &bad).await?;
+    ensure!(!again[0].written && again[0].holds, "{again:?}");
+
+    // Without --force-conflicts: a conflict would be an error.
+    here.apply(&version(json!({"a": "3"})), server_side).await?;
+    assert_eq!(here.data().await?, json!({"a": "3"}));
+    Ok(())
+}
+
+#[tokio::test]
+async fn after_a_restore_the_next_server_side_apply_meets_no_conflict() -> anyhow::Result<()> {
+    leaves_nothing_behind("config-ssa", true).await
+}
+
+#[tokio::test]
+async fn after_a_restore_the_next_client_side_apply_leaves_nothing_behind() -> anyhow::Result<()> {
+    leaves_nothing_behind("config-csa", false).await
+}
+
+#[tokio::test]
+async fn what_is_gone_is_made_again_and_conflicts_with_nobody() -> anyhow::Result<()> {
+    let here = Here::new("config-gone").await?;
+    here.apply(&config_map(&json!({"a": "1"})), true).await?;
+    let good = here.capture(&web()).await?;
+    here.api::<ConfigMap>()
+        .delete("web", &DeleteParams::default())
+        .await?;
+    let outcomes = here.restore(&good, &[]).await?;
+    ensure!(outcomes[0].written && outcomes[0].holds, "{outcomes:?}");
+    assert_eq!(here.data().await?, json!({"a": "1"}));
+    here.apply(&config_map(&json!({"a": "2"})), true).await?;
+    assert_eq!(here.data().await?, json!({"a": "2"}));
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_others_use_or_changed_since_is_left_and_said() -> anyhow::Result<()> {
+    let here = Here::new("config-left").await?;
+    here.apply(&config_map(&json!({"a": "1"})), true).await?;
+    let good = here.capture(&web()).await?;
+    here.apply(&config_map(&json!({"a": "2"})), true).await?;
+    let bad = here.capture(&web()).await?;
+
+    let template = json!({
+        "metadata": {"labels": {"app": "report"}},
+        "spec": {"containers": [{"name": "c", "image": "example.test/report:1", "envFrom": [{"configMapRef": {"name": "web"}}]}]},
+    });
+    let other = json!({
+        "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "report"},
+        "spec": {"replicas": 0, "serviceName": "report", "selector": {"matchLabels": {"app": "report"}}, "template": template},
+    });
+    here.apply(&other, true).await?;
+    let outcomes = here.restore(&good, &bad).await?;
+    assert_eq!(
+        outcomes[0].said,
+        "ConfigMap web is left as it is: StatefulSet report outside the policy uses it as well"
+    );
+    assert_eq!(here.data().await?, json!({"a": "2"}));
+
+    here.cluster
+        .kubectl(&[
+            "delete",
+            "--namespace",
+            &here.namespace,
+            "statefulset",
+            "report",
+        ])
+        .await?
+        .success()?;
+    here.apply(&config_map(&json!({"a": "mine"})), true).await?;
+    let outcomes = here.restore(&good, &bad).await?;
+    ensure!(
+        outcomes[0].said.contains("somebody changed it"),
+        "{outcomes:?}"
+    );
+    assert_eq!(here.data().await?, json!({"a": "mine"}));
+    Ok(())
+}
