@@ -272,6 +272,27 @@ async fn after_a_restore_the_next_client_side_apply_leaves_nothing_behind() -> a
     leaves_nothing_behind("config-csa", false).await
 }
 
+/// The operator died right after the contents were written: the fields are still its own.
+#[tokio::test]
+async fn after_a_crash_the_next_apply_meets_no_conflict_either() -> anyhow::Result<()> {
+    let here = Here::new("config-crash").await?;
+    here.apply(&config_map(&json!({"a": "1"})), true).await?;
+    let good = here.capture(&web()).await?;
+    here.apply(&config_map(&json!({"a": "2"})), true).await?;
+    let bad = here.capture(&web()).await?;
+    let params = PatchParams {
+        field_manager: Some("backstop".into()),
+        ..PatchParams::default()
+    };
+    let write = Patch::Merge(json!({"data": {"a": "1"}}));
+    here.api::<ConfigMap>().patch("web", &params, &write).await?;
+    let outcomes = here.restore(&good, &bad).await?;
+    ensure!(outcomes[0].holds && !outcomes[0].written, "{outcomes:?}");
+    here.apply(&config_map(&json!({"a": "3"})), true).await?;
+    assert_eq!(here.data().await?, json!({"a": "3"}));
+    Ok(())
+}
+
 #[tokio::test]
 async fn what_is_gone_is_made_again_and_conflicts_with_nobody() -> anyhow::Result<()> {
     let here = Here::new("config-gone").await?;

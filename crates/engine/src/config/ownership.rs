@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use backstop_api::names::ANNOTATION_LAST_APPLIED;
+use backstop_api::names::{ANNOTATION_LAST_APPLIED, ANNOTATION_RESTORED_BY};
 use serde_json::{Map, Value, json};
 
 use super::content::Content;
@@ -56,12 +56,16 @@ pub fn hand_back(before: &[Value], after: &[Value], manager: &str) -> Vec<Value>
             give(&mut entries, owner, path);
         }
     }
-    entries.retain(|e| e["fieldsV1"].as_object().is_some_and(|f| !f.is_empty()));
-    if entries.is_empty() {
-        // The server would take an object without any entry for one that was never applied, and the
-        // next apply for a conflict with whoever was before.
-        return after.to_vec();
+    let is_empty = |e: &Value| e["fieldsV1"].as_object().is_none_or(Map::is_empty);
+    if entries.iter().all(is_empty)
+        && let Some(entry) = entries.iter_mut().find(|e| is_ours(e) && is_main(e))
+    {
+        // The server takes an object without any entry for one that was never applied, and then says
+        // that everything in it is somebody's. So one entry stays, of nothing that matters.
+        entry["fieldsV1"] =
+            json!({"f:metadata": {"f:annotations": {field(ANNOTATION_RESTORED_BY): {}}}});
     }
+    entries.retain(|e| !is_empty(e));
     entries
 }
 
@@ -321,7 +325,13 @@ mod tests {
         assert_eq!(owners(&handed), [] as [&str; 0]);
         assert_eq!(handed[0]["fieldsV1"], json!({"f:metadata": annotation}));
         let bare = [entry("backstop", "Update", &json!({"f:data": {"f:a": {}}}))];
-        assert_eq!(hand_back(&[], &bare, "backstop"), bare);
+        let handed = hand_back(&[], &bare, "backstop");
+        assert_eq!(owners(&handed), [] as [&str; 0]);
+        assert_eq!(
+            handed.len(),
+            1,
+            "the server would take it for never applied"
+        );
     }
 
     #[test]
