@@ -285,11 +285,56 @@ async fn after_a_crash_the_next_apply_meets_no_conflict_either() -> anyhow::Resu
         ..PatchParams::default()
     };
     let write = Patch::Merge(json!({"data": {"a": "1"}}));
-    here.api::<ConfigMap>().patch("web", &params, &write).await?;
+    here.api::<ConfigMap>()
+        .patch("web", &params, &write)
+        .await?;
     let outcomes = here.restore(&good, &bad).await?;
     ensure!(outcomes[0].holds && !outcomes[0].written, "{outcomes:?}");
     here.apply(&config_map(&json!({"a": "3"})), true).await?;
     assert_eq!(here.data().await?, json!({"a": "3"}));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_secret_comes_back_out_of_its_encryption() -> anyhow::Result<()> {
+    let here = Here::new("config-secret").await?;
+    let key = [ConfigKey::secret("web")];
+    let token = async || -> anyhow::Result<Vec<u8>> {
+        let found = here.api::<Secret>().get("web").await?;
+        let data = found.data.context("no data")?;
+        Ok(data.get("token").context("no token")?.0.clone())
+    };
+    here.apply(&secret("hunter2"), false).await?;
+    let good = here.capture(&key).await?;
+    here.apply(&secret("wrong"), false).await?;
+    let bad = here.capture(&key).await?;
+    assert_eq!(token().await?, b"wrong");
+
+    let outcomes = here.restore(&good, &bad).await?;
+    ensure!(outcomes[0].written, "{outcomes:?}");
+    assert_eq!(token().await?, b"hunter2");
+    here.apply(&secret("better"), false).await?;
+    assert_eq!(token().await?, b"better");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_may_not_be_read_is_said_and_keeps_nothing_from_going_back() -> anyhow::Result<()> {
+    let mut here = Here::new("config-rights").await?;
+    here.apply(&secret("hunter2"), true).await?;
+    let key = [ConfigKey::secret("web")];
+    let good = here.capture(&key).await?;
+    here.client = here.cluster.client_for("nobody", &[]).await?;
+    let captured = here.capture(&key).await?;
+    assert_eq!(
+        captured[0].not_captured.as_deref(),
+        Some("Backstop may not read it (403)")
+    );
+    let outcomes = here.restore(&good, &captured).await?;
+    assert_eq!(
+        outcomes[0].said,
+        "Secret web is left as it is: Backstop may not read it (403)"
+    );
     Ok(())
 }
 

@@ -198,6 +198,19 @@ mod tests {
     }
 
     #[test]
+    fn the_schema_has_kind_and_name_beside_the_rest() {
+        let schema = schemars::schema_for!(ConfigRef);
+        let properties = schema
+            .get("properties")
+            .and_then(|p| p.as_object())
+            .unwrap();
+        let names: Vec<&str> = properties.keys().map(String::as_str).collect();
+        for name in ["kind", "name", "hash", "type", "notCaptured"] {
+            assert!(names.contains(&name), "{names:?}");
+        }
+    }
+
+    #[test]
     fn what_is_not_kept_is_not_taken_for_what_is_not_there() {
         let absent = ConfigRef::absent(ConfigKey::config_map("web"), true);
         assert!(absent.is_absent());
