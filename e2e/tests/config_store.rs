@@ -338,6 +338,76 @@ async fn what_may_not_be_read_is_said_and_keeps_nothing_from_going_back() -> any
     Ok(())
 }
 
+/// Rights to ConfigMaps and Secrets, and to nothing that runs pods.
+#[tokio::test]
+async fn what_others_may_use_is_left_where_they_cannot_be_listed() -> anyhow::Result<()> {
+    let mut here = Here::new("config-users").await?;
+    here.apply(&config_map(&json!({"a": "1"})), true).await?;
+    let good = here.capture(&web()).await?;
+    here.apply(&config_map(&json!({"a": "2"})), true).await?;
+    let bad = here.capture(&web()).await?;
+    let rules = json!([{"apiGroups": [""], "resources": ["configmaps", "secrets"], "verbs": ["get", "patch"]}]);
+    let rbac = |kind: &str, rest: Value| {
+        let mut object = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": {"name": "config"},
+        });
+        let fields = rest.as_object().cloned().unwrap_or_default();
+        object.as_object_mut().expect("an object").extend(fields);
+        object
+    };
+    here.apply(&rbac("Role", json!({"rules": rules})), true)
+        .await?;
+    let group = "rbac.authorization.k8s.io";
+    let binding = json!({
+        "roleRef": {"apiGroup": group, "kind": "Role", "name": "config"},
+        "subjects": [{"apiGroup": group, "kind": "User", "name": "config-only"}],
+    });
+    here.apply(&rbac("RoleBinding", binding), true).await?;
+    here.client = here.cluster.client_for("config-only", &[]).await?;
+    eventually("the rights", Duration::from_secs(30), async || {
+        let outcomes = here.restore(&good, &bad).await?;
+        let said = &outcomes[0].said;
+        ensure!(
+            said.contains("may not list everything that runs pods (403)"),
+            "{said}"
+        );
+        anyhow::Ok(())
+    })
+    .await?;
+    assert_eq!(here.data().await?, json!({"a": "2"}));
+    Ok(())
+}
+
+/// The API server refuses names like this one as invalid: that is no race, and is not run for ever.
+#[tokio::test]
+async fn what_the_server_takes_for_invalid_is_left_and_said() -> anyhow::Result<()> {
+    let here = Here::new("config-invalid").await?;
+    here.apply(&config_map(&json!({"a": "1"})), true).await?;
+    let captured = here.capture(&web()).await?;
+    // As it was captured, but under a name that Kubernetes does not take, and with a store of its own.
+    let key = ConfigKey::config_map("Not_A_Name");
+    let content = keep::load(here.place(), &here.ring, &captured[0]).await?;
+    let hash = content.hash(here.ring.identity(), &here.namespace, &key);
+    let reference = ConfigRef {
+        key,
+        hash: Some(hash),
+        store: None,
+        ..captured[0].clone()
+    };
+    let looked = objects::Looked {
+        reference,
+        content: Some(content),
+    };
+    let kept = keep::ensure_stored(here.place(), &here.ring, looked).await?;
+    ensure!(kept.store.is_some(), "{kept:?}");
+    let outcomes = here.restore(&[kept], &[]).await?;
+    ensure!(
+        !outcomes[0].holds && outcomes[0].said.contains("refuses the change (422)"),
+        "{outcomes:?}"
+    );
+    Ok(())
+}
+
 #[tokio::test]
 async fn what_is_gone_is_made_again_and_conflicts_with_nobody() -> anyhow::Result<()> {
     let here = Here::new("config-gone").await?;

@@ -104,6 +104,7 @@ async fn restore_one(
     // Whose the fields were before the first write of ours: a later look shows them as ours.
     let mut before: Option<Vec<Value>> = None;
     let mut done: Option<Outcome> = None;
+    let mut refused_at: Option<Option<String>> = None;
     for _ in 0..RACES {
         let found = match get(place, key).await {
             Ok(found) => found,
@@ -123,11 +124,18 @@ async fn restore_one(
             // Only now is it worth asking who else uses it.
             let used = match users {
                 Some(users) => users,
-                None => users.insert(users_of(place, wanted.own).await?),
+                None => match users_of(place, wanted.own).await {
+                    Ok(found) => users.insert(found),
+                    Err(CallError::Refused { code, .. }) => {
+                        return Ok(Outcome::left(key, &unknown_users(code)));
+                    }
+                    Err(error) => return Err(error),
+                },
             };
             let used: Vec<User> = used.get(key).into_iter().flatten().cloned().collect();
             decision = restorable(at_point, at_failed, now.as_ref(), &used);
         }
+        let version = version(found.as_ref());
         let attempt = match (&decision, found) {
             (Restore::Write, Some(object)) => {
                 before = Some(managed_fields(&object));
@@ -154,15 +162,17 @@ async fn restore_one(
         match attempt {
             // Looked at again: the next round sees that it holds, and hands the fields back.
             Ok(()) => done = Some(Outcome::of(&decision, key)),
-            // Changed, made or deleted in between, or a test of the patch does not hold: again.
+            // Changed, made or deleted in between: again.
             Err(
                 CallError::Conflict { .. }
                 | CallError::AlreadyExists { .. }
                 | CallError::NotFound { .. },
             ) => {}
-            Err(CallError::Refused {
-                code: 422, message, ..
-            }) if is_failed_test(&message) => {}
+            // So is a test of the patch that does not hold, and so is an object that is not valid.
+            // Looking again tells: at the same version no test fails.
+            Err(CallError::Refused { code: 422, .. }) if refused_at.as_ref() != Some(&version) => {
+                refused_at = Some(version);
+            }
             Err(CallError::Refused { code, message, .. }) => {
                 return Ok(Outcome::left(key, &refused(key.kind, code, &message)));
             }
@@ -193,9 +203,16 @@ async fn contents(
     }
 }
 
-/// A JSON Patch whose test does not hold is refused as invalid.
-fn is_failed_test(message: &str) -> bool {
-    message.contains("test") || message.contains("the server rejected our request")
+/// The version of an object, `None` where there is none.
+fn version(object: Option<&Value>) -> Option<String> {
+    object?
+        .pointer("/metadata/resourceVersion")?
+        .as_str()
+        .map(str::to_owned)
+}
+
+fn unknown_users(code: u16) -> String {
+    format!("Backstop may not list everything that runs pods ({code}), so others may use it")
 }
 
 /// Why a change was refused. What is said about a Secret might repeat what is in it.
