@@ -12,6 +12,7 @@
 //! ```
 
 pub mod condition;
+pub mod config;
 pub mod decide;
 pub mod gradual;
 pub mod guards;
