@@ -150,12 +150,12 @@ async fn a_partial_rollback_is_said_and_finished() -> anyhow::Result<()> {
         words.contains("what was changed until then is in status.steps"),
         "{words}"
     );
-    let states: Vec<_> = steps(event)
+    let written: Vec<_> = steps(event)
         .into_iter()
         .filter(|s| s.step.kind == StepKind::WriteTemplate)
         .map(|s| s.state)
         .collect();
-    assert_eq!(states, [StepState::Done, StepState::Failed]);
+    assert_eq!(written, [StepState::Done, StepState::Failed]);
     assert_eq!(world.version_of(WORKER).await?, "v1");
     assert_eq!(world.version_of("web").await?, "v2");
     refusal.lift().await?;

@@ -29,7 +29,7 @@ pub fn identity(template: &Value, ignored_annotations: &[String]) -> String {
 pub fn of_parts(what: &str, parts: &[(&str, &str)]) -> String {
     let mut text = what.to_owned();
     for (name, identity) in parts {
-        text.push_str(&format!("\n{name} {identity}"));
+        text.extend(["\n", name, " ", identity]);
     }
     hex::encode(Sha256::digest(text))[..HASH_DIGITS].to_owned()
 }

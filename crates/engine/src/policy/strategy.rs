@@ -125,9 +125,10 @@ pub(super) fn validate(
                 None
             }
         },
-        StrategyType::Canary => match &strategy.canary {
-            Some(parameters) => canary(parameters, &mut refuse),
-            None => {
+        StrategyType::Canary => {
+            if let Some(parameters) = &strategy.canary {
+                canary(parameters, &mut refuse)
+            } else {
                 refuse(
                     "spec.strategy.canary",
                     String::new(),
@@ -135,7 +136,7 @@ pub(super) fn validate(
                 );
                 None
             }
-        },
+        }
     };
     valid.filter(|_| errors.len() == before)
 }
@@ -160,7 +161,7 @@ fn canary(
             refuse(
                 "spec.strategy.canary.stopWhen",
                 parameters.stop_when.clone().unwrap_or_default(),
-                &problem.to_string(),
+                &problem,
             );
             return None;
         }
