@@ -293,16 +293,20 @@ async fn the_samples_are_taken_by_the_api_server() -> anyhow::Result<()> {
     let said = cluster.kubectl_with(&admin, &args, "").await?.success()?;
     for object in [
         "rollbackpolicy.backstop.dev/web",
+        "rollbackpolicy.backstop.dev/orders",
+        "rollbackpolicy.backstop.dev/shop",
         "rollbackpoint.backstop.dev/web-good",
         "rollbackevent.backstop.dev/web-by-hand",
     ] {
         ensure!(said.contains(&format!("{object} created")), "{said}");
     }
     // And by Backstop, which looks further: into queries and conditions.
-    let web = fs::read_to_string(chart::root().join("manifests/samples/web.yaml"))?;
-    let web: RollbackPolicy = serde_yaml_ng::from_str(&web)?;
-    if let Err(errors) = backstop_engine::policy::validate("web", &web.spec) {
-        bail!("{errors:?}");
+    for sample in ["web", "several", "blue-green"] {
+        let path = chart::root().join(format!("manifests/samples/{sample}.yaml"));
+        let policy: RollbackPolicy = serde_yaml_ng::from_str(&fs::read_to_string(path)?)?;
+        if let Err(errors) = backstop_engine::policy::validate(sample, &policy.spec) {
+            bail!("{sample}: {errors:?}");
+        }
     }
     Ok(())
 }
