@@ -6,6 +6,7 @@
 
 mod common;
 mod golden_cases;
+mod stage;
 
 use std::{fs, path::PathBuf};
 
@@ -18,6 +19,7 @@ use backstop_engine::{
 use common::{errors, policy, seen};
 use golden_cases::Case;
 use serde_json::{Map, Value, json};
+use stage::{Stage, size};
 
 /// Compares with the file, or writes it.
 fn compare(name: &str, value: &Value) {
@@ -148,6 +150,148 @@ fn plan_of_a_deployment_that_recreates() {
         json!({}),
         Action::GradualRollback,
         true,
+    );
+}
+
+/// What a strategy plans, shortly: each step on a line of what matters in it.
+fn strategy_is(name: &str, stage: &Stage, action: Action) {
+    let plan = stage.plan(action, true).unwrap();
+    assert_eq!(violations(&stage.seen(), &plan), Vec::<String>::new());
+    let steps: Vec<Value> = plan.iter().map(step).collect();
+    compare(name, &Value::Array(steps));
+}
+
+fn no_plan(stage: &Stage, words: &str) {
+    let why = stage.plan(Action::Rollback, true).unwrap_err();
+    assert!(
+        why.contains(words),
+        "expected '{words}', and it says: {why}"
+    );
+    assert!(
+        why.contains("fix forward"),
+        "it does not say what to do: {why}"
+    );
+}
+
+#[test]
+fn plan_of_several_with_one_changed() {
+    let stage = Stage::several("Rolling", &["web", "worker"]).changed("web");
+    strategy_is("plan-several-one-changed", &stage, Action::Rollback);
+}
+
+#[test]
+fn plan_of_several_with_two_changed() {
+    let stage = Stage::several("Rolling", &["web", "worker", "mail"]).changed("web");
+    let stage = stage.changed("mail");
+    strategy_is("plan-several-two-changed", &stage, Action::Rollback);
+}
+
+#[test]
+fn plan_of_recreate() {
+    let stage = Stage::several("Recreate", &["web"]).changed("web");
+    strategy_is("plan-stop-and-restore-one", &stage, Action::Rollback);
+    let stage = Stage::several("Recreate", &["web", "worker"]).changed("web");
+    strategy_is(
+        "plan-stop-and-restore-two",
+        &stage.changed("worker"),
+        Action::Rollback,
+    );
+}
+
+#[test]
+fn plan_with_more_capacity() {
+    let stage = Stage::several("Rolling", &["web"]).changed("web");
+    let number = stage.clone().set("", "scale", json!({"by": 2}));
+    strategy_is("plan-scale-number", &number, Action::ScaleAndRollback);
+    // A half of 3 is 2, not 1: capacity is rounded up.
+    let share = stage.set("", "scale", json!({"by": "50%"}));
+    strategy_is("plan-scale-share", &share, Action::ScaleAndRollback);
+}
+
+#[test]
+fn plan_of_blue_green() {
+    strategy_is("plan-blue-green", &Stage::stacks(), Action::Rollback);
+
+    let mut stage = Stage::stacks();
+    size(stage.there("blue"), 0);
+    strategy_is("plan-blue-green-from-zero", &stage, Action::Rollback);
+
+    let stage = Stage::stacks().set("blueGreen", "preserveFailed", json!(false));
+    strategy_is("plan-blue-green-stop-failed", &stage, Action::Rollback);
+}
+
+/// The Service still selects the good stack, and its template was changed.
+#[test]
+fn plan_of_blue_green_that_was_changed_in_place() {
+    let mut stage = Stage::stacks().changed("blue");
+    stage.now.service.clone_from(&stage.was.service);
+    strategy_is("plan-blue-green-in-place", &stage, Action::Rollback);
+}
+
+#[test]
+fn no_plan_of_blue_green_whose_idle_stack_was_changed() {
+    no_plan(
+        &Stage::stacks().changed("blue"),
+        "it was changed since it was live",
+    );
+}
+
+#[test]
+fn plan_of_a_canary() {
+    strategy_is("plan-canary", &Stage::canary(20), Action::Rollback);
+    let at_first = |share| Stage::canary(share);
+    strategy_is(
+        "plan-canary-gradual-100",
+        &at_first(100),
+        Action::GradualRollback,
+    );
+    strategy_is(
+        "plan-canary-gradual-20",
+        &at_first(20),
+        Action::GradualRollback,
+    );
+    // 3 % goes to 3, 2, 1 and 0: the first step would take nothing away.
+    strategy_is(
+        "plan-canary-gradual-3",
+        &at_first(3),
+        Action::GradualRollback,
+    );
+}
+
+/// Only its share was raised: its template stays, its size does too.
+#[test]
+fn plan_of_a_canary_as_it_was() {
+    let mut stage = Stage::canary(20);
+    stage.there("canary").release = "old-canary".into();
+    size(stage.there("canary"), 1);
+    strategy_is("plan-canary-as-it-was", &stage, Action::Rollback);
+}
+
+#[test]
+fn plan_of_a_canary_that_the_point_does_not_hold() {
+    let mut stage = Stage::canary(20);
+    stage.was.deployments.truncate(1);
+    strategy_is("plan-canary-not-held", &stage, Action::Rollback);
+}
+
+#[test]
+fn plan_of_a_canary_whose_stable_side_is_too_small() {
+    let mut stage = Stage::canary(100);
+    size(stage.there("stable"), 1);
+    strategy_is("plan-canary-small-stable", &stage, Action::Rollback);
+}
+
+#[test]
+fn plan_of_a_canary_without_a_share() {
+    let stage = Stage::canary(0).changed("stable");
+    strategy_is("plan-canary-stable-changed", &stage, Action::Rollback);
+}
+
+#[test]
+fn no_plan_of_a_canary_with_both_sides_changed() {
+    no_plan(
+        &Stage::canary(20).changed("stable"),
+        "both sides were changed",
     );
 }
 

@@ -1,0 +1,202 @@
+//! Between two steps of a gradual rollback.
+
+mod common;
+mod stage;
+
+use backstop_api::{
+    event::{EventPhase, Sample},
+    policy::TriggerState,
+};
+use backstop_engine::{
+    gradual::{Between, between},
+    policy::{ValidPolicy, ValidStrategy, validate},
+    snapshot::Workload,
+    state::{State, TriggerMemory},
+};
+use common::{at, errors, event, spec, with};
+use serde_json::json;
+use stage::Stage;
+
+/// A canary whose share was made smaller at 100 s; `errors` asked for that.
+struct Case {
+    stop_when: &'static str,
+    second: serde_json::Value,
+    state: State,
+    workload: Workload,
+    now: i64,
+}
+
+fn memory(state: TriggerState, value: f64, measured: i64, asked: i64) -> TriggerMemory {
+    TriggerMemory {
+        state,
+        settled: true,
+        asked_at: Some(at(asked)),
+        samples: [Sample {
+            at: at(measured),
+            value,
+        }]
+        .into(),
+        ..TriggerMemory::new(at(0))
+    }
+}
+
+impl Case {
+    /// Half of the time is over, and the errors are too many.
+    fn new() -> Self {
+        let mut case = Self {
+            stop_when: "value < 0.02",
+            second: json!({"severity": "Critical"}),
+            state: State::default(),
+            workload: Stage::canary(50).live().unwrap(),
+            now: 130,
+        };
+        case.measure(0.5, 120, 120);
+        case
+    }
+
+    fn measure(&mut self, value: f64, measured: i64, asked: i64) {
+        let it = memory(TriggerState::Firing, value, measured, asked);
+        self.state.triggers.insert("errors".into(), it);
+    }
+
+    fn asked(&mut self) -> &mut TriggerMemory {
+        self.state.triggers.get_mut("errors").unwrap()
+    }
+
+    fn second_fires(&mut self) {
+        let it = memory(TriggerState::Firing, 1.0, 120, 120);
+        self.state.triggers.insert("latency".into(), it);
+    }
+
+    fn policy(&self) -> ValidPolicy {
+        let stage = Stage::canary(50)
+            .set("canary", "stopWhen", json!(self.stop_when))
+            .set("canary", "stepInterval", json!("60s"));
+        let second = with(errors(), json!({"name": "latency"}));
+        let second = with(second, self.second.clone());
+        let spec = spec(&[errors(), second], stage.fields);
+        validate("web", &serde_json::from_value(spec).unwrap()).unwrap()
+    }
+
+    fn between(&self) -> Between {
+        let policy = self.policy();
+        let ValidStrategy::Canary(canary) = &policy.strategy else {
+            panic!("the strategy is a canary");
+        };
+        between(
+            &policy,
+            canary,
+            &self.state,
+            &event(EventPhase::Executing),
+            &self.workload,
+            at(100),
+            at(self.now),
+        )
+    }
+}
+
+fn waits(case: &Case) {
+    let between = case.between();
+    assert!(matches!(between, Between::Wait(_)), "{between:?}");
+}
+
+fn goes_on(case: &Case, words: &str) {
+    match case.between() {
+        Between::GoOn(why) => assert!(why.contains(words), "{why}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn stops(case: &Case) {
+    match case.between() {
+        Between::Stop(why) => assert!(why.contains("well again (0.01 on errors)"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn it_waits_until_the_time_is_over() {
+    let mut case = Case::new();
+    case.now = 159;
+    waits(&case);
+    case.now = 160;
+    goes_on(&case, "60 s are over");
+    case.now = 1000;
+    goes_on(&case, "60 s are over");
+}
+
+#[test]
+fn it_goes_on_when_a_critical_trigger_fires_too() {
+    let mut case = Case::new();
+    case.second_fires();
+    goes_on(&case, "trigger latency, which is Critical, fires too");
+    // It is worse, however well the first is by now.
+    case.measure(0.01, 120, 120);
+    goes_on(&case, "latency");
+    case.state.triggers.get_mut("latency").unwrap().state = TriggerState::Pending;
+    stops(&case);
+}
+
+#[test]
+fn it_does_not_go_on_for_a_warning_or_for_what_only_notifies() {
+    for second in [
+        json!({"severity": "Warning"}),
+        json!({"severity": "Critical", "action": "Notify"}),
+    ] {
+        let mut case = Case::new();
+        case.second = second;
+        case.second_fires();
+        waits(&case);
+    }
+}
+
+#[test]
+fn it_goes_on_when_the_canary_cannot_start() {
+    let mut case = Case::new();
+    case.measure(0.01, 120, 120);
+    case.workload.pods.image_pull = vec!["pod canary-1: no such image".into()];
+    goes_on(&case, "no such image");
+}
+
+#[test]
+fn it_stops_when_it_is_well() {
+    let mut case = Case::new();
+    case.measure(0.01, 120, 120);
+    stops(&case);
+    // Also when the time is over.
+    case.now = 160;
+    stops(&case);
+    case.measure(0.02, 120, 120);
+    goes_on(&case, "over");
+}
+
+#[test]
+fn it_does_not_stop_on_a_stale_sample() {
+    let mut case = Case::new();
+    for (measured, asked) in [(100, 120), (90, 120), (120, 100), (120, 90)] {
+        case.measure(0.01, measured, asked);
+        waits(&case);
+    }
+    case.measure(0.01, 101, 101);
+    stops(&case);
+    case.asked().settled = false;
+    waits(&case);
+    case.asked().settled = true;
+    case.asked().asked_at = None;
+    waits(&case);
+    case.measure(0.01, 120, 120);
+    case.asked().samples.clear();
+    waits(&case);
+    case.state.triggers.clear();
+    waits(&case);
+}
+
+#[test]
+fn it_does_not_stop_on_what_cannot_be_evaluated() {
+    let mut case = Case::new();
+    case.stop_when = "value < baseline";
+    case.measure(0.01, 120, 120);
+    waits(&case);
+    case.asked().baseline = Some(0.05);
+    stops(&case);
+}
