@@ -28,6 +28,7 @@ pub struct App {
     labels: Vec<(String, String)>,
     fate: Option<&'static str>,
     env: Vec<(String, String)>,
+    env_from: Vec<Value>,
     annotations: Vec<(String, String)>,
     deployment_annotations: Vec<(String, String)>,
     replicas: Option<i32>,
@@ -44,6 +45,7 @@ impl App {
             labels: Vec::new(),
             fate: None,
             env: Vec::new(),
+            env_from: Vec::new(),
             annotations: Vec::new(),
             deployment_annotations: Vec::new(),
             replicas: Some(2),
@@ -84,6 +86,20 @@ impl App {
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// With the contents of a ConfigMap as its environment.
+    #[must_use]
+    pub fn config_map(mut self, name: &str) -> Self {
+        self.env_from.push(json!({"configMapRef": {"name": name}}));
+        self
+    }
+
+    /// With the contents of a Secret as its environment.
+    #[must_use]
+    pub fn secret(mut self, name: &str) -> Self {
+        self.env_from.push(json!({"secretRef": {"name": name}}));
         self
     }
 
@@ -157,6 +173,7 @@ impl App {
                             "name": "app",
                             "image": format!("example.test/web:{}", self.version),
                             "env": env,
+                            "envFrom": self.env_from,
                         }],
                     },
                 },

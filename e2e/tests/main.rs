@@ -8,6 +8,7 @@ mod canary;
 mod cannot_start;
 mod chart;
 mod chart_upgrade;
+mod config;
 mod config_store;
 mod crds;
 mod docs;

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::{
     condition::Condition,
+    config::ConfigRef,
     point::Image,
     policy::{Action, RollingParameters, RouteParameters, Severity, StrategyType, WorkloadRef},
     schema,
@@ -319,6 +320,9 @@ pub struct StepStatus {
     /// For WriteTemplate: what the server made of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored: Option<Restored>,
+    /// For RestoreConfig: what was left as it is, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<String>,
     /// For Scale and SwapSelector: what was there before, recorded before it is changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub found: Option<Found>,
@@ -411,6 +415,11 @@ pub struct Step {
     /// For SwapSelector and AwaitEndpoints: which Service, and what it selects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<SelectorChange>,
+    /// For RestoreConfig: the configuration of the release that failed. What is other than that by
+    /// now has been changed by somebody since.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128))]
+    pub config: Vec<ConfigRef>,
     /// For ShiftWeight and HoldWeight: which route, and how it shares requests out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<WeightChange>,
@@ -459,6 +468,10 @@ pub enum StepKind {
     AwaitRollout,
     /// Put `rollingUpdate` back as it was.
     RestoreStrategy,
+    /// Put ConfigMaps and Secrets back as they were at the point, as far as they are the release's.
+    RestoreConfig,
+    /// Replace the pods, so that they start with the configuration that was put back.
+    Restart,
     /// Change the number of replicas, or raise the minimum of the autoscaler to which they belong.
     Scale,
     /// Put replicas, or the autoscaler's minimum, back as they were before Scale.

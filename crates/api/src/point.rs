@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{condition::Condition, policy::WorkloadRef, schema};
+use crate::{condition::Condition, config::ConfigRef, policy::WorkloadRef, schema};
 
 /// A release that proved itself, or the record of one that failed.
 ///
@@ -129,6 +129,10 @@ pub struct Release {
     /// Why this release must not be gone behind, if so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub floor: Option<String>,
+    /// The ConfigMaps and Secrets that its templates reference. Their contents lie beside the point.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128))]
+    pub config: Vec<ConfigRef>,
 }
 
 impl Release {

@@ -18,7 +18,14 @@ use kube::{
     runtime::reflector::{ObjectRef, Store},
 };
 
-use crate::{calls::Calls, metrics::Metrics, observe::Observers, tell::Teller};
+use tokio::sync::watch;
+
+use crate::{
+    calls::Calls, config::keys::KeyRing, metrics::Metrics, observe::Observers, tell::Teller,
+};
+
+/// The keys, or why there are none; `None` while nobody has looked yet.
+pub type Keys = Option<Result<Arc<KeyRing>, String>>;
 
 /// An object as it is cached: one that cannot be read stops nothing.
 pub type Guarded<K> = DeserializeGuard<K>;
@@ -39,6 +46,8 @@ pub struct Context {
     pub querier: Querier,
     /// The kinds of routes that are known.
     pub routes: Table,
+    /// The keys under which configuration is told apart and kept; or why there are none.
+    pub keys: watch::Receiver<Keys>,
     /// Which addresses may be asked.
     pub allowed: AllowList,
     /// Every policy.

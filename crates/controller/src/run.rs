@@ -26,7 +26,8 @@ use tokio::{
 
 use crate::{
     calls::Calls,
-    context::{Backoffs, Context, Guarded, Told},
+    config::{Place, keys::key_ring},
+    context::{Backoffs, Context, Guarded, Keys, Told},
     event, http, leader,
     leader::Leadership,
     metrics::Metrics,
@@ -35,6 +36,11 @@ use crate::{
     settings::Settings,
     tell::Teller,
 };
+
+/// How often the keys are looked at.
+const A_DAY: Duration = Duration::from_hours(24);
+/// And when they could not be read.
+const KEYS_RETRIED: Duration = Duration::from_mins(1);
 
 /// How often what is watched is compared with what is there.
 const SWEEP: Duration = Duration::from_secs(15);
@@ -141,6 +147,7 @@ async fn lead(
     let (poke_policy, policy_pokes) = mpsc::unbounded();
     let (poke_event, event_pokes) = mpsc::unbounded();
     let asked = metrics.clone();
+    let (keys, has_keys) = watch::channel(None);
     let context = Arc::new(Context {
         teller: Teller::new(client.clone(), &settings.identity, calls.clone()),
         client: client.clone(),
@@ -155,6 +162,7 @@ async fn lead(
         ),
         allowed: allowed.clone(),
         routes: routes.clone(),
+        keys: has_keys,
         policies: policies.store.clone(),
         points: points.store.clone(),
         events: events.store.clone(),
@@ -218,9 +226,15 @@ async fn lead(
         )
         .for_each(|_| futures::future::ready(()));
     let sweep = sweep(context.clone());
+    let keys = keep_keys(
+        context.clone(),
+        settings.leader_election_namespace.clone(),
+        keys,
+    );
     tokio::select! {
         _ = async { tokio::join!(policy_work, event_work, point_work) } => {}
         () = sweep => {}
+        () = keys => {}
         () = follow_deletions(&context, went) => {}
     }
     Ok(())
@@ -385,6 +399,34 @@ where
         "could not be reconciled; trying again"
     );
     Action::requeue(context.backoffs.next(&uid(object.meta())))
+}
+
+/// Reads the keys, and again every day: one that is old enough gets a successor by that.
+async fn keep_keys(context: Arc<Context>, namespace: String, keys: watch::Sender<Keys>) {
+    loop {
+        let place = Place {
+            client: &context.client,
+            calls: &context.calls,
+            namespace: &namespace,
+        };
+        let today = jiff::Timestamp::now()
+            .to_zoned(jiff::tz::TimeZone::UTC)
+            .date();
+        let read = key_ring(place, today).await;
+        let next = if read.is_ok() { A_DAY } else { KEYS_RETRIED };
+        match &read {
+            Ok(ring) => {
+                for problem in ring.problems() {
+                    tracing::warn!(%problem, namespace, "a key of the configuration store cannot be used");
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, namespace, "there are no keys, so configuration is not kept with points");
+            }
+        }
+        keys.send_replace(Some(read.map(Arc::new).map_err(|e| e.to_string())));
+        tokio::time::sleep(next).await;
+    }
 }
 
 /// Lets go of what is watched for policies that are not there any more.

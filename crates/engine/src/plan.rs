@@ -17,6 +17,7 @@ use crate::{
 mod blue_green;
 mod canary;
 pub mod check;
+mod config;
 mod recreate;
 mod rolling;
 mod template;
@@ -51,7 +52,12 @@ fn planner(strategy: StrategyType) -> Planner {
 
 /// The plan, or why there can be none.
 pub fn plan(order: &Order<'_>) -> Result<Vec<StepStatus>, String> {
-    let steps = planner(order.policy.strategy.type_())(order)?;
+    let mut steps = if order.only_config_differs() {
+        order.quarantine().into_iter().collect()
+    } else {
+        planner(order.policy.strategy.type_())(order)?
+    };
+    config::add(order, &mut steps)?;
     Ok(steps.into_iter().map(waiting).collect())
 }
 
@@ -63,6 +69,7 @@ fn waiting(step: Step) -> StepStatus {
         finished_at: None,
         message: None,
         restored: None,
+        left: Vec::new(),
         found: None,
     }
 }
@@ -110,7 +117,22 @@ impl Order<'_> {
             selector: None,
             weight: None,
             optional: false,
+            config: Vec::new(),
         }
+    }
+
+    /// Whether the point has other configuration than what is live, and nothing else.
+    fn only_config_differs(&self) -> bool {
+        let same = |w: &Workload| {
+            let held = self.point.workload(&w.name);
+            held.is_some_and(|h| h.release == w.release)
+        };
+        let stack = self.point.stack.as_ref().map(|s| s.workload.as_str());
+        let live = self.workload.live();
+        live.iter().all(same)
+            && stack.is_none_or(|stack| stack == live[0].name)
+            && !self.workload.tried
+            && config::differs(self)
     }
 
     /// A step that waits, for as long as the policy says.

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, fmt};
 
 use backstop_api::{
     Duration, RollbackPolicySpec,
+    config::{ConfigCapture, SecretCapture},
     policy::{
         Action, IntOrPercent, Mode, NoDataPolicy, RollingParameters, Severity, Signal, Window,
     },
@@ -46,6 +47,10 @@ pub struct ValidPolicy {
     pub soak: SignedDuration,
     /// How many points made by soaking are kept.
     pub keep: usize,
+    /// Whether configuration belongs to a release.
+    pub config: ConfigCapture,
+    /// Whether Secrets do, if configuration does.
+    pub secrets: SecretCapture,
     /// Annotations of the template that say nothing about the release.
     pub ignore_annotations: Vec<String>,
 }
@@ -238,6 +243,8 @@ pub fn validate(name: &str, spec: &RollbackPolicySpec) -> Result<ValidPolicy, Ve
         cooldown: spec.limits.cooldown.as_signed(),
         soak: spec.points.soak.as_signed(),
         keep: spec.points.keep as usize,
+        config: spec.points.config,
+        secrets: spec.points.secrets,
         ignore_annotations: spec.ignore_annotations.clone(),
     })
 }

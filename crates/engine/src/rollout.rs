@@ -66,7 +66,9 @@ pub fn progress(
             message: "waiting for the Deployment controller".into(),
         };
     }
-    if let Some(why) = cannot_start(workload) {
+    // The pods that are replaced by a restart are of the same template, and may well crash.
+    let only_restarted = step.from == step.to;
+    if let Some(why) = cannot_start(workload).filter(|_| !only_restarted) {
         return Progress::Ended {
             outcome: Outcome::TargetCannotStart,
             message: why,

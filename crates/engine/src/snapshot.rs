@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use backstop_api::{
     RollbackEventSpec, RollbackEventStatus,
+    config::ConfigRef,
     event::{EventPhase, Outcome, Restored, StepKind, StepState},
     point::{Image, Origin, Stack, Verdict},
 };
@@ -125,6 +126,8 @@ pub struct Workload {
     pub labels: BTreeMap<String, String>,
     /// The Deployments that are live, where that is not this one alone.
     pub members: Vec<Workload>,
+    /// The configuration that the templates reference, where it belongs to the release.
+    pub config: Vec<ConfigRef>,
     /// Whether it is a canary that is being tried: it may do well, and is no place to go back to.
     pub tried: bool,
     /// Deployments of the policy that are not live: the idle stack, or the stable side while a
@@ -254,6 +257,8 @@ pub struct Point {
     pub workloads: Vec<PointWorkload>,
     /// For BlueGreen: the stack that was live, and what the Service selected.
     pub stack: Option<Stack>,
+    /// Its configuration.
+    pub config: Vec<ConfigRef>,
 }
 
 impl Point {

@@ -5,7 +5,10 @@
 
 use std::collections::BTreeMap;
 
+use backstop_api::config::ConfigRef;
+
 use crate::{
+    config::{self, identity::identity},
     policy::{FieldError, ValidCanary, ValidPolicy, ValidStrategy},
     release,
     snapshot::{Event, Pods, Route, Service, Workload},
@@ -20,6 +23,8 @@ pub struct Parts {
     pub service: Option<Service>,
     /// For Canary: the route, or what is wrong with it.
     pub route: Option<Result<Route, FieldError>>,
+    /// The configuration that the Deployments' templates reference.
+    pub config: Vec<ConfigRef>,
 }
 
 /// Why it cannot be told what is live.
@@ -33,6 +38,20 @@ pub enum Absent {
 
 /// What is live.
 pub fn live(policy: &ValidPolicy, parts: &Parts) -> Result<Workload, Absent> {
+    let live = without_config(policy, parts)?;
+    if parts.config.is_empty() {
+        return Ok(live);
+    }
+    Ok(Workload {
+        release: identity(&live.release, &config::identity::parts(&parts.config)),
+        config: parts.config.clone(),
+        // The Deployment keeps the identity of its template: by that its pods are told.
+        members: live.live().to_vec(),
+        ..live
+    })
+}
+
+fn without_config(policy: &ValidPolicy, parts: &Parts) -> Result<Workload, Absent> {
     match &policy.strategy {
         ValidStrategy::Rolling | ValidStrategy::Recreate => {
             let names: Vec<&str> = policy.deployments.iter().map(String::as_str).collect();
@@ -119,6 +138,7 @@ fn together(members: Vec<Workload>) -> Workload {
         labels: BTreeMap::new(),
         beside: Vec::new(),
         tried: false,
+        config: Vec::new(),
         members,
     }
 }
@@ -127,6 +147,17 @@ fn together(members: Vec<Workload>) -> Workload {
 /// template of what a point holds. `None` where it wrote none that is live.
 #[must_use]
 pub fn restored(
+    policy: &ValidPolicy,
+    workload: Option<&Workload>,
+    event: &Event,
+) -> Option<String> {
+    let base = restored_templates(policy, workload, event)?;
+    // What configuration was left as it is shows only when it is looked at again.
+    let config = workload.map(|w| w.config.as_slice()).unwrap_or_default();
+    Some(identity(&base, &config::identity::parts(config)))
+}
+
+fn restored_templates(
     policy: &ValidPolicy,
     workload: Option<&Workload>,
     event: &Event,

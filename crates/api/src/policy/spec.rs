@@ -6,7 +6,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{RollbackPolicyStatus, Strategy, Trigger, Window};
-use crate::{duration::Duration, schema};
+use crate::{
+    config::{ConfigCapture, SecretCapture},
+    duration::Duration,
+    schema,
+};
 
 /// What to watch on which workload, and what to do about it.
 #[derive(CustomResource, Clone, Debug, Serialize, Deserialize, KubeSchema)]
@@ -194,6 +198,12 @@ pub struct Points {
     #[serde(default = "default_keep")]
     #[schemars(range(min = 1, max = 100))]
     pub keep: u32,
+    /// Whether the ConfigMaps and Secrets that the templates reference belong to a release.
+    #[serde(default)]
+    pub config: ConfigCapture,
+    /// Whether Secrets do, if ConfigMaps do.
+    #[serde(default)]
+    pub secrets: SecretCapture,
 }
 
 impl Default for Points {
@@ -201,6 +211,8 @@ impl Default for Points {
         Self {
             soak: default_soak(),
             keep: default_keep(),
+            config: ConfigCapture::default(),
+            secrets: SecretCapture::default(),
         }
     }
 }

@@ -4,7 +4,7 @@ use backstop_api::{
     RollbackEvent, RollbackEventStatus,
     event::{EventPhase, Found, Outcome, StepKind, StepState},
 };
-use backstop_engine::{lifecycle, subject};
+use backstop_engine::{lifecycle, snapshot::Workload, subject};
 use jiff::{SignedDuration, Timestamp};
 use kube::{Api, ResourceExt};
 
@@ -92,6 +92,7 @@ impl<'a> Progress<'a> {
         }
         if let Some(written) = written {
             step.restored = written.restored;
+            step.left = written.left;
             self.status.times.first_write.get_or_insert(written.at);
             if let Some(release) = self.restored() {
                 self.status.restored_hash = Some(release);
@@ -101,6 +102,10 @@ impl<'a> Progress<'a> {
 
     /// Identity of what is live by what has been written so far.
     fn restored(&self) -> Option<String> {
+        if self.config_restored_at().is_some() {
+            // What is cached of it may be from before: it is told when it has been read again.
+            return None;
+        }
         let policy = &self.event.spec.policy;
         let event = self.event_now();
         if let Some(observer) = self.context.observers.get(self.namespace, policy) {
@@ -148,17 +153,50 @@ impl<'a> Progress<'a> {
 
     /// Whether what is watched shows the end of it: verifying is decided on that. What does not show
     /// it for seconds never will, and is judged as it is.
-    pub(super) fn is_seen(&self, now: Timestamp) -> bool {
+    pub(super) fn is_seen(&mut self, now: Timestamp) -> bool {
         let policy = &self.event.spec.policy;
         let Some(observer) = self.context.observers.get(self.namespace, policy) else {
             return true;
         };
+        if let Some(since) = self.config_restored_at() {
+            if !observer.has_read_config_since(since) {
+                observer.look_at_config();
+            }
+            let live = observer
+                .workload()
+                .filter(|w| observer.has_read_config_since(since) && self.templates_are_back(w));
+            if let Some(live) = live {
+                // What was left as it is makes this another release than that of the point, and it
+                // is the one that was meant.
+                self.status.restored_hash = Some(live.release);
+            }
+        }
         let last = self.status.steps.iter().filter_map(|s| s.finished_at).max();
         let waited = last.map(|last| now.duration_since(last));
         observer
             .workload()
             .is_some_and(|w| self.event_now().restored(&w.release))
             || waited.is_none_or(|waited| waited > SEEN_WITHIN)
+    }
+
+    /// When configuration was put back, if it was.
+    fn config_restored_at(&self) -> Option<Timestamp> {
+        let mut steps = self.status.steps.iter();
+        steps
+            .find(|s| s.step.kind == StepKind::RestoreConfig)
+            .and_then(|s| s.finished_at)
+    }
+
+    /// Whether every Deployment has the template that the plan gives it.
+    fn templates_are_back(&self, live: &Workload) -> bool {
+        let event = self.event_now();
+        self.status.steps.iter().all(|s| {
+            let there = live
+                .deployment(&s.step.workload)
+                .map(|w| w.release.as_str());
+            let written = event.written(&s.step.workload).map(|w| w.hash.as_str());
+            s.step.kind != StepKind::WriteTemplate || there == written
+        })
     }
 
     /// Every step holds; what is left is to verify.

@@ -3,6 +3,7 @@
 //! A policy costs three watches, each limited by name or by label to its own workload, and a task
 //! for each query. So memory and work grow with the policies, not with the cluster.
 
+mod config;
 mod pods;
 mod queries;
 pub(crate) mod route;
@@ -11,17 +12,19 @@ mod watches;
 mod workload;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use backstop_api::{RollbackPolicy, RollbackPolicyStatus};
+use backstop_api::{RollbackPolicy, RollbackPolicyStatus, config::ConfigCapture};
 use backstop_engine::{
+    config::references::{Reference, references},
     policy::{FieldError, ValidPolicy, ValidStrategy},
     snapshot::{Observed, Route, Service, Workload},
     state::State,
     subject::{self, Absent, Parts},
 };
+use jiff::Timestamp;
 use kube::{ResourceExt, api::ApiResource};
 use serde_json::Value;
 use tokio::{sync::watch, task::JoinSet};
@@ -30,7 +33,7 @@ pub use queries::Question;
 pub use snapshot::{event, point, snapshot};
 pub(crate) use workload::managed_fields;
 
-use crate::context::Context;
+use crate::{config::objects::Looked, context::Context};
 
 /// What is watched, by the policy's namespace and name.
 #[derive(Default)]
@@ -50,6 +53,8 @@ pub struct Observer {
     service: Option<watches::One>,
     /// For Canary: the route.
     route: Option<route::Watched>,
+    /// The configuration that the templates reference.
+    config: Arc<config::Followed>,
     readings: Mutex<BTreeMap<String, Observed>>,
     question: watch::Sender<Option<Question>>,
     state: Mutex<State>,
@@ -120,9 +125,12 @@ impl Observer {
     ) -> Self {
         let mut tasks = JoinSet::new();
         let name = object.name_any();
+        let config = Arc::<config::Followed>::default();
         let poke = {
             let (context, namespace) = (Arc::downgrade(context), namespace.clone());
+            let config = config.clone();
             move || {
+                config.changed();
                 if let Some(context) = context.upgrade() {
                     context.poke_policy(&namespace, &name);
                     context.poke_events(&namespace, &name);
@@ -153,6 +161,7 @@ impl Observer {
         };
         Self {
             route,
+            config,
             service,
             uid: object.uid(),
             generation: object.metadata.generation,
@@ -169,6 +178,7 @@ impl Observer {
     /// Begins to ask. Apart from the start, because what is asked reports back to the observer.
     pub fn ask(self: &Arc<Self>, context: &Arc<Context>) {
         queries::start(self, context);
+        config::follow(self, context);
     }
 
     /// Whether the watches have been read once, so that "not there" means that it is not there.
@@ -177,6 +187,42 @@ impl Observer {
         self.watched.iter().all(watches::Watched::is_ready)
             && self.service.as_ref().is_none_or(watches::One::is_ready)
             && self.route.as_ref().is_none_or(route::Watched::is_ready)
+            && self.config.is_about(&self.about_config())
+    }
+
+    /// What configuration the templates reference, as far as the policy wants it.
+    fn about_config(&self) -> config::About {
+        if self.policy.config == ConfigCapture::Ignore {
+            return config::About::default();
+        }
+        let names = self.policy.deployments.iter();
+        let there: Vec<Value> = names.filter_map(|name| self.deployment(name)).collect();
+        let templates = there.iter().filter_map(|d| d.pointer("/spec/template"));
+        let all: BTreeSet<Reference> = templates.flat_map(references).collect();
+        let generations = there
+            .iter()
+            .map(|d| d["metadata"]["generation"].as_i64().unwrap_or(0));
+        config::About {
+            generations: generations.collect(),
+            references: all.into_iter().collect(),
+        }
+    }
+
+    /// The configuration of the live release, with its contents.
+    #[must_use]
+    pub fn config(&self) -> Vec<Looked> {
+        self.config.looked()
+    }
+
+    /// Looks at the configuration again now: it was changed.
+    pub fn look_at_config(&self) {
+        self.config.again();
+    }
+
+    /// Whether the configuration was read after that time.
+    #[must_use]
+    pub fn has_read_config_since(&self, time: Timestamp) -> bool {
+        self.config.is_newer_than(time)
     }
 
     fn watched(&self, name: &str) -> Option<&watches::Watched> {
@@ -208,6 +254,7 @@ impl Observer {
             deployments: names.filter_map(|name| self.member(name)).collect(),
             service: self.service(),
             route: self.route(),
+            config: self.config().into_iter().map(|l| l.reference).collect(),
         };
         subject::live(&self.policy, &parts)
     }

@@ -94,6 +94,12 @@ pub fn point(point: &RollbackPoint) -> Point {
             })
             .collect(),
         stack: point.spec.release.as_ref().and_then(|r| r.stack.clone()),
+        config: point
+            .spec
+            .release
+            .as_ref()
+            .map(|r| r.config.clone())
+            .unwrap_or_default(),
     }
 }
 

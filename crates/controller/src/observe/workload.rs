@@ -95,6 +95,7 @@ pub(super) fn workload(
         members: Vec::new(),
         beside: Vec::new(),
         tried: false,
+        config: Vec::new(),
         release,
     })
 }

@@ -1,5 +1,7 @@
 //! Filling in: a person or a pipeline names the live release good, Backstop records it.
 
+use std::sync::Arc;
+
 use backstop_api::{
     RollbackPoint, RollbackPointStatus,
     condition::{self, Condition, ConditionStatus},
@@ -11,7 +13,12 @@ use jiff::Timestamp;
 use kube::{Api, ResourceExt};
 
 use super::release_of;
-use crate::{calls::CallError, context::Context, observe::Observer, policy::capture::label};
+use crate::{
+    calls::CallError,
+    context::Context,
+    observe::Observer,
+    policy::capture::{label, own_config, store_config},
+};
 
 /// The type of the condition.
 const CAPTURED: &str = "Captured";
@@ -21,8 +28,8 @@ pub(super) async fn fill(context: &Context, point: &RollbackPoint) -> Result<boo
     let namespace = point.namespace().unwrap_or_default();
     let api: Api<RollbackPoint> = Api::namespaced(context.client.clone(), &namespace);
     let now = Timestamp::now();
-    let release = match live(context, point, &namespace) {
-        Ok(release) => release,
+    let (observer, mut release) = match live(context, point, &namespace) {
+        Ok(found) => found,
         Err((reason, message)) => {
             say(
                 context,
@@ -37,6 +44,8 @@ pub(super) async fn fill(context: &Context, point: &RollbackPoint) -> Result<boo
             return Ok(false);
         }
     };
+    release.config = store_config(context, &observer).await?;
+    let config = release.config.clone();
     let mut filled = point.clone();
     filled.spec.release = Some(release);
     label(&mut filled);
@@ -60,7 +69,7 @@ pub(super) async fn fill(context: &Context, point: &RollbackPoint) -> Result<boo
         .merge("patch rollbackpoint", &api, &point.name_any(), patch)
         .await
     {
-        Ok(_) => {}
+        Ok(point) => own_config(context, &observer, &point, &config).await?,
         Err(CallError::Conflict { .. }) => return Ok(false),
         Err(error) => return Err(error),
     }
@@ -103,7 +112,7 @@ fn live(
     context: &Context,
     point: &RollbackPoint,
     namespace: &str,
-) -> Result<backstop_api::point::Release, (&'static str, String)> {
+) -> Result<(Arc<Observer>, backstop_api::point::Release), (&'static str, String)> {
     let workload = &point.spec.workload.name;
     let observer = context
         .policies_of(namespace)
@@ -153,12 +162,13 @@ fn live(
         );
         return Err(("TriggerFiring", message));
     }
-    release_of(&observer).ok_or_else(|| {
+    let release = release_of(&observer).ok_or_else(|| {
         (
             "WorkloadNotFound",
             format!("Deployment {workload} cannot be read"),
         )
-    })
+    })?;
+    Ok((observer, release))
 }
 
 /// A Critical trigger that fires. One without data does not stand in a person's way: to know more

@@ -78,6 +78,7 @@ pub fn release_of(observer: &Observer) -> Option<Release> {
         workloads: workloads?,
         stack,
         floor: live.floor,
+        config: live.config,
     })
 }
 

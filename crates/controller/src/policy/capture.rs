@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use backstop_api::{
     RollbackPoint, RollbackPointSpec, RollbackPolicy,
+    config::ConfigRef,
     names::{
         self, ANNOTATION_PROVED_AT, LABEL_ORIGIN, LABEL_RELEASE, LABEL_VERDICT, LABEL_WORKLOAD,
     },
@@ -13,7 +14,16 @@ use backstop_api::{
 use jiff::Timestamp;
 use kube::{Api, ResourceExt};
 
-use crate::{calls::CallError, context::Context, observe::Observer, point::release_of};
+use crate::{
+    calls::CallError,
+    config::{
+        Place,
+        keep::{ensure_stored, own},
+    },
+    context::Context,
+    observe::Observer,
+    point::release_of,
+};
 
 /// Records that the live release has proved itself: as a new point, or as another proof of one that
 /// is there.
@@ -24,10 +34,12 @@ pub(super) async fn capture(
     hash: &str,
     baselines: &BTreeMap<String, f64>,
 ) -> Result<(), CallError> {
-    let Some(release) = release_of(observer).filter(|r| r.hash == hash) else {
+    let Some(mut release) = release_of(observer).filter(|r| r.hash == hash) else {
         // Another release is live by now; it was this one that proved itself.
         return Ok(());
     };
+    release.config = store_config(context, observer).await?;
+    let config = release.config.clone();
     let workload = observer.policy.primary();
     let name = names::point_name(workload, hash);
     let now = Timestamp::now();
@@ -58,7 +70,7 @@ pub(super) async fn capture(
         .create("create rollbackpoint", &api, &point)
         .await;
     match created {
-        Ok(_) => Ok(()),
+        Ok(point) => own_config(context, observer, &point, &config).await,
         Err(CallError::AlreadyExists { .. }) => {
             let patch = serde_json::json!({
                 "metadata": {"annotations": {ANNOTATION_PROVED_AT: now.to_string()}},
@@ -70,6 +82,40 @@ pub(super) async fn capture(
                 .map(|_| ())
         }
         Err(error) => Err(error),
+    }
+}
+
+/// Keeps the contents of the live release's configuration, and says what a point says of it.
+pub(crate) async fn store_config(
+    context: &Context,
+    observer: &Observer,
+) -> Result<Vec<ConfigRef>, CallError> {
+    let keys = context.keys.borrow().clone();
+    let mut kept = Vec::new();
+    for looked in observer.config() {
+        kept.push(match &keys {
+            Some(Ok(ring)) => ensure_stored(place(context, observer), ring, looked).await?,
+            _ => looked.reference,
+        });
+    }
+    Ok(kept)
+}
+
+/// Ties what is kept to the point, so that it goes with the last of those that refer to it.
+pub(crate) async fn own_config(
+    context: &Context,
+    observer: &Observer,
+    point: &RollbackPoint,
+    config: &[ConfigRef],
+) -> Result<(), CallError> {
+    own(place(context, observer), point, config).await
+}
+
+fn place<'a>(context: &'a Context, observer: &'a Observer) -> Place<'a> {
+    Place {
+        client: &context.client,
+        calls: &context.calls,
+        namespace: &observer.namespace,
     }
 }
 

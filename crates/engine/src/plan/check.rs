@@ -112,7 +112,10 @@ fn wrong_step(seen: &Snapshot, live: &Workload, status: &StepStatus) -> Vec<Stri
         )];
     };
     let point = seen.points.iter().find(|p| p.name == step.point);
-    if step.kind == StepKind::QuarantineRelease {
+    if matches!(
+        step.kind,
+        StepKind::QuarantineRelease | StepKind::RestoreConfig
+    ) {
         if step.from != live.release {
             wrong.push(format!("{name} records {}, which is not live", step.from));
         }
@@ -166,7 +169,7 @@ fn wrong_order(name: &str, steps: &[&Step], serves: bool) -> Vec<String> {
             s.kind,
             StepKind::HandBackOwnership | StepKind::RestoreStrategy | StepKind::AwaitRollout
         )
-    });
+    }) && at(StepKind::Restart).is_empty();
     if writes.len() > 1 || (touches_template && writes.is_empty()) {
         wrong.push(format!(
             "the template of {name} is written {} times, not once",
@@ -309,7 +312,7 @@ fn wrong_traffic(seen: &Snapshot, plan: &[StepStatus]) -> Vec<String> {
 fn changes_anything_live(live: &Workload, plan: &[StepStatus]) -> bool {
     plan.iter().any(|s| match s.step.kind {
         StepKind::WriteTemplate => live.live().iter().any(|w| w.name == s.step.workload),
-        StepKind::SwapSelector | StepKind::ShiftWeight => true,
+        StepKind::SwapSelector | StepKind::ShiftWeight | StepKind::RestoreConfig => true,
         _ => false,
     })
 }

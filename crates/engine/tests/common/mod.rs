@@ -102,6 +102,7 @@ pub fn workload() -> Workload {
         members: Vec::new(),
         beside: Vec::new(),
         tried: false,
+        config: Vec::new(),
     }
 }
 
@@ -131,6 +132,7 @@ pub fn wrote(status: &mut RollbackEventStatus, release: &str, generation: i64) {
             hash: release.into(),
             generation,
         }),
+        left: Vec::new(),
         found: None,
     }];
 }
@@ -151,6 +153,7 @@ pub fn point(release: &str, verdict: Verdict) -> Point {
         baselines: BTreeMap::from([("errors".to_owned(), 0.01)]),
         workloads: vec![held("web", release)],
         stack: None,
+        config: Vec::new(),
     }
 }
 

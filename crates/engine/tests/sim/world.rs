@@ -283,6 +283,7 @@ impl World {
             members: Vec::new(),
             beside: Vec::new(),
             tried: false,
+            config: Vec::new(),
         })
     }
 
@@ -316,6 +317,7 @@ impl World {
                     replicas: DESIRED,
                 }],
                 stack: None,
+                config: Vec::new(),
             }),
         }
     }
@@ -334,6 +336,7 @@ impl World {
                 baselines: std::collections::BTreeMap::new(),
                 workloads: Vec::new(),
                 stack: None,
+                config: Vec::new(),
             });
         }
     }

@@ -86,6 +86,24 @@ const ROLES: [Role; 6] = [
                 why: "to see the live release, and to write the good template",
             },
             Rule {
+                group: "",
+                resources: &["configmaps"],
+                verbs: &["get", "create", "patch"],
+                why: "to keep the configuration of a release, and to put it back",
+            },
+            Rule {
+                group: "apps",
+                resources: &["statefulsets", "daemonsets"],
+                verbs: &["list"],
+                why: "to leave configuration alone that others use as well",
+            },
+            Rule {
+                group: "batch",
+                resources: &["jobs", "cronjobs"],
+                verbs: &["list"],
+                why: "the same",
+            },
+            Rule {
                 group: "autoscaling",
                 resources: &["horizontalpodautoscalers"],
                 verbs: &["get", "list", "patch"],
@@ -131,8 +149,9 @@ const ROLES: [Role; 6] = [
         rules: &[Rule {
             group: "",
             resources: &["secrets"],
-            verbs: &["get"],
-            why: "to sign in to Prometheus with the Secret that a policy names; Secrets are never listed or watched",
+            verbs: &["get", "create", "patch"],
+            why: "to sign in to Prometheus with the Secret that a policy names, and to keep the configuration of a release \
+                  and put it back; Secrets are never listed or watched",
         }],
     },
     Role {
@@ -210,12 +229,20 @@ const ROLES: [Role; 6] = [
         name: "backstop-leader-election",
         scope: Scope::Own,
         about: "What the replicas of the operator need in its own namespace to agree on one that works.",
-        rules: &[Rule {
-            group: "coordination.k8s.io",
-            resources: &["leases"],
-            verbs: &["get", "list", "watch", "create", "update", "patch"],
-            why: "to hold the lease that says which replica works",
-        }],
+        rules: &[
+            Rule {
+                group: "coordination.k8s.io",
+                resources: &["leases"],
+                verbs: &["get", "list", "watch", "create", "update", "patch"],
+                why: "to hold the lease that says which replica works",
+            },
+            Rule {
+                group: "",
+                resources: &["secrets"],
+                verbs: &["get", "create", "patch"],
+                why: "to make and read the keys under which configuration is kept",
+            },
+        ],
     },
     Role {
         file: "view",
@@ -414,7 +441,8 @@ mod tests {
             assert!(!rule.verbs.contains(&"*") && !rule.resources.contains(&"*"));
             assert!(!rule.group.starts_with("rbac."));
             if rule.resources.contains(&"secrets") {
-                assert_eq!(rule.verbs, ["get"]);
+                let allowed = ["get", "create", "patch"];
+                assert!(rule.verbs.iter().all(|verb| allowed.contains(verb)));
             }
         }
     }
@@ -423,9 +451,7 @@ mod tests {
     fn a_rule_stands_under_the_reason_for_it() {
         let text = rules(&ROLES[1].rules[..1]);
         assert!(text.starts_with("# to sign in"), "{text}");
-        assert!(
-            text.ends_with("- apiGroups: [\"\"]\n  resources: [secrets]\n  verbs: [get]\n"),
-            "{text}"
-        );
+        let end = "- apiGroups: [\"\"]\n  resources: [secrets]\n  verbs: [get, create, patch]\n";
+        assert!(text.ends_with(end), "{text}");
     }
 }

@@ -6,6 +6,8 @@ mod await_rollout;
 mod hand_back;
 mod hold_weight;
 mod quarantine;
+mod restart;
+mod restore_config;
 mod restore_strategy;
 mod scale;
 mod scale_back;
@@ -31,6 +33,8 @@ use watched::watched;
 pub(crate) struct Written {
     /// For a template: what the server made of it.
     pub(crate) restored: Option<Restored>,
+    /// For configuration: what was left as it is, and why.
+    pub(crate) left: Vec<String>,
     /// When it was written.
     pub(crate) at: Timestamp,
 }
@@ -40,6 +44,7 @@ impl Written {
     fn now() -> Self {
         Self {
             restored: None,
+            left: Vec::new(),
             at: Timestamp::now(),
         }
     }
@@ -74,6 +79,10 @@ pub(super) async fn perform(
             await_rollout::perform(context, namespace, progress, index, step).await
         }
         StepKind::RestoreStrategy => restore_strategy::perform(context, namespace, step).await,
+        StepKind::RestoreConfig => {
+            restore_config::perform(context, namespace, progress, step).await
+        }
+        StepKind::Restart => restart::perform(context, namespace, progress, step).await,
         StepKind::Scale => scale::perform(context, namespace, progress, index, step).await,
         StepKind::ScaleBack => scale_back::perform(context, namespace, progress, step).await,
         StepKind::AwaitCapacity => {

@@ -128,6 +128,7 @@ async fn failed(
         )],
         stack: None,
         floor: None,
+        config: Vec::new(),
     });
     Ok(Ok(release.filter(live)))
 }

@@ -80,6 +80,7 @@ pub(super) async fn perform(
                     ),
                     written: Some(Written {
                         restored: Some(restored),
+                        left: Vec::new(),
                         at,
                     }),
                 });
@@ -176,6 +177,7 @@ fn stands(
                     hash: live,
                     generation: found["metadata"]["generation"].as_i64().unwrap_or_default(),
                 }),
+                left: Vec::new(),
                 at: Timestamp::now(),
             }),
         });

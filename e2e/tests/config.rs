@@ -1,0 +1,220 @@
+//! Configuration goes back with the workload: a change of a ConfigMap or Secret is a release, and is
+//! taken back as one.
+
+use anyhow::{Context as _, ensure};
+use backstop_api::RollbackEvent;
+use backstop_api::event::{EventPhase, Outcome, StepKind};
+use backstop_e2e::world::{App, World, quick_policy};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::api::{ListParams, Patch, PatchParams};
+use serde_json::{Value, json};
+
+async fn config_map(world: &World, mode: &str) -> anyhow::Result<()> {
+    let object = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "web-config"},
+        "data": {"MODE": mode},
+    });
+    let params = PatchParams::apply("kubectl").force();
+    world
+        .api::<ConfigMap>()
+        .patch("web-config", &params, &Patch::Apply(object))
+        .await?;
+    Ok(())
+}
+
+async fn secret(world: &World, token: &str) -> anyhow::Result<()> {
+    let object = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "web-token"},
+        "stringData": {"TOKEN": token},
+    });
+    let params = PatchParams::apply("kubectl").force();
+    world
+        .api::<Secret>()
+        .patch("web-token", &params, &Patch::Apply(object))
+        .await?;
+    Ok(())
+}
+
+async fn mode(world: &World) -> anyhow::Result<String> {
+    let found = world.api::<ConfigMap>().get("web-config").await?;
+    let data = found.data.unwrap_or_default();
+    data.get("MODE").cloned().context("no mode")
+}
+
+async fn token(world: &World) -> anyhow::Result<String> {
+    let found = world.api::<Secret>().get("web-token").await?;
+    let data = found.data.unwrap_or_default();
+    let token = data.get("TOKEN").context("no token")?;
+    Ok(String::from_utf8(token.0.clone())?)
+}
+
+fn app(version: &str) -> App {
+    App::version(version)
+        .config_map("web-config")
+        .secret("web-token")
+}
+
+/// v1 with its good configuration has proved itself.
+async fn good(name: &str, policy: Value) -> anyhow::Result<World> {
+    let world = World::new(name).await?;
+    config_map(&world, "good").await?;
+    secret(&world, "the-good-token").await?;
+    world.deploy(&app("v1")).await?;
+    world.policy(policy).await?;
+    world.good_point(1).await?;
+    Ok(world)
+}
+
+/// Waits until what is live is another release than `before`.
+async fn another_release(world: &World, before: &str) -> anyhow::Result<()> {
+    world
+        .eventually("another release", async || {
+            let now = world.status().await?.release.context("no release")?.hash;
+            ensure!(now != before, "still {now}");
+            Ok(())
+        })
+        .await
+}
+
+async fn live_release(world: &World) -> anyhow::Result<String> {
+    Ok(world.status().await?.release.context("no release")?.hash)
+}
+
+fn kinds(event: &RollbackEvent) -> Vec<StepKind> {
+    let steps = event.status.iter().flat_map(|s| &s.steps);
+    steps.map(|s| s.step.kind).collect()
+}
+
+/// Nothing but the contents of a ConfigMap changed: they go back, and the pods start with them.
+#[tokio::test]
+async fn a_bad_config_map_goes_back_and_the_pods_are_restarted() -> anyhow::Result<()> {
+    let world = good("config", quick_policy()).await?;
+    let before = live_release(&world).await?;
+    config_map(&world, "bad").await?;
+    another_release(&world, &before).await?;
+    world.crash("v1").await?;
+    let event = world
+        .ended("web-1", EventPhase::Succeeded, Outcome::Recovered)
+        .await?;
+    assert_eq!(mode(&world).await?, "good");
+    assert_eq!(live_release(&world).await?, before);
+    assert_eq!(
+        kinds(&event),
+        [
+            StepKind::QuarantineRelease,
+            StepKind::RestoreConfig,
+            StepKind::Restart,
+            StepKind::AwaitRollout,
+        ]
+    );
+    // The next apply of the team meets no conflict.
+    let object = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "web-config"},
+        "data": {"MODE": "better"},
+    });
+    world
+        .api::<ConfigMap>()
+        .patch(
+            "web-config",
+            &PatchParams::apply("kubectl"),
+            &Patch::Apply(object),
+        )
+        .await?;
+    Ok(())
+}
+
+/// Template and configuration changed together, and go back together.
+#[tokio::test]
+async fn configuration_and_template_go_back_together() -> anyhow::Result<()> {
+    let world = good("config-both", quick_policy()).await?;
+    config_map(&world, "bad").await?;
+    secret(&world, "the-bad-token").await?;
+    world
+        .deploy(&app("v2").fate(backstop_testenv::fate::CRASH_LOOP))
+        .await?;
+    world
+        .ended("web-1", EventPhase::Succeeded, Outcome::Recovered)
+        .await?;
+    assert_eq!(world.live().await?, "v1");
+    assert_eq!(mode(&world).await?, "good");
+    assert_eq!(token(&world).await?, "the-good-token");
+    Ok(())
+}
+
+/// What a Secret holds is in no store, point, event or log in the clear.
+#[tokio::test]
+async fn a_secret_goes_back_and_is_nowhere_in_the_clear() -> anyhow::Result<()> {
+    let world = good("config-secret", quick_policy()).await?;
+    let before = live_release(&world).await?;
+    secret(&world, "the-bad-token").await?;
+    another_release(&world, &before).await?;
+    world.crash("v1").await?;
+    let event = world
+        .ended("web-1", EventPhase::Succeeded, Outcome::Recovered)
+        .await?;
+    assert_eq!(token(&world).await?, "the-good-token");
+    let stores = world.api::<Secret>().list(&ListParams::default()).await?;
+    let stores: Vec<_> = stores
+        .into_iter()
+        .filter(|s| s.type_.as_deref() == Some("backstop.dev/config"))
+        .collect();
+    ensure!(!stores.is_empty(), "nothing is kept");
+    for store in &stores {
+        for value in store.data.iter().flatten().map(|(_, value)| &value.0) {
+            let text = String::from_utf8_lossy(value);
+            ensure!(!text.contains("-token"), "a store has it in the clear");
+        }
+    }
+    let points = serde_json::to_string(&world.points("Good").await?)?;
+    let event = serde_json::to_string(&event)?;
+    for text in [&points, &event, &world.operator.log()] {
+        ensure!(!text.contains("the-good-token") && !text.contains("the-bad-token"));
+    }
+    Ok(())
+}
+
+/// Somebody else uses the ConfigMap as well: it is not touched, and the event says so.
+#[tokio::test]
+async fn a_shared_config_map_is_left_alone_and_that_is_said() -> anyhow::Result<()> {
+    let world = good("config-shared", quick_policy()).await?;
+    world
+        .deploy(&App::version("v1").called("other").config_map("web-config"))
+        .await?;
+    config_map(&world, "bad").await?;
+    world
+        .deploy(&app("v2").fate(backstop_testenv::fate::CRASH_LOOP))
+        .await?;
+    let event = world
+        .ended("web-1", EventPhase::Succeeded, Outcome::Recovered)
+        .await?;
+    assert_eq!(world.live().await?, "v1");
+    assert_eq!(mode(&world).await?, "bad");
+    let steps = event.status.unwrap_or_default().steps;
+    let left: Vec<_> = steps.iter().flat_map(|s| &s.left).collect();
+    ensure!(
+        left.iter()
+            .any(|words| words.contains("ConfigMap web-config") && words.contains("other")),
+        "{left:?}"
+    );
+    Ok(())
+}
+
+/// A policy may leave configuration out.
+#[tokio::test]
+async fn a_policy_may_leave_configuration_out() -> anyhow::Result<()> {
+    let mut policy = quick_policy();
+    policy["points"]["config"] = json!("Ignore");
+    let world = good("config-out", policy).await?;
+    let point = world.good_point(1).await?;
+    let release = point.spec.release.context("no release")?;
+    ensure!(release.config.is_empty(), "{:?}", release.config);
+    config_map(&world, "bad").await?;
+    world
+        .deploy(&app("v2").fate(backstop_testenv::fate::CRASH_LOOP))
+        .await?;
+    world
+        .ended("web-1", EventPhase::Succeeded, Outcome::Recovered)
+        .await?;
+    assert_eq!(mode(&world).await?, "bad");
+    Ok(())
+}
