@@ -71,8 +71,8 @@ pub struct RollbackEventSpec {
     /// The policy that it belongs to.
     #[schemars(length(min = 1, max = 253))]
     pub policy: String,
-    /// The Deployments that the policy speaks of. A person may name one of them: they are one failure
-    /// domain, and taken back together.
+    /// The Deployments that the policy speaks of: all of them, since they are one failure domain and
+    /// are taken back together.
     #[schemars(length(min = 1, max = 8))]
     pub workloads: Vec<WorkloadRef>,
     /// What started it.
@@ -474,7 +474,8 @@ pub enum StepKind {
     Restart,
     /// Change the number of replicas, or raise the minimum of the autoscaler to which they belong.
     Scale,
-    /// Put replicas, or the autoscaler's minimum, back as they were before Scale.
+    /// Put replicas, or the autoscaler's minimum, back as they were before Scale. With `replicas`
+    /// the pods stay, and only the autoscaler gets its minimum back.
     ScaleBack,
     /// Wait until so many replicas are ready.
     AwaitCapacity,

@@ -162,13 +162,13 @@ fn person_has_taken_over(look: &Look<'_>, _: &ValidTrigger, _: &TriggerMemory) -
 }
 
 fn taken_over(look: &Look<'_>) -> Option<Hold> {
-    let why = look.workload.overridden.as_ref()?;
+    let of = |w: &Workload| Some((w.name.clone(), w.overridden.clone()?));
+    let (name, why) = look.workload.live().iter().find_map(of)?;
     Some(hold(
         HoldReason::Overridden,
         format!(
-            "a person has taken over {} (annotation backstop.dev/override: '{why}'); remove the \
-             annotation to let Backstop act again",
-            look.workload.name
+            "a person has taken over {name} (annotation backstop.dev/override: '{why}'); remove the \
+             annotation to let Backstop act again"
         ),
     ))
 }
@@ -178,16 +178,15 @@ fn workload_is_paused(look: &Look<'_>, _: &ValidTrigger, _: &TriggerMemory) -> O
 }
 
 fn paused_workload(look: &Look<'_>) -> Option<Hold> {
-    look.workload.paused.then(|| {
-        hold(
-            HoldReason::WorkloadPaused,
-            format!(
-                "the rollout of {0} is paused by a person, and nothing written to it would take \
-                 effect; kubectl rollout resume deployment/{0} lets Backstop act",
-                look.workload.name
-            ),
-        )
-    })
+    let paused = look.workload.live().iter().find(|w| w.paused)?;
+    Some(hold(
+        HoldReason::WorkloadPaused,
+        format!(
+            "the rollout of {0} is paused by a person, and nothing written to it would take effect; \
+             kubectl rollout resume deployment/{0} lets Backstop act",
+            paused.name
+        ),
+    ))
 }
 
 fn workload_is_being_deleted(look: &Look<'_>, _: &ValidTrigger, _: &TriggerMemory) -> Option<Hold> {

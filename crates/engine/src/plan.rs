@@ -152,7 +152,7 @@ impl Order<'_> {
         replicas: i32,
     ) -> Step {
         let step = match kind {
-            StepKind::Scale => self.step(kind, there, held),
+            StepKind::Scale | StepKind::ScaleBack => self.step(kind, there, held),
             _ => self.wait(kind, there, held),
         };
         Step {

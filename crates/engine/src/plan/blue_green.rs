@@ -52,7 +52,8 @@ pub(super) fn plan(order: &Order<'_>) -> Result<Vec<Step>, String> {
         from: service.selector.clone(),
         to: stack.selector.clone(),
     };
-    if good.desired < wanted {
+    let scaled = good.desired < wanted;
+    if scaled {
         steps.push(order.capacity(StepKind::Scale, good, held, wanted));
     }
     steps.push(order.capacity(StepKind::AwaitCapacity, good, held, wanted));
@@ -64,6 +65,9 @@ pub(super) fn plan(order: &Order<'_>) -> Result<Vec<Step>, String> {
         selector: Some(swap),
         ..order.capacity(StepKind::AwaitEndpoints, good, held, wanted)
     });
+    if scaled {
+        steps.push(order.capacity(StepKind::ScaleBack, good, held, wanted));
+    }
     if !preserve_failed {
         // It may be that the point does not hold it: it is stopped, not restored.
         let as_it_is = crate::snapshot::PointWorkload {

@@ -33,7 +33,8 @@ pub(super) fn plan(order: &Order<'_>) -> Result<Vec<Step>, String> {
         ));
     }
     let wanted = held.replicas.max(1);
-    if stable.desired < wanted {
+    let scaled = stable.desired < wanted;
+    if scaled {
         steps.push(order.capacity(StepKind::Scale, stable, held, wanted));
     }
     steps.push(order.capacity(StepKind::AwaitCapacity, stable, held, wanted));
@@ -63,6 +64,9 @@ pub(super) fn plan(order: &Order<'_>) -> Result<Vec<Step>, String> {
             });
         }
         from = *to;
+    }
+    if scaled {
+        steps.push(order.capacity(StepKind::ScaleBack, stable, held, wanted));
     }
     steps.extend(take_back(order, canary)?);
     Ok(steps)

@@ -4,7 +4,7 @@ use backstop_api::event::{EventPhase, Outcome, Step};
 use backstop_engine::{rollout, snapshot::Workload};
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Done, Progress, watched};
+use super::{Done, Progress, watched, wish};
 use crate::{calls::CallError, context::Context, observe::Observer};
 
 /// At least so many replicas of the Deployment are available.
@@ -92,8 +92,9 @@ fn watch(
             phase: EventPhase::Failed,
             outcome: Outcome::TimedOut,
             message: format!(
-                "{why}; no request was sent there. kubectl describe deployment/{} and its pods say what \
+                "{why}; {}. kubectl describe deployment/{} and its pods say what \
                  they wait for",
+                wish::so_far(progress),
                 step.workload
             ),
         },

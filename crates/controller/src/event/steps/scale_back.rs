@@ -57,7 +57,9 @@ pub(super) async fn perform(
         return Ok(held("the Deployment is gone".into()));
     };
     let now = scale::replicas(&object);
-    if now != before.replicas {
+    // Where they serve by now, the pods stay: only whose they are goes back.
+    let stay = step.replicas.is_some();
+    if now != before.replicas && !stay {
         if now != wrote {
             return Ok(held(format!(
                 "somebody scaled {} to {now} replicas since; theirs stands",
@@ -74,10 +76,8 @@ pub(super) async fn perform(
     if handed != current {
         hand_back::write(context, namespace, step, &object, handed).await?;
     }
-    Ok(held(format!(
-        "{} wants {} replicas again",
-        step.workload, before.replicas
-    )))
+    let wanted = if stay { now } else { before.replicas };
+    Ok(held(format!("{} wants {wanted} replicas", step.workload)))
 }
 
 async fn give_minimum_back(
