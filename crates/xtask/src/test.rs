@@ -34,7 +34,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         dependency_checks(&mut steps, args.advisories);
         let mut built = false;
         steps.step("Tools", || {
-            building.join().map_err(|_| anyhow!("the build panicked"))??;
+            building
+                .join()
+                .map_err(|_| anyhow!("the build panicked"))??;
             println!("all in place: see `cargo xtask tools`");
             built = true;
             Ok(())
