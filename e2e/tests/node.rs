@@ -145,8 +145,8 @@ async fn crash_loops(prefix: &str, app: RealApp, reason: &str, code: i32) -> any
         .await?;
     let pods: Api<Pod> = Api::namespaced(client, &namespace);
     eventually("a crash loop", SOON, async || {
-        let list = pods.list(&ListParams::default()).await?;
-        let status = list
+        let found = pods.list(&ListParams::default()).await?;
+        let status = found
             .items
             .first()
             .and_then(|pod| pod.status.as_ref()?.container_statuses.as_ref()?.first())
