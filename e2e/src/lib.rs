@@ -1,6 +1,7 @@
 //! Black-box tests of Backstop against a real API server, and what they share.
 
 pub mod chart;
+pub mod crds;
 pub mod install;
 pub mod metrics;
 pub mod moments;
@@ -8,6 +9,7 @@ pub mod operator;
 pub mod people;
 pub mod raw;
 pub mod real;
+pub mod strategies;
 pub mod world;
 
 pub use install::{Operator, install};

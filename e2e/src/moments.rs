@@ -50,9 +50,14 @@ impl World {
 
     /// Waits until the version is live and fully rolled out.
     pub async fn rolled_out(&self, version: &str) -> anyhow::Result<()> {
+        self.rolled_out_of(APP, version).await
+    }
+
+    /// The same of another Deployment than the usual one.
+    pub async fn rolled_out_of(&self, name: &str, version: &str) -> anyhow::Result<()> {
         self.eventually(&format!("{version} to be rolled out"), async || {
-            let live = self.live().await?;
-            let deployment = self.api::<Deployment>().get(APP).await?;
+            let live = self.version_of(name).await?;
+            let deployment = self.api::<Deployment>().get(name).await?;
             let wanted = deployment.spec.and_then(|s| s.replicas);
             let status = deployment.status.unwrap_or_default();
             let current = status.observed_generation >= deployment.metadata.generation;
@@ -80,7 +85,7 @@ impl World {
             let image = point
                 .spec
                 .release
-                .and_then(|r| Some(r.images.first()?.image.clone()));
+                .and_then(|r| Some(r.workloads.first()?.images.first()?.image.clone()));
             ensure!(
                 live == version
                     && release.proved_at.is_some()

@@ -127,7 +127,10 @@ pub fn point(workload: &str) -> Value {
 
 /// A release, as Backstop would fill it in.
 pub fn release() -> Value {
-    json!({"hash": "0123456789abcdef", "workloadUid": "u", "template": {"spec": {}}, "replicas": 2})
+    let workload = json!({
+        "name": "web", "uid": "u", "hash": "0123456789abcdef", "template": {"spec": {}}, "replicas": 2,
+    });
+    json!({"hash": "0123456789abcdef", "workloads": [workload]})
 }
 
 /// The spec of a rollback that somebody asks for.

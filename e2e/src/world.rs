@@ -23,7 +23,9 @@ pub const SOON: Duration = Duration::from_mins(1);
 /// A release of the application.
 #[derive(Clone, Debug)]
 pub struct App {
+    name: String,
     version: String,
+    labels: Vec<(String, String)>,
     fate: Option<&'static str>,
     env: Vec<(String, String)>,
     annotations: Vec<(String, String)>,
@@ -37,7 +39,9 @@ impl App {
     /// A release that works.
     pub fn version(version: &str) -> Self {
         Self {
+            name: APP.to_owned(),
             version: version.to_owned(),
+            labels: Vec::new(),
             fate: None,
             env: Vec::new(),
             annotations: Vec::new(),
@@ -59,6 +63,20 @@ impl App {
     #[must_use]
     pub fn fate(mut self, fate: &'static str) -> Self {
         self.fate = Some(fate);
+        self
+    }
+
+    /// Of another application than the usual one.
+    #[must_use]
+    pub fn called(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.name);
+        self
+    }
+
+    /// With a further label of its pods.
+    #[must_use]
+    pub fn label(mut self, name: &str, value: &str) -> Self {
+        self.labels.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -113,6 +131,8 @@ impl App {
                 .map(|(k, v)| (k.clone(), json!(v)))
                 .collect::<serde_json::Map<_, _>>()
         };
+        let mut labels = map(&self.labels);
+        labels.insert("app".to_owned(), json!(self.name));
         let mut annotations = map(&self.annotations);
         if let Some(fate) = self.fate {
             annotations.insert(fate::FATE.to_owned(), json!(fate));
@@ -125,12 +145,12 @@ impl App {
         let mut manifest = json!({
             "apiVersion": "apps/v1",
             "kind": "Deployment",
-            "metadata": {"name": APP, "annotations": map(&self.deployment_annotations)},
+            "metadata": {"name": self.name, "annotations": map(&self.deployment_annotations)},
             "spec": {
                 "progressDeadlineSeconds": self.progress_deadline,
-                "selector": {"matchLabels": {"app": APP}},
+                "selector": {"matchLabels": {"app": self.name}},
                 "template": {
-                    "metadata": {"labels": {"app": APP}, "annotations": annotations},
+                    "metadata": {"labels": labels, "annotations": annotations},
                     "spec": {
                         "terminationGracePeriodSeconds": 0,
                         "containers": [{
@@ -235,7 +255,10 @@ impl World {
     pub async fn deploy_as(&self, app: &App, manager: &str) -> anyhow::Result<Deployment> {
         let params = PatchParams::apply(manager).force();
         let patch = Patch::Apply(app.manifest());
-        Ok(self.api::<Deployment>().patch(APP, &params, &patch).await?)
+        Ok(self
+            .api::<Deployment>()
+            .patch(&app.name, &params, &patch)
+            .await?)
     }
 
     /// Changes the Deployment by a merge patch.
@@ -296,7 +319,12 @@ impl World {
 
     /// The image that the Deployment names now.
     pub async fn image(&self) -> anyhow::Result<String> {
-        let deployment = self.api::<Deployment>().get(APP).await?;
+        self.image_of(APP).await
+    }
+
+    /// The image that a Deployment names now.
+    pub async fn image_of(&self, name: &str) -> anyhow::Result<String> {
+        let deployment = self.api::<Deployment>().get(name).await?;
         let template = deployment
             .spec
             .context("no spec")?
@@ -308,7 +336,12 @@ impl World {
 
     /// The version that the Deployment names now.
     pub async fn live(&self) -> anyhow::Result<String> {
-        let image = self.image().await?;
+        self.version_of(APP).await
+    }
+
+    /// The version that a Deployment names now.
+    pub async fn version_of(&self, name: &str) -> anyhow::Result<String> {
+        let image = self.image_of(name).await?;
         Ok(image.rsplit(':').next().unwrap_or_default().to_owned())
     }
 

@@ -28,7 +28,7 @@ logging: {format: json, filter: "backstop=debug,info"}
 leaderElection: {leaseName: other}
 crds: {keep: false}
 serviceAccount: {name: robot, annotations: {a: b}}
-rbac: {readSecrets: false, aggregate: false}
+rbac: {readSecrets: false, routes: false, aggregate: false}
 podDisruptionBudget: {maxUnavailable: 50%}
 resources: {requests: {cpu: 1}}
 fullnameOverride: stop
@@ -127,6 +127,7 @@ async fn every_object_of_the_chart_is_taken_by_the_api_server() -> anyhow::Resul
     let binding = find(&objects, "RoleBinding", "backstop")?;
     ensure!(binding["metadata"]["namespace"] == *watched, "{binding}");
     ensure!(find(&objects, "ClusterRole", "backstop-secrets").is_err());
+    ensure!(find(&objects, "ClusterRole", "backstop-routes").is_err());
     let admission = find(&objects, "ValidatingAdmissionPolicy", "backstop-status")?;
     ensure!(
         admission
@@ -292,16 +293,20 @@ async fn the_samples_are_taken_by_the_api_server() -> anyhow::Result<()> {
     let said = cluster.kubectl_with(&admin, &args, "").await?.success()?;
     for object in [
         "rollbackpolicy.backstop.dev/web",
+        "rollbackpolicy.backstop.dev/orders",
+        "rollbackpolicy.backstop.dev/shop",
         "rollbackpoint.backstop.dev/web-good",
         "rollbackevent.backstop.dev/web-by-hand",
     ] {
         ensure!(said.contains(&format!("{object} created")), "{said}");
     }
     // And by Backstop, which looks further: into queries and conditions.
-    let web = fs::read_to_string(chart::root().join("manifests/samples/web.yaml"))?;
-    let web: RollbackPolicy = serde_yaml_ng::from_str(&web)?;
-    if let Err(errors) = backstop_engine::policy::validate("web", &web.spec) {
-        bail!("{errors:?}");
+    for sample in ["web", "several", "blue-green"] {
+        let path = chart::root().join(format!("manifests/samples/{sample}.yaml"));
+        let policy: RollbackPolicy = serde_yaml_ng::from_str(&fs::read_to_string(path)?)?;
+        if let Err(errors) = backstop_engine::policy::validate(sample, &policy.spec) {
+            bail!("{sample}: {errors:?}");
+        }
     }
     Ok(())
 }
@@ -354,6 +359,16 @@ async fn the_operator_may_do_its_work_and_nothing_beside_it() -> anyhow::Result<
         (true, "patch", "apps", "deployments", "", "shop"),
         (true, "watch", "apps", "replicasets", "", ""),
         (true, "watch", "", "pods", "", ""),
+        (true, "patch", "", "services", "", "shop"),
+        (
+            true,
+            "patch",
+            "gateway.networking.k8s.io",
+            "httproutes",
+            "",
+            "shop",
+        ),
+        (true, "watch", "networking.k8s.io", "ingresses", "", ""),
         (true, "get", "", "secrets", "", "shop"),
         (true, "delete", "backstop.dev", "rollbackpoints", "", "shop"),
         (true, "create", "backstop.dev", "rollbackevents", "", "shop"),
@@ -380,6 +395,15 @@ async fn the_operator_may_do_its_work_and_nothing_beside_it() -> anyhow::Result<
         (false, "create", "", "pods", "exec", "shop"),
         (false, "delete", "apps", "deployments", "", "shop"),
         (false, "create", "apps", "deployments", "", "shop"),
+        (false, "create", "", "services", "", "shop"),
+        (
+            false,
+            "delete",
+            "networking.k8s.io",
+            "ingresses",
+            "",
+            "shop",
+        ),
         (
             false,
             "patch",

@@ -27,6 +27,34 @@ fn signals(signals: &[&str]) -> Value {
     trigger(json!({"workload": {"signals": signals}}))
 }
 
+/// So many Deployments.
+fn names(count: usize) -> Value {
+    (0..count)
+        .map(|n| json!({"name": format!("web-{n}")}))
+        .collect()
+}
+
+/// A policy with this strategy, which names its Deployments itself.
+fn own(strategy: Value) -> Value {
+    with(
+        policy("web"),
+        json!({"workloads": [], "strategy": strategy}),
+    )
+}
+
+/// A blue-green policy, with other parameters.
+fn blue_green(more: Value) -> Value {
+    let parameters = json!({"service": "web", "stacks": ["web-blue", "web-green"]});
+    own(json!({"type": "BlueGreen", "blueGreen": with(parameters, more)}))
+}
+
+/// A canary policy, with other parameters.
+fn canary(more: Value) -> Value {
+    let route = json!({"provider": "gateway-httproute", "name": "web"});
+    let parameters = json!({"stable": "web", "canary": "web-canary", "route": route});
+    own(json!({"type": "Canary", "canary": with(parameters, more)}))
+}
+
 fn rolling(rolling: &Value) -> Value {
     with(policy("web"), json!({"strategy": {"rolling": rolling}}))
 }
@@ -47,16 +75,15 @@ async fn all_refused(
 async fn a_policy_that_says_too_much_or_too_little_is_refused() -> anyhow::Result<()> {
     let people = People::new().await?;
     let with = |more| with(policy("web"), more);
-    let other = "strategy.type: only Rolling is available in this version; BlueGreen, Canary and Recreate are not";
     let broken = [
-        (json!({}), "spec.workloads: Required value"),
+        (json!({}), "workloads: name at least one Deployment"),
         (
             with(json!({"workloads": []})),
-            "spec.workloads in body should have at least 1 items",
+            "workloads: name at least one Deployment",
         ),
         (
-            with(json!({"workloads": [{"name": "a"}, {"name": "b"}]})),
-            "workloads: several workloads in one policy are not available in this version; write a policy for each",
+            with(json!({"workloads": names(9)})),
+            "spec.workloads: Too many: 9: must have at most 8 items",
         ),
         (
             with(json!({"workloads": [{"name": "a"}, {"name": "a"}]})),
@@ -90,9 +117,6 @@ async fn a_policy_that_says_too_much_or_too_little_is_refused() -> anyhow::Resul
             with(json!({"notifications": []})),
             "notifications are not available in this version; watch Kubernetes Events meanwhile",
         ),
-        (with(json!({"strategy": {"type": "BlueGreen"}})), other),
-        (with(json!({"strategy": {"type": "Canary"}})), other),
-        (with(json!({"strategy": {"type": "Recreate"}})), other),
         (
             with(json!({"strategy": {"timeout": "500ms"}})),
             "strategy.timeout must be 1s or more, for example 300s",
@@ -127,7 +151,7 @@ async fn a_trigger_that_cannot_work_is_refused() -> anyhow::Result<()> {
     let query = json!({"query": "up"});
     let source =
         "this source is not available in this version; available are prometheus and workload";
-    let action = "action: available in this version are Rollback, GradualRollback and Notify";
+    let action = "action: available in this version are Rollback, GradualRollback, ScaleAndRollback and Notify";
     let apart = "workload.signals: Restarts and UnreadyShare are numbers of their own; put each in a trigger of its own";
     let one = "a trigger has exactly one source: set either prometheus or workload";
     let mut broken = vec![
@@ -186,7 +210,7 @@ async fn a_trigger_that_cannot_work_is_refused() -> anyhow::Result<()> {
     for name in ["probe", "resource", "alert", "web", "vulnerability"] {
         broken.push((trigger(json!({name: {}})), source));
     }
-    for name in ["ScaleAndRollback", "IsolateAndRollback", "BlockDeployment"] {
+    for name in ["IsolateAndRollback", "BlockDeployment"] {
         broken.push((crashes(json!({"action": name})), action));
     }
     all_refused(&people.policies(&people.alice), broken).await
@@ -228,6 +252,166 @@ async fn a_rolling_update_that_could_not_move_is_refused() -> anyhow::Result<()>
         policies.create(format!("good-{n}"), rolling(&good)).await?;
     }
     Ok(())
+}
+
+#[tokio::test]
+async fn a_strategy_goes_with_its_own_parameters_only() -> anyhow::Result<()> {
+    let people = People::new().await?;
+    let policies = people.policies(&people.admin);
+    let strategy = |strategy| with(policy("web"), json!({"strategy": strategy}));
+    let needs_blue_green = "strategy.blueGreen goes with type BlueGreen, and is required there: name the Service and its two stacks";
+    let needs_canary = "strategy.canary goes with type Canary, and is required there: name the stable and the canary Deployment and the route";
+    let apart =
+        "workloads: leave it out with BlueGreen and Canary, whose strategy names the Deployments";
+    let beside = |mut spec: Value| {
+        spec["workloads"] = json!([{"name": "web"}]);
+        spec
+    };
+    let parameters = |spec: Value| spec["strategy"].clone();
+    let retyped = |spec: Value, name: &str| with(parameters(spec), json!({"type": name}));
+    let broken = [
+        (own(json!({"type": "BlueGreen"})), needs_blue_green),
+        (
+            strategy(retyped(blue_green(json!({})), "Rolling")),
+            needs_blue_green,
+        ),
+        (own(json!({"type": "Canary"})), needs_canary),
+        (
+            strategy(retyped(canary(json!({})), "Recreate")),
+            needs_canary,
+        ),
+        (
+            strategy(json!({"type": "Recreate", "rolling": {"maxSurge": 1}})),
+            "strategy.rolling goes with type Rolling",
+        ),
+        (
+            strategy(json!({"type": "Recreate", "scale": {"by": 1}})),
+            "strategy.scale goes with type Rolling",
+        ),
+        (
+            own(with(
+                parameters(blue_green(json!({}))),
+                json!({"scale": {"by": 1}}),
+            )),
+            "strategy.scale goes with type Rolling",
+        ),
+        (beside(blue_green(json!({}))), apart),
+        (beside(canary(json!({}))), apart),
+        (
+            strategy(json!({"scale": {"by": "150%"}})),
+            "spec.strategy.scale.by: Invalid value: \"150%\"",
+        ),
+        (
+            strategy(json!({"scale": {}})),
+            "spec.strategy.scale.by: Required value",
+        ),
+        (
+            strategy(json!({"type": "Shadow"})),
+            "spec.strategy.type: Unsupported value: \"Shadow\"",
+        ),
+    ];
+    all_refused(&policies, broken).await?;
+    for (name, good) in [
+        (
+            "several",
+            with(policy("web"), json!({"workloads": names(8)})),
+        ),
+        ("recreate", strategy(json!({"type": "Recreate"}))),
+        ("scale", strategy(json!({"scale": {"by": "50%"}}))),
+        ("blue-green", blue_green(json!({}))),
+        ("canary", canary(json!({}))),
+    ] {
+        policies.create(name, good).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn two_stacks_that_cannot_be_switched_between_are_refused() -> anyhow::Result<()> {
+    let people = People::new().await?;
+    let broken = [
+        (
+            blue_green(json!({"stacks": ["web", "web"]})),
+            "strategy.blueGreen.stacks: name two different Deployments",
+        ),
+        (
+            blue_green(json!({"stacks": ["web"]})),
+            "spec.strategy.blueGreen.stacks in body should have at least 2 items",
+        ),
+        (
+            blue_green(json!({"stacks": ["a", "b", "c"]})),
+            "spec.strategy.blueGreen.stacks: Too many: 3: must have at most 2 items",
+        ),
+        (
+            blue_green(json!({"stacks": ["web", "Web!"]})),
+            "spec.strategy.blueGreen.stacks[1]: Invalid value: \"Web!\"",
+        ),
+        (
+            blue_green(json!({"service": "1web"})),
+            "spec.strategy.blueGreen.service: Invalid value: \"1web\"",
+        ),
+        (
+            blue_green(json!({"service": null})),
+            "spec.strategy.blueGreen.service: Required value",
+        ),
+    ];
+    all_refused(&people.policies(&people.admin), broken).await
+}
+
+#[tokio::test]
+async fn a_canary_that_cannot_be_shifted_is_refused() -> anyhow::Result<()> {
+    let people = People::new().await?;
+    let route = |more| {
+        let route = json!({"provider": "gateway-httproute", "name": "web"});
+        canary(json!({"route": with(route, more)}))
+    };
+    let broken = [
+        (
+            canary(json!({"canary": "web"})),
+            "strategy.canary: stable and canary must be two different Deployments",
+        ),
+        (
+            canary(json!({"stepInterval": "2h"})),
+            "strategy.canary.stepInterval must be at most 1h, for example 60s",
+        ),
+        (
+            canary(json!({"steps": []})),
+            "spec.strategy.canary.steps in body should have at least 1 items",
+        ),
+        (
+            canary(json!({"steps": [0, 100]})),
+            "spec.strategy.canary.steps[0] in body should be greater than or equal to 1",
+        ),
+        (
+            canary(json!({"steps": [50, 101]})),
+            "spec.strategy.canary.steps[1] in body should be less than or equal to 100",
+        ),
+        (
+            canary(json!({"stopWhen": ""})),
+            "spec.strategy.canary.stopWhen in body should be at least 1 chars long",
+        ),
+        (
+            canary(json!({"stable": null})),
+            "spec.strategy.canary.stable: Required value",
+        ),
+        (
+            canary(json!({"route": null})),
+            "spec.strategy.canary.route: Required value",
+        ),
+        (
+            route(json!({"name": "Web!"})),
+            "spec.strategy.canary.route.name: Invalid value: \"Web!\"",
+        ),
+        (
+            route(json!({"provider": ""})),
+            "spec.strategy.canary.route.provider in body should be at least 1 chars long",
+        ),
+        (
+            route(json!({"canaryBackend": {"subset": "v2"}})),
+            "spec.strategy.canary.route.canaryBackend.name: Required value",
+        ),
+    ];
+    all_refused(&people.policies(&people.admin), broken).await
 }
 
 #[tokio::test]
@@ -277,8 +461,12 @@ async fn an_event_stays_what_it_is_and_asks_only_for_what_there_is() -> anyhow::
             "cause: Drill is not available in this version; use Manual",
         ),
         (
-            with(json!({"workloads": [{"name": "web"}, {"name": "db"}]})),
-            "workloads: name the one workload of the policy",
+            with(json!({"workloads": []})),
+            "workloads: name the policy's Deployments",
+        ),
+        (
+            with(json!({"workloads": names(9)})),
+            "spec.workloads: Too many: 9: must have at most 8 items",
         ),
         (with(json!({"from": {"hash": "h"}})), manual),
         (with(json!({"evidence": evidence})), manual),
@@ -330,7 +518,12 @@ async fn the_api_server_fills_in_the_same_defaults_as_backstop() -> anyhow::Resu
         "prometheus": {"query": "up"}, "condition": "value > 0.05",
         "minimumSamples": {"query": "up", "atLeast": 0.5},
     });
-    defaults_agree::<RollbackPolicy>(&people.policies(&people.alice), trigger(metric)).await?;
+    let policies = people.policies(&people.admin);
+    defaults_agree::<RollbackPolicy>(&policies, trigger(metric)).await?;
+    for strategy in [blue_green(json!({})), canary(json!({}))] {
+        policies.delete("defaults").await?;
+        defaults_agree::<RollbackPolicy>(&policies, strategy).await?;
+    }
     defaults_agree::<RollbackPoint>(&people.points(&people.alice), point("web")).await?;
     defaults_agree::<RollbackEvent>(&people.events(&people.alice), event("web", "alice")).await
 }

@@ -12,6 +12,7 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use backstop_e2e::chart::root;
+use backstop_traffic::{Backends, Table};
 use markdown::{Page, page, pages};
 use serde_json::Value;
 use source::{between, literals, settings, variants, words};
@@ -272,6 +273,41 @@ fn collect_fields(schema: &Value, fields: &mut BTreeSet<String>) {
         collect_fields(field, fields);
         collect_fields(&field["items"], fields);
     }
+}
+
+#[test]
+fn every_kind_of_route_is_documented_and_no_other() -> anyhow::Result<()> {
+    let page = page("docs/routes.md")?;
+    let documented = page.table("## Providers")?.into_iter().map(|row| {
+        let cells = [&row[0], &row[1], &row[2], &row[4]];
+        cells.map(|cell| cell.replace('`', "")).join(" ")
+    });
+    let table = Table::builtin();
+    let code = table.iter().map(|provider| {
+        // In a map what has no weight is not there, and a share that is not there is nothing.
+        let default = match provider.backends {
+            Backends::List { .. } => provider.weights.default.to_string(),
+            Backends::Map { .. } => "it is not there".to_owned(),
+            Backends::Share { .. } => "0".to_owned(),
+        };
+        let (name, kind, api) = (&provider.name, &provider.kind, provider.api_version());
+        format!("{name} {kind} {api} {default}")
+    });
+    same("providers", &documented.collect(), &code.collect())
+}
+
+#[test]
+fn every_provider_in_the_docs_can_be_added() -> anyhow::Result<()> {
+    let blocks = page("docs/routes.md")?.blocks();
+    let examples = blocks.iter().filter(|b| b.text.starts_with("providers:"));
+    let mut seen = 0;
+    for example in examples {
+        let added = Table::builtin().with_file(&example.text);
+        ensure!(added.is_ok(), "{}: {:?}", example.place, added.err());
+        seen += 1;
+    }
+    ensure!(seen > 0, "no provider was found");
+    Ok(())
 }
 
 #[test]

@@ -2,13 +2,18 @@
 
 mod admission;
 mod admission_events;
+mod admission_strategies;
+mod blue_green;
+mod canary;
 mod cannot_start;
 mod chart;
 mod chart_upgrade;
+mod config_store;
 mod crds;
 mod docs;
 mod guards;
 mod incidents;
+mod kills;
 mod metrics;
 mod metrics_auth;
 mod metrics_faults;
@@ -19,6 +24,9 @@ mod node_routes;
 mod ownership;
 mod people;
 mod points;
+mod replicas;
 mod restarts;
+mod routes;
+mod several;
 mod testenv;
 mod testenv_traffic;

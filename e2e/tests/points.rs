@@ -42,6 +42,7 @@ async fn a_release_that_a_person_names_good_is_recorded_and_gone_back_to() -> an
         anyhow::bail!("no release")
     };
     assert_eq!(release.hash, live);
+    let release = &release.workloads[0];
     assert_eq!(release.replicas, 2);
     let digest = release.images[0].digest.clone().unwrap_or_default();
     ensure!(digest.contains("example.test/web:v1@sha256:"), "{digest}");
@@ -100,7 +101,7 @@ async fn a_release_on_which_a_critical_trigger_fires_is_not_recorded_by_hand() -
         .kubectl(&["scale", "deployment/web", "--replicas=1"])
         .await?;
     let (point, _) = world.captured("firing", "Captured").await?;
-    assert_eq!(point.spec.release.map(|r| r.replicas), Some(1));
+    assert_eq!(point.spec.release.map(|r| r.workloads[0].replicas), Some(1));
     Ok(())
 }
 

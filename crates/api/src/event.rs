@@ -1,5 +1,7 @@
 //! RollbackEvent: one rollback, from intent to verified outcome.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -9,7 +11,7 @@ use serde_json::Value;
 use crate::{
     condition::Condition,
     point::Image,
-    policy::{Action, RollingParameters, Severity, StrategyType, WorkloadRef},
+    policy::{Action, RollingParameters, RouteParameters, Severity, StrategyType, WorkloadRef},
     schema,
 };
 
@@ -60,7 +62,7 @@ use crate::{
 #[x_kube(
     validation = Rule::new("self == oldSelf").message("a RollbackEvent's spec is immutable; to call it off, annotate it with backstop.dev/cancel"),
     validation = Rule::new("self.cause != 'Drill'").message("cause: Drill is not available in this version; use Manual"),
-    validation = Rule::new("self.workloads.size() == 1").message("workloads: name the one workload of the policy"),
+    validation = Rule::new("self.workloads.size() > 0").message("workloads: name the policy's Deployments"),
     validation = Rule::new("self.cause != 'Manual' || (!has(self.evidence) && !has(self.from))")
         .message("a Manual event has no evidence and no from: Backstop takes back what is live"),
 )]
@@ -68,8 +70,9 @@ pub struct RollbackEventSpec {
     /// The policy that it belongs to.
     #[schemars(length(min = 1, max = 253))]
     pub policy: String,
-    /// The workloads, as the policy names them.
-    #[schemars(length(min = 1, max = 16))]
+    /// The Deployments that the policy speaks of. A person may name one of them: they are one failure
+    /// domain, and taken back together.
+    #[schemars(length(min = 1, max = 8))]
     pub workloads: Vec<WorkloadRef>,
     /// What started it.
     pub cause: Cause,
@@ -206,7 +209,7 @@ pub struct RollbackEventStatus {
     /// The release that is restored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<Target>,
-    /// The UID of the Deployment.
+    /// The UID of the Deployment; where there are several, of each, joined by `+`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workload_uid: Option<String>,
     /// The plan: what is done, in order, and how far it has come.
@@ -217,9 +220,6 @@ pub struct RollbackEventStatus {
     /// may change what is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored_hash: Option<String>,
-    /// The Deployment's generation after the template was written.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub restored_generation: Option<i64>,
     /// When things happened.
     #[serde(default)]
     pub times: Times,
@@ -294,6 +294,8 @@ pub enum Outcome {
     WriteRefused,
     /// The point to go back to is gone or cannot be used.
     PointUnusable,
+    /// Somebody changed the Service, the route or the replicas while they were changed back.
+    Contested,
 }
 
 /// A step of the plan.
@@ -314,6 +316,60 @@ pub struct StepStatus {
     /// What came of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// For WriteTemplate: what the server made of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored: Option<Restored>,
+    /// For Scale and SwapSelector: what was there before, recorded before it is changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<Found>,
+}
+
+/// What was there before a step changed it, to be put back.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Found {
+    /// For Scale: how many pods were wanted, and by whom.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<Capacity>,
+    /// Who owned the field: managedFields entries, cut to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::any_objects")]
+    pub owners: Vec<Value>,
+}
+
+/// What the server made of a template that was written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Restored {
+    /// Identity of the template: admission may change what is written.
+    pub hash: String,
+    /// The Deployment's generation from then on.
+    pub generation: i64,
+}
+
+/// How many pods are wanted, and by whom.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Capacity {
+    /// `/spec/replicas` of the Deployment.
+    pub replicas: i32,
+    /// The HorizontalPodAutoscaler to which they belong, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoscaler: Option<Autoscaler>,
+}
+
+/// A HorizontalPodAutoscaler, as far as it bounds replicas.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Autoscaler {
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+    /// `/spec/minReplicas`.
+    pub min_replicas: i32,
+    /// `/spec/maxReplicas`.
+    pub max_replicas: i32,
 }
 
 /// One step of a plan: safe to do twice, and nothing is left to choose when it is done.
@@ -326,9 +382,9 @@ pub struct Step {
     pub workload: String,
     /// Its UID: a namesake that was made since is another workload.
     pub workload_uid: String,
-    /// The release that must be live for this step.
+    /// The Deployment's release when the rollback was planned.
     pub from: String,
-    /// The release that is live afterwards.
+    /// The Deployment's release in the point.
     pub to: String,
     /// The point that holds it.
     pub point: String,
@@ -343,9 +399,49 @@ pub struct Step {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::any_objects")]
     pub strategy_owners: Vec<Value>,
-    /// For AwaitRollout: how long it may take.
+    /// For what is waited for: how long it may take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<crate::duration::Duration>,
+    /// For what is waited for: whether the rollback goes on without it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub optional: bool,
+    /// For Scale and AwaitCapacity: how many replicas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<i32>,
+    /// For SwapSelector and AwaitEndpoints: which Service, and what it selects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<SelectorChange>,
+    /// For ShiftWeight and HoldWeight: which route, and how it shares requests out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<WeightChange>,
+}
+
+/// What a Service selects, before and after.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SelectorChange {
+    /// The Service.
+    pub service: String,
+    /// Its UID.
+    pub service_uid: String,
+    /// What it selects when the step begins.
+    pub from: BTreeMap<String, String>,
+    /// What it selects when the step holds.
+    pub to: BTreeMap<String, String>,
+}
+
+/// How a route shares requests out, before and after.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WeightChange {
+    /// The route, as the policy names it.
+    pub route: RouteParameters,
+    /// Its UID.
+    pub route_uid: String,
+    /// The canary's share in percent when the step begins.
+    pub from: u8,
+    /// The canary's share in percent when the step holds.
+    pub to: u8,
 }
 
 /// The kinds of steps.
@@ -363,6 +459,22 @@ pub enum StepKind {
     AwaitRollout,
     /// Put `rollingUpdate` back as it was.
     RestoreStrategy,
+    /// Change the number of replicas, or raise the minimum of the autoscaler to which they belong.
+    Scale,
+    /// Put replicas, or the autoscaler's minimum, back as they were before Scale.
+    ScaleBack,
+    /// Wait until so many replicas are ready.
+    AwaitCapacity,
+    /// Wait until no pod is left.
+    AwaitStopped,
+    /// Point the Service at the good stack.
+    SwapSelector,
+    /// Wait until the Service's endpoints are the good stack's, and ready.
+    AwaitEndpoints,
+    /// Change the canary's share of the requests.
+    ShiftWeight,
+    /// Wait between two steps of a gradual rollback, unless it gets worse.
+    HoldWeight,
 }
 
 /// How far a step has come.

@@ -28,6 +28,7 @@
 )]
 
 pub mod condition;
+pub mod config;
 pub mod duration;
 pub mod event;
 pub mod names;

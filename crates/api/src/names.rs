@@ -13,6 +13,33 @@ pub const LABEL_VERDICT: &str = "backstop.dev/verdict";
 /// Label: where a point comes from: `Soak`, `Manual`, `Pipeline`, `Quarantine`.
 pub const LABEL_ORIGIN: &str = "backstop.dev/origin";
 
+/// Label on a store of configuration: what kind of object its contents are of.
+pub const LABEL_CONFIG_KIND: &str = "backstop.dev/config-kind";
+/// Label on a store of configuration: the object's name (cut by [`label_value`]).
+pub const LABEL_CONFIG_NAME: &str = "backstop.dev/config-name";
+/// Label on a store of configuration: the key that its contents are encrypted with. A key that no
+/// store has here is needed no more.
+pub const LABEL_CONFIG_KEY: &str = "backstop.dev/config-key";
+
+/// Annotation on a store of configuration: the object's name in full.
+pub const ANNOTATION_CONFIG_NAME: &str = "backstop.dev/config-name";
+/// Annotation on a store of configuration: the object's UID when it was captured.
+pub const ANNOTATION_CONFIG_UID: &str = "backstop.dev/config-uid";
+/// Annotation on a store of configuration: identity of the contents, an HMAC.
+pub const ANNOTATION_CONFIG_HASH: &str = "backstop.dev/config-hash";
+/// Annotation on a ConfigMap or Secret that was gone and that Backstop made again: the rollback that
+/// needed it.
+pub const ANNOTATION_RESTORED_BY: &str = "backstop.dev/restored-by";
+/// Annotation on the Secret of keys: the key that encrypts, where it is not the newest.
+pub const ANNOTATION_ENCRYPTS_WITH: &str = "backstop.dev/encrypts-with";
+
+/// The type of the Secrets in which configuration is kept beside points.
+pub const CONFIG_STORE_TYPE: &str = "backstop.dev/config";
+/// What the names of those Secrets begin with.
+pub const CONFIG_STORE_PREFIX: &str = "backstop-config-";
+/// The Secret, in the operator's namespace, that holds the keys for configuration.
+pub const CONFIG_KEYS_SECRET: &str = "backstop-config-keys";
+
 /// Annotation on a Deployment or its pod template: do not go behind this release, and why.
 pub const ANNOTATION_FLOOR: &str = "backstop.dev/rollback-floor";
 /// Annotation on a Deployment: a person has taken over, and why. Backstop leaves the workload alone.

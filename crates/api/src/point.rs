@@ -117,14 +117,43 @@ pub enum Verdict {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Release {
-    /// Identity: a hash of the pod template, without what says nothing about it.
+    /// Identity: a hash of the pod template, without what says nothing about it; where a release is
+    /// more than that, of all that it is.
     pub hash: String,
-    /// The UID of the Deployment.
-    pub workload_uid: String,
+    /// The Deployments of the policy, in its order.
+    #[schemars(length(min = 1, max = 8))]
+    pub workloads: Vec<WorkloadRelease>,
+    /// For BlueGreen: the Deployment that was live, and what the Service selected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stack: Option<Stack>,
+    /// Why this release must not be gone behind, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub floor: Option<String>,
+}
+
+impl Release {
+    /// What it holds of a Deployment.
+    #[must_use]
+    pub fn workload(&self, name: &str) -> Option<&WorkloadRelease> {
+        self.workloads.iter().find(|w| w.name == name)
+    }
+}
+
+/// A Deployment as it was in a release.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkloadRelease {
+    /// The name of the Deployment.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+    /// A hash of its pod template, without what says nothing about the release.
+    pub hash: String,
     /// The pod template as the server returned it.
     #[schemars(schema_with = "schema::any_object")]
     pub template: Value,
-    /// How many replicas were wanted then: for information, never restored over an autoscaler.
+    /// How many replicas were wanted then. Where a stack or a canary stands idle, it is what it is
+    /// scaled up to; it is never restored over an autoscaler.
     pub replicas: i32,
     /// The images, with the digest that ran where the node told it.
     #[serde(default)]
@@ -132,12 +161,19 @@ pub struct Release {
     /// The Deployment's revision then: for people; an undo moves it, so it is never identity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
-    /// Why this release must not be gone behind, if so.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub floor: Option<String>,
     /// Who owned the template's fields then.
     #[serde(default)]
     pub ownership: Ownership,
+}
+
+/// What a Service selected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Stack {
+    /// The Deployment that was live.
+    pub workload: String,
+    /// The selector of the Service.
+    pub selector: BTreeMap<String, String>,
 }
 
 /// Who owned the fields of the pod template, so that ownership can be handed back.

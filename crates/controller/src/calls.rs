@@ -2,6 +2,7 @@
 
 use std::{fmt::Debug, future::Future, sync::Arc, time::Duration};
 
+use backstop_api::names::FIELD_MANAGER;
 use kube::{
     Api,
     api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
@@ -114,6 +115,11 @@ impl CallError {
     }
 }
 
+/// A JSON Patch whose test does not hold is refused as invalid.
+pub(crate) fn is_failed_test(message: &str) -> bool {
+    message.contains("test") || message.contains("the server rejected our request")
+}
+
 /// Makes calls.
 #[derive(Clone, Debug)]
 pub struct Calls {
@@ -210,6 +216,40 @@ impl Calls {
         let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
         self.write(operation, api.patch_status(name, &params, &patch))
             .await
+    }
+
+    /// Changes an object in Backstop's name by a JSON Patch. That a test in it does not hold is a
+    /// conflict: the object is not what it was when the change was decided.
+    pub async fn json_patch<K>(
+        &self,
+        operation: &'static str,
+        api: &Api<K>,
+        name: &str,
+        operations: Value,
+    ) -> Result<K, CallError>
+    where
+        K: Clone + DeserializeOwned + Debug,
+    {
+        let malformed = |error: serde_json::Error| CallError::Refused {
+            operation,
+            code: 0,
+            message: format!("the patch is malformed: {error}"),
+        };
+        let patch: Patch<Value> =
+            Patch::Json(serde_json::from_value(operations).map_err(malformed)?);
+        let params = PatchParams {
+            field_manager: Some(FIELD_MANAGER.into()),
+            ..PatchParams::default()
+        };
+        match self
+            .write(operation, api.patch(name, &params, &patch))
+            .await
+        {
+            Err(CallError::Refused {
+                code: 422, message, ..
+            }) if is_failed_test(&message) => Err(CallError::Conflict { operation, message }),
+            result => result,
+        }
     }
 
     /// Deletes the object with this UID; that it is gone already is as good.

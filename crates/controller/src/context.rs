@@ -7,10 +7,9 @@ use std::{
 };
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use backstop_api::{
-    RollbackEvent, RollbackPoint, RollbackPolicy, event::EventPhase, policy::WorkloadRef,
-};
+use backstop_api::{RollbackEvent, RollbackPoint, RollbackPolicy, event::EventPhase};
 use backstop_sources::{AllowList, Querier};
+use backstop_traffic::Table;
 use futures::channel::mpsc::UnboundedSender;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
@@ -38,6 +37,8 @@ pub struct Context {
     pub observers: Observers,
     /// Asks metrics sources.
     pub querier: Querier,
+    /// The kinds of routes that are known.
+    pub routes: Table,
     /// Which addresses may be asked.
     pub allowed: AllowList,
     /// Every policy.
@@ -66,9 +67,10 @@ impl Context {
     }
 
     /// Asks for every policy of these workloads to be looked at.
-    pub fn poke_policies_of(&self, namespace: &str, workloads: &[WorkloadRef]) {
+    pub fn poke_policies_of(&self, namespace: &str, workloads: &[String]) {
         for policy in self.policies_of(namespace) {
-            if policy.spec.workloads.iter().any(|w| workloads.contains(w)) {
+            let named = policy.spec.deployments();
+            if workloads.iter().any(|w| named.contains(&w.as_str())) {
                 self.poke_policy(namespace, &policy.name_any());
             }
         }

@@ -10,6 +10,7 @@
 //! writes, only while this instance is the leader.
 
 pub mod calls;
+pub mod config;
 pub mod context;
 pub mod event;
 pub mod http;

@@ -20,7 +20,7 @@ fn main() -> anyhow::Result<()> {
 
 fn start_logging(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("info,kube_runtime=warn,kube_client=warn"));
+        .unwrap_or_else(|_| EnvFilter::new("info,kube_runtime=error,kube_client=warn"));
     let json = match format {
         LogFormat::Auto => !std::io::stderr().is_terminal(),
         LogFormat::Json => true,

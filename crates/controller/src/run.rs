@@ -2,10 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use backstop_api::{
-    RollbackEvent, RollbackPoint, RollbackPolicy, event::EventPhase, policy::WorkloadRef,
-};
+use backstop_api::{RollbackEvent, RollbackPoint, RollbackPolicy, event::EventPhase};
 use backstop_sources::{AllowList, Limits, Outcome, Querier};
+use backstop_traffic::Table;
 use futures::{Stream, StreamExt, TryStreamExt, channel::mpsc};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
@@ -47,6 +46,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         settings.prometheus_url.as_deref(),
         &settings.prometheus_allow,
     )?;
+    let routes = routes(&settings)?;
     let client = Client::try_default().await?;
     let (stop, stopped) = watch::channel(false);
     let (ready, is_ready) = watch::channel(false);
@@ -79,6 +79,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
             &settings,
             &metrics,
             &allowed,
+            &routes,
             leadership.clone(),
             stopped.clone(),
         ))
@@ -93,6 +94,19 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     server.await??;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The kinds of routes: Backstop's own, and those of the administrator's file.
+fn routes(settings: &Settings) -> anyhow::Result<Table> {
+    let Some(path) = &settings.routes_file else {
+        return Ok(Table::builtin());
+    };
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| anyhow::anyhow!("--routes-file {}: {e}", path.display()))?;
+    Table::builtin().with_file(&text).map_err(|errors| {
+        let words: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        anyhow::anyhow!("--routes-file {}: {}", path.display(), words.join("; "))
+    })
 }
 
 async fn wait_for_signal() {
@@ -115,6 +129,7 @@ async fn lead(
     settings: &Settings,
     metrics: &Arc<Metrics>,
     allowed: &AllowList,
+    routes: &Table,
     leadership: Leadership,
     stopped: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
@@ -139,6 +154,7 @@ async fn lead(
             },
         ),
         allowed: allowed.clone(),
+        routes: routes.clone(),
         policies: policies.store.clone(),
         points: points.store.clone(),
         events: events.store.clone(),
@@ -226,29 +242,30 @@ where
 /// An object was deleted that spoke of these workloads.
 struct Gone {
     namespace: String,
-    workloads: Vec<WorkloadRef>,
+    workloads: Vec<String>,
 }
 
 /// What speaks of workloads.
 trait About {
-    fn workloads(&self) -> Vec<WorkloadRef>;
+    fn workloads(&self) -> Vec<String>;
 }
 
 impl About for RollbackPolicy {
-    fn workloads(&self) -> Vec<WorkloadRef> {
-        self.spec.workloads.clone()
+    fn workloads(&self) -> Vec<String> {
+        let names = self.spec.deployments().into_iter();
+        names.map(str::to_owned).collect()
     }
 }
 
 impl About for RollbackPoint {
-    fn workloads(&self) -> Vec<WorkloadRef> {
-        vec![self.spec.workload.clone()]
+    fn workloads(&self) -> Vec<String> {
+        vec![self.spec.workload.name.clone()]
     }
 }
 
 impl About for RollbackEvent {
-    fn workloads(&self) -> Vec<WorkloadRef> {
-        self.spec.workloads.clone()
+    fn workloads(&self) -> Vec<String> {
+        self.spec.workloads.iter().map(|w| w.name.clone()).collect()
     }
 }
 
@@ -314,9 +331,10 @@ where
 
 /// Points are many and templates are large: the cache has what decisions need.
 fn without_template(point: &mut RollbackPoint) {
-    if let Some(release) = &mut point.spec.release {
-        release.template = Value::Null;
-        release.ownership = backstop_api::point::Ownership::default();
+    let release = point.spec.release.iter_mut();
+    for workload in release.flat_map(|r| &mut r.workloads) {
+        workload.template = Value::Null;
+        workload.ownership = backstop_api::point::Ownership::default();
     }
 }
 

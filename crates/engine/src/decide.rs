@@ -5,7 +5,7 @@ use backstop_api::{
     event::{Cause, Evidence, Outcome, ReleaseRef, Target},
     names::FIELD_MANAGER,
     point::{Origin, Verdict},
-    policy::{Action, Mode, Severity, StrategyType, TriggerState},
+    policy::{Action, Mode, Severity, TriggerState},
 };
 use jiff::Timestamp;
 
@@ -81,6 +81,11 @@ pub fn decide(
     now: Timestamp,
 ) -> (State, Decision) {
     let mut state = state.clone();
+    if let Some(misfit) = &seen.misfit {
+        // What was known stays known: it may be a matter of a moment. A rollback that is under way
+        // is brought to its end by its plan.
+        return (state, say::misfit(policy, seen, misfit));
+    }
     let Some(workload) = &seen.workload else {
         return without_workload(policy, state, seen, now);
     };
@@ -200,7 +205,17 @@ fn course<'a>(look: &Look<'a>) -> Course<'a> {
 /// The release that the newest rollback went back to cannot start. That alone is reason to go
 /// further back: most triggers have nothing to measure on a release that does not run.
 fn further_back<'a>(look: &Look<'a>) -> Option<Course<'a>> {
-    let words = rollout::start_failure(look.workload).filter(|_| look.incident.continues)?;
+    if !(look.incident.continues || look.incident.partial.is_some()) {
+        return None;
+    }
+    let words = rollout::start_failure(look.workload)
+        .map(|words| format!("cannot start: {words}"))
+        .or_else(|| {
+            let partial = look.incident.partial.as_ref()?;
+            Some(format!(
+                "is half of one release and half of another: {partial} could not finish"
+            ))
+        })?;
     let before = track::restorer(look.state, look.seen)?;
     let asked = before.spec.evidence.as_ref().map(|e| e.trigger.as_str());
     let triggers = || look.policy.triggers.iter().filter(|t| t.can_roll_back());
@@ -209,7 +224,7 @@ fn further_back<'a>(look: &Look<'a>) -> Option<Course<'a>> {
         .or_else(|| triggers().next())?;
     let memory = look.state.triggers.get(&trigger.name)?;
     let why = format!(
-        "release {}, restored by {}, cannot start: {words}",
+        "release {}, restored by {}, {words}",
         look.workload.release, before.name
     );
     Some(match guards::pass(look, trigger, memory) {
@@ -299,9 +314,12 @@ fn rollback(
 ) -> RollbackEventSpec {
     RollbackEventSpec {
         policy: look.policy.name.clone(),
-        workloads: vec![backstop_api::policy::WorkloadRef {
-            name: look.workload.name.clone(),
-        }],
+        workloads: look
+            .policy
+            .deployments
+            .iter()
+            .map(|name| backstop_api::policy::WorkloadRef { name: name.clone() })
+            .collect(),
         cause: Cause::Trigger,
         requested_by: FIELD_MANAGER.to_owned(),
         reason: Some(format!(
@@ -310,7 +328,7 @@ fn rollback(
         )),
         quarantine: false,
         action: Some(trigger.action),
-        strategy: Some(StrategyType::Rolling),
+        strategy: Some(look.policy.strategy.type_()),
         attempt: look.incident.attempts + 1,
         from: Some(live(look.workload)),
         to: Some(Target {

@@ -7,11 +7,12 @@ use jiff::Timestamp;
 
 use backstop_api::{
     event::{Cause, Outcome},
-    policy::Mode,
+    policy::{Action, Mode},
 };
 
 use crate::{
     incident::Incident,
+    plan::{self, Order},
     policy::{ValidPolicy, ValidTrigger},
     snapshot::{Point, Snapshot, Workload},
     state::{State, TriggerMemory},
@@ -121,7 +122,7 @@ pub fn pass<'a>(
     if let Some(hold) = GUARDS.iter().find_map(|guard| guard(look, trigger, memory)) {
         return Err(hold);
     }
-    good_point(look)
+    good_point(look, trigger.action)
 }
 
 /// The guards that stand before a rollback that a person asks for: a person knows better than a
@@ -246,7 +247,8 @@ fn release_was_not_the_cause(
 
 fn release_was_restored(look: &Look<'_>, _: &ValidTrigger, _: &TriggerMemory) -> Option<Hold> {
     let event = track::restorer(look.state, look.seen)?;
-    (event.is_over() && !look.incident.continues).then(|| {
+    let goes_on = look.incident.continues || look.incident.partial.is_some();
+    (event.is_over() && !goes_on).then(|| {
         hold(
             HoldReason::RestoredRelease,
             format!(
@@ -355,26 +357,56 @@ fn observed_already(look: &Look<'_>, _: &ValidTrigger, _: &TriggerMemory) -> Opt
     })
 }
 
-fn good_point<'a>(look: &Look<'a>) -> Result<&'a Point, Hold> {
+fn good_point<'a>(look: &Look<'a>, action: Action) -> Result<&'a Point, Hold> {
     let (may, floor) = target::candidates(look.seen, &look.workload.release, &look.incident.failed);
-    may.first().copied().ok_or_else(|| {
-        let known = target::good_points(look.seen).len();
-        let floor = floor.map_or(String::new(), |f| {
-            format!("; what is older lies behind the floor '{f}'")
-        });
-        let message = match known {
-            0 => format!(
-                "no release of {} has proved itself yet, so there is nothing to go back to; fix \
+    let mut cannot = None;
+    for point in may {
+        match reachable(look, point, action) {
+            Ok(()) => return Ok(point),
+            Err(why) => cannot = cannot.or(Some(why)),
+        }
+    }
+    Err(cannot.map_or_else(
+        || nothing_to_go_back_to(look, floor),
+        |why| {
+            hold(
+                HoldReason::NoGoodPoint,
+                format!("no good release can be gone back to: {why}"),
+            )
+        },
+    ))
+}
+
+/// Whether the policy's strategy knows a way to a point from what is there, or why not.
+pub fn reachable(look: &Look<'_>, point: &Point, action: Action) -> Result<(), String> {
+    let order = Order {
+        policy: look.policy,
+        seen: look.seen,
+        workload: look.workload,
+        point,
+        action,
+        quarantine: false,
+    };
+    plan::plan(&order).map(|_| ())
+}
+
+fn nothing_to_go_back_to(look: &Look<'_>, floor: Option<&str>) -> Hold {
+    let known = target::good_points(look.seen).len();
+    let floor = floor.map_or(String::new(), |f| {
+        format!("; what is older lies behind the floor '{f}'")
+    });
+    let message = match known {
+        0 => format!(
+            "no release of {} has proved itself yet, so there is nothing to go back to; fix \
                  forward, or name a good release with a RollbackPoint while it is live",
-                look.workload.name
-            ),
-            _ => format!(
-                "no point of {} may be gone back to ({known} good on record): each is live, \
+            look.workload.name
+        ),
+        _ => format!(
+            "no point of {} may be gone back to ({known} good on record): each is live, \
                  quarantined or failed in this incident{floor}; fix forward, or delete the \
                  Quarantined record of one that is good after all",
-                look.workload.name
-            ),
-        };
-        hold(HoldReason::NoGoodPoint, message)
-    })
+            look.workload.name
+        ),
+    };
+    hold(HoldReason::NoGoodPoint, message)
 }

@@ -19,9 +19,11 @@ pub struct Incident {
     pub attempts: u32,
     /// The releases that failed in it.
     pub failed: BTreeSet<String>,
-    /// The newest rollback left its target because it cannot start: going further back is part of
-    /// the same rollback, and needs neither window nor cooldown.
+    /// The newest rollback left its target because it cannot start, or could not restore all of it:
+    /// going on is part of the same rollback, and needs neither window nor cooldown.
     pub continues: bool,
+    /// The rollback that left half of one release and half of another, if that is what is live.
+    pub partial: Option<String>,
     /// When the newest rollback that changed something ended.
     pub last_ended: Option<Timestamp>,
 }
@@ -64,9 +66,15 @@ pub fn of(seen: &Snapshot, state: &State, workload: &Workload) -> Incident {
         }
         if newest {
             incident.attempts = event.spec.attempt;
-            incident.continues = event.status.outcome == Some(Outcome::TargetCannotStart)
+            incident.continues = (event.status.outcome == Some(Outcome::TargetCannotStart)
+                || event.is_partial())
                 && event.spec.cause == Cause::Trigger
                 && event.restored(link);
+        }
+        let half = event.is_partial() && event.spec.cause == Cause::Trigger;
+        if link == workload.release && half && event.restored(link) {
+            // Later attempts that changed nothing have not mended that.
+            incident.partial.get_or_insert_with(|| event.name.clone());
         }
         incident.failed.insert(from.to_owned());
         if event.status.outcome == Some(Outcome::TargetCannotStart) {

@@ -12,7 +12,9 @@
 //! ```
 
 pub mod condition;
+pub mod config;
 pub mod decide;
+pub mod gradual;
 pub mod guards;
 pub mod health;
 pub mod incident;
@@ -26,6 +28,7 @@ pub mod release;
 pub mod rollout;
 pub mod snapshot;
 pub mod state;
+pub mod subject;
 pub mod target;
 pub mod track;
 pub mod trigger;

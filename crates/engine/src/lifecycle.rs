@@ -1,6 +1,8 @@
 //! The life of a rollback, as far as it is decided and not executed: from recorded to begun, and
 //! from executed to verified.
 
+use std::collections::BTreeSet;
+
 use backstop_api::{
     RollbackEventStatus,
     event::{Cause, EventPhase, Outcome, Target},
@@ -118,13 +120,24 @@ fn pending(look: &Look<'_>, event: &Event) -> Next {
         let message = "the Deployment was deleted before anything was changed".to_owned();
         return over(EventPhase::Superseded, Outcome::WorkloadDeleted, message);
     }
-    let named = event.spec.workloads.first().map(|w| w.name.as_str());
-    if named != Some(&look.workload.name) {
+    let named: BTreeSet<&str> = event
+        .spec
+        .workloads
+        .iter()
+        .map(|w| w.name.as_str())
+        .collect();
+    let cared_for: BTreeSet<&str> = look.policy.deployments.iter().map(String::as_str).collect();
+    if named != cared_for {
         let message = format!(
-            "spec.workloads names '{}', and policy {} looks after '{}'; create one for that",
-            named.unwrap_or_default(),
+            "spec.workloads names '{}', and policy {} looks after '{}'{}",
+            Vec::from_iter(named).join(", "),
             look.policy.name,
-            look.workload.name
+            look.policy.names(),
+            if look.policy.deployments.len() == 1 {
+                "; create one for that"
+            } else {
+                ", which are taken back together; create one that names all of them"
+            }
         );
         return over(EventPhase::Cancelled, Outcome::PolicyNotInForce, message);
     }
@@ -256,8 +269,9 @@ fn calmed_down(look: &Look<'_>, event: &Event, status: &RollbackEventStatus) -> 
             ),
         )
     };
-    if look.incident.continues && rollout::cannot_start(look.workload).is_some() {
-        // Going further back needs no trigger: the live release does not run.
+    let does_not_run = rollout::cannot_start(look.workload).is_some();
+    if (look.incident.continues && does_not_run) || look.incident.partial.is_some() {
+        // Going further back needs no trigger: the live release does not run, or is half a release.
         return None;
     }
     let Some(trigger) = look.policy.triggers.iter().find(|t| &t.name == name) else {
@@ -308,15 +322,24 @@ fn chosen(look: &Look<'_>, event: &Event) -> Result<(String, String), String> {
     let live = &look.workload.release;
     let (may, floor) = target::candidates(look.seen, live, &look.incident.failed);
     let Some(Target { point: wanted, .. }) = event.spec.to.as_ref() else {
-        return may
-            .first()
-            .and_then(|p| Some((p.name.clone(), p.release.clone()?)))
-            .ok_or_else(|| {
+        let action = event.spec.action.unwrap_or(Action::Rollback);
+        let mut cannot = None;
+        for point in may {
+            match (guards::reachable(look, point, action), &point.release) {
+                (Ok(()), Some(release)) => return Ok((point.name.clone(), release.clone())),
+                (Err(why), _) => cannot = cannot.or(Some(why)),
+                _ => {}
+            }
+        }
+        return Err(cannot.map_or_else(
+            || {
                 format!(
                     "there is no good release of {} to go back to; nothing was changed",
                     look.workload.name
                 )
-            });
+            },
+            |why| format!("{why}; nothing was changed"),
+        ));
     };
     let point = look
         .seen
@@ -368,19 +391,30 @@ fn begin(
     point: &str,
     to: &str,
 ) -> Next {
-    let action = event.spec.action.unwrap_or(Action::Rollback);
-    let steps = plan::rolling(
-        look.policy,
-        look.workload,
-        point,
-        to,
-        action,
-        quarantines(look, event),
-    );
-    let wrong = plan::check::violations(look.seen, &steps);
+    let order = look
+        .seen
+        .points
+        .iter()
+        .find(|p| p.name == point)
+        .map(|held| plan::Order {
+            policy: look.policy,
+            seen: look.seen,
+            workload: look.workload,
+            point: held,
+            action: event.spec.action.unwrap_or(Action::Rollback),
+            quarantine: quarantines(look, event),
+        });
+    let (steps, wrong) = match order.as_ref().map(plan::plan) {
+        Some(Ok(steps)) => {
+            let wrong = plan::check::violations(look.seen, &steps);
+            (steps, wrong)
+        }
+        Some(Err(why)) => (Vec::new(), vec![why]),
+        None => (Vec::new(), vec![format!("point {point} is gone")]),
+    };
     if !wrong.is_empty() {
         let message = format!(
-            "the plan breaks a rule and is not carried out: {}",
+            "it cannot be done, and nothing was changed: {}",
             wrong.join("; ")
         );
         let status = ended(

@@ -40,6 +40,26 @@ pub fn strategy_owners(managed_fields: &[Value]) -> Vec<Value> {
     cut(managed_fields, &[&STRATEGY])
 }
 
+/// Who owns the field at `path` now.
+#[must_use]
+pub fn owners(managed_fields: &[Value], path: &[&str]) -> Vec<Value> {
+    cut(managed_fields, &[path])
+}
+
+/// The managedFields after the field at `path` has been given back to `owners`; `manager`, who wrote
+/// it, owns nothing of it.
+#[must_use]
+pub fn give_back(current: &[Value], path: &[&str], owners: &[Value], manager: &str) -> Vec<Value> {
+    let mut entries = current.to_vec();
+    for entry in &mut entries {
+        let main = entry.get("subresource").is_none_or(Value::is_null);
+        if main && let Some(fields) = entry.get_mut("fieldsV1") {
+            remove(fields, path);
+        }
+    }
+    return_to(entries, owners, manager)
+}
+
 /// The entries, each with only these paths; those that have none of them are left out. The status
 /// subresource is nobody's business here.
 fn cut(managed_fields: &[Value], paths: &[&[&str]]) -> Vec<Value> {
@@ -79,7 +99,7 @@ pub fn hand_back(
         e.get("fieldsV1")
             .is_some_and(|f| get(f, &annotation).is_some())
     });
-    let mut entries: Vec<Value> = current
+    let entries: Vec<Value> = current
         .iter()
         .cloned()
         .map(|mut entry| {
@@ -97,11 +117,18 @@ pub fn hand_back(
             entry
         })
         .collect();
-    for back in ownership
+    let back: Vec<Value> = ownership
         .managed_fields
         .iter()
         .chain(strategy_owners.unwrap_or_default())
-    {
+        .cloned()
+        .collect();
+    return_to(entries, &back, manager)
+}
+
+/// The entries with these beside or in them, without those that are left with nothing.
+fn return_to(mut entries: Vec<Value>, owners: &[Value], manager: &str) -> Vec<Value> {
+    for back in owners {
         if entry_manager(back) == Some(manager) {
             continue;
         }

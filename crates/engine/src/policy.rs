@@ -6,27 +6,34 @@ use std::{collections::BTreeSet, fmt};
 use backstop_api::{
     Duration, RollbackPolicySpec,
     policy::{
-        Action, IntOrPercent, Mode, NoDataPolicy, RollingParameters, Severity, Signal,
-        StrategyType, Window,
+        Action, IntOrPercent, Mode, NoDataPolicy, RollingParameters, Severity, Signal, Window,
     },
 };
 use jiff::SignedDuration;
 
 use crate::{condition::Condition, query::QueryTemplate};
 
+mod strategy;
+
+pub use strategy::{ValidCanary, ValidStrategy};
+
 /// A policy that can be carried out.
 #[derive(Debug)]
 pub struct ValidPolicy {
     /// Its name.
     pub name: String,
-    /// The Deployment.
-    pub workload: String,
+    /// The Deployments, in the policy's order; the first stands for all of them in names.
+    pub deployments: Vec<String>,
+    /// How a release is taken back.
+    pub strategy: ValidStrategy,
     /// Whether Backstop acts.
     pub mode: Mode,
     /// How long a release may be blamed after its rollout; `None` for as long as it is live.
     pub window: Option<SignedDuration>,
     /// `rollingUpdate` for the time of a rollback.
     pub rolling: Option<RollingParameters>,
+    /// How much capacity ScaleAndRollback adds first.
+    pub scale_by: IntOrPercent,
     /// How long the rollout of the restored release may take.
     pub timeout: SignedDuration,
     /// What is watched.
@@ -41,6 +48,20 @@ pub struct ValidPolicy {
     pub keep: usize,
     /// Annotations of the template that say nothing about the release.
     pub ignore_annotations: Vec<String>,
+}
+
+impl ValidPolicy {
+    /// The Deployment by whose name the policy's points are found.
+    #[must_use]
+    pub fn primary(&self) -> &str {
+        self.deployments.first().map_or("", String::as_str)
+    }
+
+    /// The Deployments, for people.
+    #[must_use]
+    pub fn names(&self) -> String {
+        self.deployments.join(", ")
+    }
 }
 
 /// A trigger that can be judged.
@@ -143,20 +164,6 @@ pub fn validate(name: &str, spec: &RollbackPolicySpec) -> Result<ValidPolicy, Ve
             problem: problem.to_owned(),
         });
     };
-    if spec.workloads.len() != 1 {
-        refuse(
-            "spec.workloads".into(),
-            format!("{} entries", spec.workloads.len()),
-            "must be exactly one in this version; write a policy for each workload",
-        );
-    }
-    if spec.strategy.type_ != StrategyType::Rolling {
-        refuse(
-            "spec.strategy.type".into(),
-            format!("{:?}", spec.strategy.type_),
-            "is not available in this version; only Rolling is",
-        );
-    }
     for (field, present) in [
         ("spec.gates", spec.gates.is_some()),
         ("spec.gitops", spec.gitops.is_some()),
@@ -206,18 +213,25 @@ pub fn validate(name: &str, spec: &RollbackPolicySpec) -> Result<ValidPolicy, Ve
             Err(mut found) => errors.append(&mut found),
         }
     }
-    if !errors.is_empty() {
+    let strategy = strategy::validate(spec, &mut errors);
+    let Some(strategy) = strategy.filter(|_| errors.is_empty()) else {
         return Err(errors);
-    }
+    };
     Ok(ValidPolicy {
         name: name.to_owned(),
-        workload: spec.workloads[0].name.clone(),
+        deployments: spec.deployments().into_iter().map(str::to_owned).collect(),
+        strategy,
         mode: spec.mode,
         window: match spec.window {
             Window::For(length) => Some(length.as_signed()),
             Window::Always => None,
         },
         rolling: spec.strategy.rolling.clone(),
+        scale_by: spec
+            .strategy
+            .scale
+            .as_ref()
+            .map_or_else(|| IntOrPercent::Percent("50%".into()), |s| s.by.clone()),
         timeout: spec.strategy.timeout.as_signed(),
         triggers,
         max_attempts: spec.limits.max_attempts,
@@ -369,12 +383,13 @@ fn valid_trigger(
     });
     if !matches!(
         action,
-        Action::Rollback | Action::GradualRollback | Action::Notify
+        Action::Rollback | Action::GradualRollback | Action::ScaleAndRollback | Action::Notify
     ) {
         refuse(
             "action",
             format!("{action:?}"),
-            "is not available in this version; available are Rollback, GradualRollback and Notify"
+            "is not available in this version; available are Rollback, GradualRollback, \
+             ScaleAndRollback and Notify"
                 .into(),
         );
     }

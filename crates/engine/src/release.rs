@@ -23,6 +23,17 @@ pub fn identity(template: &Value, ignored_annotations: &[String]) -> String {
     hex::encode(Sha256::digest(canonical))[..HASH_DIGITS].to_owned()
 }
 
+/// The identity of a release that is more than one pod template: `what` says how its parts belong
+/// together, and each part has a name and an identity.
+#[must_use]
+pub fn of_parts(what: &str, parts: &[(&str, &str)]) -> String {
+    let mut text = what.to_owned();
+    for (name, identity) in parts {
+        text.extend(["\n", name, " ", identity]);
+    }
+    hex::encode(Sha256::digest(text))[..HASH_DIGITS].to_owned()
+}
+
 fn normalised(template: &Value, ignored: &[String]) -> Value {
     let mut template = template.clone();
     if let Some(metadata) = template.get_mut("metadata").and_then(Value::as_object_mut) {

@@ -1,9 +1,12 @@
 //! How the rollout of a restored release goes.
 
-use backstop_api::event::Outcome;
+use backstop_api::event::{Outcome, Step};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::snapshot::{Event, Workload};
+
+/// A plan says how long a rollout may take; one that does not is not followed for longer.
+const LONGEST: SignedDuration = SignedDuration::from_mins(5);
 
 /// How far a rollout has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,32 +27,38 @@ pub enum Progress {
     },
 }
 
-/// Follows the rollout of the release that `event` wrote at `started`.
+/// Follows the rollout of the template that `event` wrote to the Deployment of `step` at `started`.
 #[must_use]
 pub fn progress(
     event: &Event,
+    step: &Step,
     workload: Option<&Workload>,
-    timeout: SignedDuration,
     started: Timestamp,
     now: Timestamp,
 ) -> Progress {
-    let Some(workload) = still_there(event, workload) else {
+    let timeout = step
+        .timeout
+        .map_or(LONGEST, backstop_api::Duration::as_signed);
+    let workload = workload.filter(|w| !w.deleting && w.uid == step.workload_uid);
+    let Some(workload) = workload else {
         return Progress::Ended {
             outcome: Outcome::WorkloadDeleted,
-            message: "the Deployment was deleted while it was rolled back".into(),
+            message: format!(
+                "Deployment {} was deleted while it was rolled back",
+                step.workload
+            ),
         };
     };
-    if event
-        .status
-        .restored_generation
-        .is_some_and(|g| workload.generation < g)
-    {
+    let written = event.written(&step.workload);
+    if written.is_some_and(|w| workload.generation < w.generation) {
         return Progress::Going {
             message: "waiting to see the restored template".into(),
         };
     }
-    if !event.restored(&workload.release) {
-        let (outcome, message) = replaced(event, workload);
+    let in_place =
+        workload.release == step.to || written.is_some_and(|w| w.hash == workload.release);
+    if !in_place {
+        let (outcome, message) = replaced(&step.from, workload);
         return Progress::Ended { outcome, message };
     }
     if !workload.is_current() {
@@ -102,9 +111,9 @@ pub fn still_there<'a>(event: &Event, workload: Option<&'a Workload>) -> Option<
 
 /// Somebody wrote another template: theirs wins.
 #[must_use]
-pub fn replaced(event: &Event, workload: &Workload) -> (Outcome, String) {
+pub fn replaced(failed: &str, workload: &Workload) -> (Outcome, String) {
     let by = workload.last_writer.as_deref().unwrap_or("somebody");
-    let what = if event.from_hash() == Some(&workload.release) {
+    let what = if failed == workload.release {
         "put the release that failed back"
     } else {
         "wrote another release"

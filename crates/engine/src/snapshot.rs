@@ -4,19 +4,27 @@ use std::collections::BTreeMap;
 
 use backstop_api::{
     RollbackEventSpec, RollbackEventStatus,
-    event::{EventPhase, Outcome},
-    point::{Image, Origin, Verdict},
+    event::{EventPhase, Outcome, Restored, StepKind, StepState},
+    point::{Image, Origin, Stack, Verdict},
 };
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::{condition::WorkloadNumbers, reading::Reading};
+use crate::{condition::WorkloadNumbers, policy::FieldError, reading::Reading};
 
 /// What was seen of one policy's world.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
-    /// The Deployment; `None` when there is none of that name.
+    /// What is live; `None` when a Deployment is missing, or when it cannot be told what is live.
     pub workload: Option<Workload>,
+    /// Deployments that the policy names and that are not there.
+    pub missing: Vec<String>,
+    /// Why the policy's strategy cannot work on what is there.
+    pub misfit: Option<FieldError>,
+    /// For BlueGreen: the Service.
+    pub service: Option<Service>,
+    /// For Canary: the route.
+    pub route: Option<Route>,
     /// The newest answer for each trigger that asks a source, by the trigger's name.
     pub readings: BTreeMap<String, Observed>,
     /// The workload's points.
@@ -40,10 +48,36 @@ pub struct Observed {
     pub asked_at: Timestamp,
 }
 
-/// A Deployment.
+/// A Service, as far as it decides what is live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+    /// What it selects.
+    pub selector: BTreeMap<String, String>,
+    /// The field manager that last wrote it.
+    pub last_writer: Option<String>,
+}
+
+/// A route, as far as it decides what is live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+    /// The canary's share of the requests, in percent.
+    pub share: u8,
+    /// The field manager that last wrote it.
+    pub last_writer: Option<String>,
+}
+
+/// A Deployment; or several that are live together, taken as one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Workload {
-    /// Its name.
+    /// Its name; of several, all their names.
     pub name: String,
     /// Its UID.
     pub uid: String,
@@ -87,19 +121,53 @@ pub struct Workload {
     pub strategy_owners: Vec<Value>,
     /// The field manager that last wrote the template, and when.
     pub last_writer: Option<String>,
+    /// The labels of its pods.
+    pub labels: BTreeMap<String, String>,
+    /// The Deployments that are live, where that is not this one alone.
+    pub members: Vec<Workload>,
+    /// Whether it is a canary that is being tried: it may do well, and is no place to go back to.
+    pub tried: bool,
+    /// Deployments of the policy that are not live: the idle stack, or the stable side while a
+    /// canary is tried. They are no evidence about the release.
+    pub beside: Vec<Workload>,
 }
 
 impl Workload {
     /// Whether what the Deployment says of itself is about its newest spec.
     #[must_use]
     pub fn is_current(&self) -> bool {
-        self.observed_generation >= self.generation
+        if self.members.is_empty() {
+            return self.observed_generation >= self.generation;
+        }
+        self.members.iter().all(Self::is_current)
+    }
+
+    /// The Deployments that are live.
+    #[must_use]
+    pub fn live(&self) -> &[Self] {
+        if self.members.is_empty() {
+            std::slice::from_ref(self)
+        } else {
+            &self.members
+        }
+    }
+
+    /// A Deployment of the policy, whether live or not.
+    #[must_use]
+    pub fn deployment(&self, name: &str) -> Option<&Self> {
+        self.live()
+            .iter()
+            .chain(&self.beside)
+            .find(|w| w.name == name)
     }
 
     /// Whether the live release is fully rolled out: every wanted replica is of it and available,
     /// and none of another is left.
     #[must_use]
     pub fn is_complete(&self) -> bool {
+        if !self.members.is_empty() {
+            return self.members.iter().all(Self::is_complete);
+        }
         self.is_current()
             && self.updated == self.desired
             && self.replicas == self.desired
@@ -109,7 +177,8 @@ impl Workload {
     /// Whether the release can be judged good: complete, with at least one replica, not paused.
     #[must_use]
     pub fn can_prove_itself(&self) -> bool {
-        self.is_complete() && self.desired > 0 && !self.paused && !self.deleting
+        let wanted = self.live().iter().all(|w| w.desired > 0);
+        self.is_complete() && wanted && !self.paused && !self.deleting && !self.tried
     }
 
     /// The numbers that conditions may use.
@@ -181,6 +250,29 @@ pub struct Point {
     pub proved_at: Timestamp,
     /// The value of each trigger then.
     pub baselines: BTreeMap<String, f64>,
+    /// The Deployments of its release.
+    pub workloads: Vec<PointWorkload>,
+    /// For BlueGreen: the stack that was live, and what the Service selected.
+    pub stack: Option<Stack>,
+}
+
+impl Point {
+    /// What it holds of a Deployment.
+    #[must_use]
+    pub fn workload(&self, name: &str) -> Option<&PointWorkload> {
+        self.workloads.iter().find(|w| w.name == name)
+    }
+}
+
+/// A Deployment as a point holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PointWorkload {
+    /// Its name.
+    pub name: String,
+    /// Identity of its template.
+    pub release: String,
+    /// How many replicas were wanted.
+    pub replicas: i32,
 }
 
 /// A rollback.
@@ -222,6 +314,34 @@ impl Event {
     #[must_use]
     pub fn restored(&self, release: &str) -> bool {
         self.status.restored_hash.as_deref() == Some(release) || self.target_hash() == Some(release)
+    }
+
+    /// What the server made of the template that was written to a Deployment.
+    #[must_use]
+    pub fn written(&self, workload: &str) -> Option<&Restored> {
+        let steps = self.status.steps.iter();
+        steps
+            .filter(|s| s.step.workload == workload)
+            .find_map(|s| s.restored.as_ref())
+    }
+
+    /// Whether it ended with some of the Deployments restored and others not.
+    #[must_use]
+    pub fn is_partial(&self) -> bool {
+        let templates = self
+            .status
+            .steps
+            .iter()
+            .filter(|s| s.step.kind == StepKind::WriteTemplate);
+        let (done, left): (Vec<_>, Vec<_>) = templates.partition(|s| s.state == StepState::Done);
+        let by_a_person = matches!(
+            self.status.outcome,
+            Some(Outcome::CancelledByPerson | Outcome::PolicyNotInForce)
+        );
+        self.status.phase == Some(EventPhase::Failed)
+            && !by_a_person
+            && !done.is_empty()
+            && !left.is_empty()
     }
 
     /// Identity of the release that it takes back.

@@ -12,10 +12,10 @@ use std::{fs, path::PathBuf};
 use backstop_api::{event::StepStatus, policy::Action};
 use backstop_engine::{
     decide::{Act, Decision},
-    plan::{check::violations, rolling},
+    plan::{Order, check::violations, plan},
     snapshot::Snapshot,
 };
-use common::{GOOD, errors, policy, seen};
+use common::{errors, policy, seen};
 use golden_cases::Case;
 use serde_json::{Map, Value, json};
 
@@ -46,15 +46,15 @@ fn compare(name: &str, value: &Value) {
 
 fn plan_is(name: &str, seen: &Snapshot, fields: Value, action: Action, quarantine: bool) {
     let policy = policy(&[errors()], fields);
-    let workload = seen.workload.as_ref().unwrap();
-    let plan = rolling(
-        &policy,
-        workload,
-        &format!("web-{GOOD}"),
-        GOOD,
+    let plan = plan(&Order {
+        policy: &policy,
+        seen,
+        workload: seen.workload.as_ref().unwrap(),
+        point: &seen.points[0],
         action,
         quarantine,
-    );
+    })
+    .unwrap();
     assert_eq!(violations(seen, &plan), Vec::<String>::new());
     let steps: Vec<Value> = plan.iter().map(step).collect();
     compare(name, &Value::Array(steps));

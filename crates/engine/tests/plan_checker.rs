@@ -8,7 +8,7 @@ use backstop_api::{
     policy::Action,
 };
 use backstop_engine::{
-    plan::{check::violations, rolling},
+    plan::{self, Order, check::violations},
     snapshot::{Point, Snapshot},
 };
 use common::{GOOD, LIVE, at, errors, point, policy, seen};
@@ -17,16 +17,15 @@ use serde_json::json;
 /// A plan with every kind of step.
 fn plan(seen: &Snapshot) -> Vec<StepStatus> {
     let policy = policy(&[errors()], json!({}));
-    let workload = seen.workload.as_ref().unwrap();
-    let point = format!("web-{GOOD}");
-    rolling(
-        &policy,
-        workload,
-        &point,
-        GOOD,
-        Action::GradualRollback,
-        true,
-    )
+    let order = Order {
+        policy: &policy,
+        seen,
+        workload: seen.workload.as_ref().unwrap(),
+        point: &seen.points[0],
+        action: Action::GradualRollback,
+        quarantine: true,
+    };
+    plan::plan(&order).unwrap()
 }
 
 fn refused(seen: &Snapshot, plan: &[StepStatus], expected: &str) {

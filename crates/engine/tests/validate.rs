@@ -3,7 +3,7 @@
 mod common;
 
 use backstop_api::policy::Action;
-use backstop_engine::policy::Source;
+use backstop_engine::policy::{Source, ValidStrategy};
 use common::{errors, policy, refused, spec, with};
 use serde_json::{Value, json};
 
@@ -24,35 +24,164 @@ fn trigger(fields: Value) -> Value {
     spec(&[with(errors(), fields)], json!({}))
 }
 
+/// Fields of a policy whose strategy names its Deployments itself.
+fn own(type_: &str, name: &str, parameters: &Value) -> Value {
+    json!({"workloads": [], "strategy": {"type": type_, name: parameters}})
+}
+
+fn blue_green(more: Value) -> Value {
+    let parameters = json!({"service": "web", "stacks": ["web-blue", "web-green"]});
+    own("BlueGreen", "blueGreen", &with(parameters, more))
+}
+
+fn canary(more: Value) -> Value {
+    let route = json!({"provider": "gateway-httproute", "name": "web"});
+    let parameters = json!({"stable": "web", "canary": "web-canary", "route": route});
+    own("Canary", "canary", &with(parameters, more))
+}
+
 #[test]
-fn several_workloads_are_refused() {
-    let two = json!({"workloads": [{"name": "web"}, {"name": "worker"}]});
+fn workloads_that_are_missing_or_named_twice_are_refused() {
     says(
-        spec(&[errors()], two),
+        spec(&[errors()], json!({"workloads": []})),
         "spec.workloads",
-        "2 entries",
-        "a policy for each",
+        "[]",
+        "at least one",
     );
-    let none = json!({"workloads": []});
+    let twice = json!({"workloads": [{"name": "web"}, {"name": "db"}, {"name": "web"}]});
+    for (fields, name) in [
+        (twice, "web"),
+        (blue_green(json!({"stacks": ["blue", "blue"]})), "blue"),
+        (canary(json!({"canary": "web"})), "web"),
+    ] {
+        says(
+            spec(&[errors()], fields),
+            "spec.workloads",
+            name,
+            "name each Deployment once",
+        );
+    }
+}
+
+#[test]
+fn workloads_beside_those_of_the_strategy_are_refused() {
+    let beside = json!({"workloads": [{"name": "other"}]});
+    for fields in [blue_green(json!({})), canary(json!({}))] {
+        says(
+            spec(&[errors()], with(fields, beside.clone())),
+            "spec.workloads",
+            "1 entries",
+            "must be left out",
+        );
+    }
+}
+
+#[test]
+fn a_strategy_without_its_parameters_is_refused() {
+    for (type_, field, way_out) in [
+        (
+            "BlueGreen",
+            "spec.strategy.blueGreen",
+            "the Service and its two stacks",
+        ),
+        (
+            "Canary",
+            "spec.strategy.canary",
+            "the stable and the canary Deployment and the route",
+        ),
+    ] {
+        let fields = json!({"workloads": [], "strategy": {"type": type_}});
+        says(spec(&[errors()], fields), field, "", way_out);
+    }
+    let one = blue_green(json!({"stacks": ["web-blue"]}));
     says(
-        spec(&[errors()], none),
-        "spec.workloads",
-        "0 entries",
-        "exactly one",
+        spec(&[errors()], one),
+        "spec.strategy.blueGreen",
+        "1 stacks",
+        "two stacks",
     );
 }
 
 #[test]
-fn strategies_that_are_not_there_yet_are_refused() {
-    for strategy in ["BlueGreen", "Canary", "Recreate"] {
-        let fields = json!({"strategy": {"type": strategy}});
+fn steps_that_do_not_lead_all_the_way_are_refused() {
+    for steps in [
+        json!([25, 50]),
+        json!([50, 25, 100]),
+        json!([50, 50, 100]),
+        json!([]),
+    ] {
+        let shown = serde_json::from_value::<Vec<u8>>(steps.clone()).unwrap();
         says(
-            spec(&[errors()], fields),
-            "spec.strategy.type",
-            strategy,
-            "only Rolling",
+            spec(&[errors()], canary(json!({"steps": steps}))),
+            "spec.strategy.canary.steps",
+            &format!("{shown:?}"),
+            "must rise and end with 100",
         );
     }
+}
+
+#[test]
+fn a_reason_to_stop_that_cannot_be_evaluated_is_refused() {
+    for (stop_when, way_out) in [
+        ("value <", "no CEL expression"),
+        ("error_rate < 0.02", "known are value, baseline, workload"),
+        ("value + 1.0", "neither true nor false"),
+    ] {
+        says(
+            spec(&[errors()], canary(json!({"stopWhen": stop_when}))),
+            "spec.strategy.canary.stopWhen",
+            stop_when,
+            way_out,
+        );
+    }
+}
+
+#[test]
+fn more_capacity_is_for_rolling_alone() {
+    let wish = || with(errors(), json!({"action": "ScaleAndRollback"}));
+    for fields in [
+        json!({"strategy": {"type": "Recreate"}}),
+        blue_green(json!({})),
+        canary(json!({})),
+    ] {
+        says(
+            spec(&[wish()], fields),
+            "spec.triggers[0].action",
+            "ScaleAndRollback",
+            "Rolling only",
+        );
+    }
+    let rolling = policy(&[wish()], json!({"strategy": {"scale": {"by": 2}}}));
+    assert_eq!(rolling.triggers[0].action, Action::ScaleAndRollback);
+}
+
+#[test]
+fn every_strategy_is_read_with_its_parameters() {
+    let two = json!({"workloads": [{"name": "web"}, {"name": "worker"}]});
+    let rolling = policy(&[errors()], two.clone());
+    assert!(matches!(rolling.strategy, ValidStrategy::Rolling));
+    assert_eq!(rolling.deployments, ["web", "worker"]);
+    let recreate = with(two, json!({"strategy": {"type": "Recreate"}}));
+    let recreate = policy(&[errors()], recreate);
+    assert!(matches!(recreate.strategy, ValidStrategy::Recreate));
+    let stacks = policy(&[errors()], blue_green(json!({})));
+    assert_eq!(stacks.deployments, ["web-blue", "web-green"]);
+    let ValidStrategy::BlueGreen {
+        service,
+        preserve_failed,
+    } = stacks.strategy
+    else {
+        panic!("{:?}", stacks.strategy)
+    };
+    assert_eq!((service.as_str(), preserve_failed), ("web", true));
+    let tried = policy(&[errors()], canary(json!({"stopWhen": "value < 0.02"})));
+    assert_eq!(tried.deployments, ["web", "web-canary"]);
+    let ValidStrategy::Canary(canary) = tried.strategy else {
+        panic!("{:?}", tried.strategy)
+    };
+    assert_eq!(canary.steps, [25, 50, 75, 100]);
+    assert_eq!(canary.step_interval.as_secs(), 60);
+    assert!(canary.stop_when.is_some());
 }
 
 #[test]
@@ -184,13 +313,13 @@ fn a_query_without_a_condition_is_refused() {
 
 #[test]
 fn actions_that_are_not_there_yet_are_refused() {
-    for action in ["ScaleAndRollback", "IsolateAndRollback", "BlockDeployment"] {
+    for action in ["IsolateAndRollback", "BlockDeployment"] {
         let spec = trigger(json!({"action": action}));
         says(
             spec,
             "spec.triggers[0].action",
             action,
-            "GradualRollback and Notify",
+            "ScaleAndRollback and Notify",
         );
     }
 }
@@ -255,17 +384,19 @@ fn everything_that_is_wrong_is_said_at_once() {
         errors(),
         json!({"interval": "0s", "condition": "nonsense", "action": "BlockDeployment"}),
     );
-    let fields = json!({"gates": {"freeze": true}, "strategy": {"type": "Canary"}});
+    let fields = json!({
+        "gates": {"freeze": true}, "workloads": [], "strategy": {"type": "Canary"},
+    });
     let errors = refused(spec(&[wrong], fields));
     let fields: Vec<_> = errors.iter().map(|e| e.field.as_str()).collect();
     assert_eq!(
         fields,
         [
-            "spec.strategy.type",
             "spec.gates",
             "spec.triggers[0].condition",
             "spec.triggers[0].action",
             "spec.triggers[0].interval",
+            "spec.strategy.canary",
         ]
     );
 }

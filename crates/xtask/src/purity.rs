@@ -1,4 +1,5 @@
-//! Deciding is pure: the engine must not be able to reach a clock of the runtime, the network or the cluster.
+//! Deciding is pure: the engine must not be able to reach a clock of the runtime, the network or the cluster. Neither
+//! must what makes patches of routes.
 
 use std::process::Stdio;
 
@@ -6,36 +7,27 @@ use anyhow::{Context as _, ensure};
 
 use crate::workspace::cargo;
 
-/// What would let the engine do something instead of deciding it.
+/// What has to be pure.
+const PURE: [&str; 2] = ["backstop-engine", "backstop-traffic"];
+/// What would let them do something instead of deciding it.
 const FORBIDDEN: [&str; 5] = ["tokio", "reqwest", "hyper", "kube-client", "kube-runtime"];
 
-/// Fails if the engine depends on any of it, directly or not.
+/// Fails if one of them depends on any of it, directly or not.
 pub(crate) fn check() -> anyhow::Result<()> {
+    PURE.into_iter().try_for_each(check_one)
+}
+
+fn check_one(name: &str) -> anyhow::Result<()> {
     let output = cargo(&[
-        "tree",
-        "-p",
-        "backstop-engine",
-        "-e",
-        "normal",
-        "--prefix",
-        "none",
-        "--format",
-        "{p}",
+        "tree", "-p", name, "-e", "normal", "--prefix", "none", "--format", "{p}",
     ])
     .stderr(Stdio::inherit())
     .output()
     .context("could not start cargo tree")?;
     ensure!(output.status.success(), "cargo tree: {}", output.status);
     let found = forbidden(&String::from_utf8_lossy(&output.stdout));
-    ensure!(
-        found.is_empty(),
-        "backstop-engine depends on {}",
-        found.join(", ")
-    );
-    println!(
-        "backstop-engine depends on none of {}",
-        FORBIDDEN.join(", ")
-    );
+    ensure!(found.is_empty(), "{name} depends on {}", found.join(", "));
+    println!("{name} depends on none of {}", FORBIDDEN.join(", "));
     Ok(())
 }
 

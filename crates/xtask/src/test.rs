@@ -79,7 +79,7 @@ fn workspace_checks(steps: &mut Steps) {
         "Generated files",
         || generate::run(&generate::Args::check()),
     );
-    steps.step("Purity of the engine", purity::check);
+    steps.step("Purity of the engine and of routes", purity::check);
     steps.step("Unit tests", || {
         passed_through(cargo(&["test", "--workspace", "--no-fail-fast"]))
     });

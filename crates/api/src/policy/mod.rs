@@ -11,7 +11,10 @@ pub use status::{
     Health, Phase, QuarantinedTemplate, ReleaseStatus, RollbackPolicyStatus, TriggerState,
     TriggerStatus,
 };
-pub use strategy::{IntOrPercent, RollingParameters, Strategy, StrategyType};
+pub use strategy::{
+    BackendParameters, BlueGreenParameters, CanaryParameters, DeploymentName, IntOrPercent,
+    RollingParameters, RouteParameters, ScaleParameters, Strategy, StrategyType,
+};
 pub use trigger::{
     Action, MinimumSamples, NoDataPolicy, PrometheusSource, Severity, Signal, Trigger,
     WorkloadSource,

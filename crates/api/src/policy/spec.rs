@@ -50,8 +50,10 @@ use crate::{duration::Duration, schema};
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("self.workloads.size() == 1")
-        .message("workloads: several workloads in one policy are not available in this version; write a policy for each"),
+    validation = Rule::new("!has(self.strategy) || !(self.strategy.type in ['BlueGreen', 'Canary']) || self.workloads.size() == 0")
+        .message("workloads: leave it out with BlueGreen and Canary, whose strategy names the Deployments"),
+    validation = Rule::new("(has(self.strategy) && self.strategy.type in ['BlueGreen', 'Canary']) || self.workloads.size() > 0")
+        .message("workloads: name at least one Deployment"),
     validation = Rule::new("!has(self.gates)").message("gates are not available in this version"),
     validation = Rule::new("!has(self.gitops)").message("gitops is not available in this version"),
     validation = Rule::new("!has(self.notifications)")
@@ -61,8 +63,10 @@ pub struct RollbackPolicySpec {
     /// Whether Backstop acts, only says what it would do, or rests.
     #[serde(default)]
     pub mode: Mode,
-    /// The Deployments of this namespace that the policy looks after.
-    #[schemars(length(min = 1, max = 16))]
+    /// The Deployments of this namespace that the policy looks after: one failure domain, taken back
+    /// together, the last one first. BlueGreen and Canary name theirs in `strategy`.
+    #[serde(default)]
+    #[schemars(length(max = 8))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
     pub workloads: Vec<WorkloadRef>,
     /// How long a release may be blamed, counted from the completion of its rollout; until it is
@@ -112,6 +116,22 @@ pub enum Mode {
     Observe,
     /// Rest: watch and show the state, decide nothing.
     Paused,
+}
+
+impl RollbackPolicySpec {
+    /// The names of all Deployments that the policy speaks of, in its order.
+    #[must_use]
+    pub fn deployments(&self) -> Vec<&str> {
+        let strategy = &self.strategy;
+        let mut names: Vec<&str> = self.workloads.iter().map(|w| w.name.as_str()).collect();
+        if let Some(parameters) = &strategy.blue_green {
+            names.extend(parameters.stacks.iter().map(|s| s.0.as_str()));
+        }
+        if let Some(parameters) = &strategy.canary {
+            names.extend([parameters.stable.0.as_str(), parameters.canary.0.as_str()]);
+        }
+        names
+    }
 }
 
 /// A Deployment of the policy's namespace.

@@ -12,8 +12,14 @@ use crate::{duration::Duration, schema};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("self.type == 'Rolling'")
-        .message("strategy.type: only Rolling is available in this version; BlueGreen, Canary and Recreate are not"),
+    validation = Rule::new("(self.type == 'BlueGreen') == has(self.blueGreen)")
+        .message("strategy.blueGreen goes with type BlueGreen, and is required there: name the Service and its two stacks"),
+    validation = Rule::new("(self.type == 'Canary') == has(self.canary)")
+        .message("strategy.canary goes with type Canary, and is required there: name the stable and the canary Deployment and the route"),
+    validation = Rule::new("self.type == 'Rolling' || !has(self.rolling)")
+        .message("strategy.rolling goes with type Rolling"),
+    validation = Rule::new("self.type == 'Rolling' || !has(self.scale)")
+        .message("strategy.scale goes with type Rolling"),
     validation = Rule::new("!has(self.timeout) || duration(self.timeout) >= duration('1s')")
         .message("strategy.timeout must be 1s or more, for example 300s"),
 )]
@@ -28,6 +34,15 @@ pub struct Strategy {
     /// Without them the Deployment's own are used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rolling: Option<RollingParameters>,
+    /// For BlueGreen: the Service, and the two Deployments that it is switched between.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blue_green: Option<BlueGreenParameters>,
+    /// For Canary: the two Deployments, and the route that shares requests out between them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<CanaryParameters>,
+    /// For the action ScaleAndRollback: how much capacity is added first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale: Option<ScaleParameters>,
 }
 
 impl Default for Strategy {
@@ -36,6 +51,9 @@ impl Default for Strategy {
             type_: StrategyType::default(),
             timeout: default_timeout(),
             rolling: None,
+            blue_green: None,
+            canary: None,
+            scale: None,
         }
     }
 }
@@ -50,12 +68,138 @@ pub enum StrategyType {
     /// Write the good template; the Deployment controller replaces pods step by step.
     #[default]
     Rolling,
-    /// Swap a Service's selector to the stack that was live before. Not available yet.
+    /// Swap a Service's selector to the stack that was live before.
     BlueGreen,
-    /// Shift route weights back to the stable side. Not available yet.
+    /// Shift route weights back to the stable side, then take the canary back.
     Canary,
-    /// Stop, restore, start. Not available yet.
+    /// Stop, restore, start: never two releases at once, at the price of an outage.
     Recreate,
+}
+
+/// Two Deployments, of which a Service selects one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.stacks[0] != self.stacks[1]")
+    .message("strategy.blueGreen.stacks: name two different Deployments"))]
+pub struct BlueGreenParameters {
+    /// The Service of this namespace. What it selects is live.
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = r"^[a-z]([-a-z0-9]*[a-z0-9])?$")
+    )]
+    pub service: String,
+    /// The two Deployments of this namespace.
+    #[schemars(length(min = 2, max = 2))]
+    pub stacks: Vec<DeploymentName>,
+    /// Whether the stack that failed keeps its pods, to be looked into. Without it, it is scaled to
+    /// zero when the good one has its traffic.
+    #[serde(default = "yes")]
+    pub preserve_failed: bool,
+}
+
+/// Two Deployments, and the route that shares requests out between their Services.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.stable != self.canary")
+        .message("strategy.canary: stable and canary must be two different Deployments"),
+    validation = Rule::new("!has(self.stepInterval) || duration(self.stepInterval) <= duration('1h')")
+        .message("strategy.canary.stepInterval must be at most 1h, for example 60s"),
+)]
+pub struct CanaryParameters {
+    /// The Deployment that serves when there is no canary.
+    pub stable: DeploymentName,
+    /// The Deployment that is tried.
+    pub canary: DeploymentName,
+    /// The route.
+    pub route: RouteParameters,
+    /// How far back a gradual rollback has gone after each step, in percent of the way.
+    #[serde(default = "default_steps")]
+    #[schemars(length(min = 1, max = 10), inner(range(min = 1, max = 100)))]
+    pub steps: Vec<u8>,
+    /// How long a gradual rollback waits between its steps.
+    #[serde(default = "default_step_interval")]
+    pub step_interval: Duration,
+    /// When a gradual rollback need go no further: CEL over `value` of the trigger that asked for it,
+    /// such as `value < 0.02`. Without it, it goes all the way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub stop_when: Option<String>,
+}
+
+/// An object that shares requests out by weight.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteParameters {
+    /// What it is: a name from the operator's table of routes, such as `gateway-httproute`,
+    /// `traefik-service` or `istio`.
+    #[schemars(length(min = 1, max = 63))]
+    pub provider: String,
+    /// Its name, in this namespace.
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$")
+    )]
+    pub name: String,
+    /// The rule within it, by name or by number from 0. Without it, every rule that names both
+    /// backends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub rule: Option<String>,
+    /// The stable backend as the route names it. The stable Deployment's name unless said otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stable_backend: Option<BackendParameters>,
+    /// The canary backend as the route names it. The canary Deployment's name unless said otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary_backend: Option<BackendParameters>,
+}
+
+/// A backend, as a route names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackendParameters {
+    /// Its name: that of a Service, mostly.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Its subset, for routes that have such.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub subset: Option<String>,
+}
+
+/// How much capacity is added before a release is taken back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ScaleParameters {
+    /// So many pods more, or such a share more: `2`, or `50%`. A share is rounded up.
+    #[schemars(schema_with = "schema::int_or_percent")]
+    pub by: IntOrPercent,
+}
+
+/// The name of a Deployment of this namespace.
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(transparent)]
+#[schemars(inline)]
+pub struct DeploymentName(
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$")
+    )]
+    pub String,
+);
+
+fn yes() -> bool {
+    true
+}
+
+fn default_steps() -> Vec<u8> {
+    vec![25, 50, 75, 100]
+}
+
+fn default_step_interval() -> Duration {
+    Duration::from_secs(60)
 }
 
 /// `rollingUpdate` of a Deployment, for the time of a rollback.

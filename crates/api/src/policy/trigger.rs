@@ -25,8 +25,8 @@ use crate::{duration::Duration, schema};
         .message("for must be at most 24h"),
     validation = Rule::new("!has(self.delay) || duration(self.delay) <= duration('24h')")
         .message("delay must be at most 24h"),
-    validation = Rule::new("!has(self.action) || self.action in ['Rollback', 'GradualRollback', 'Notify']")
-        .message("action: available in this version are Rollback, GradualRollback and Notify"),
+    validation = Rule::new("!has(self.action) || self.action in ['Rollback', 'GradualRollback', 'ScaleAndRollback', 'Notify']")
+        .message("action: available in this version are Rollback, GradualRollback, ScaleAndRollback and Notify"),
 )]
 pub struct Trigger {
     /// The name, unique in the policy.
@@ -194,9 +194,10 @@ pub struct MinimumSamples {
 pub enum Action {
     /// Take the release back with the policy's strategy.
     Rollback,
-    /// Take it back without losing capacity on the way: `maxUnavailable` 0 for Rolling.
+    /// Take it back without losing capacity on the way: `maxUnavailable` 0 for Rolling, step by step
+    /// for Canary.
     GradualRollback,
-    /// Add capacity, then take back. Not available yet.
+    /// Add capacity, then take back; for Rolling.
     ScaleAndRollback,
     /// Take traffic away from the pods, then take back. Not available yet.
     IsolateAndRollback,

@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 
 use backstop_api::{
     RollbackEvent,
-    event::{EventPhase, Outcome, StepKind, StepState},
+    event::{EventPhase, Found, Outcome, StepKind, StepState},
 };
 use jiff::Timestamp;
 use kube::{Resource, ResourceExt, runtime::controller::Action};
@@ -24,6 +24,9 @@ use progress::Progress;
 
 /// A rollout is looked at again after so long, beside every change that the watch tells of.
 const FOLLOW: Duration = Duration::from_millis(500);
+
+/// A rollback that was read from an old cache is read again after so long.
+const AGAIN: Duration = Duration::from_millis(10);
 
 /// Why an event could not be reconciled.
 #[derive(Debug, Error)]
@@ -59,6 +62,10 @@ pub(crate) enum Done {
         message: String,
         written: Option<steps::Written>,
     },
+    /// What is there is recorded before it is changed: then the step is begun again.
+    Found(Found),
+    /// The rollback is not any more as it was read: it is read again before anything is changed.
+    OldPicture,
     /// It takes time.
     Wait { message: String },
     /// The rollback ends here.
@@ -117,6 +124,11 @@ async fn execute(
                 context.metrics.step(step.kind, StepState::Done);
                 progress.save().await.map_err(Error::Status)?;
             }
+            Ok(Done::OldPicture) => return Ok(Action::requeue(AGAIN)),
+            Ok(Done::Found(found)) => {
+                progress.found(index, found, began);
+                progress.save().await.map_err(Error::Status)?;
+            }
             Ok(Done::Wait { message }) => {
                 if progress.waiting(index, message, Timestamp::now()) {
                     progress.save().await.map_err(Error::Status)?;
@@ -142,6 +154,9 @@ async fn execute(
             }
         }
     }
+    if !progress.is_seen(Timestamp::now()) {
+        return Ok(Action::requeue(FOLLOW / 10));
+    }
     progress.executed(Timestamp::now());
     progress.save().await.map_err(Error::Status)?;
     context.poke_policy(namespace, &event.spec.policy);
@@ -162,16 +177,12 @@ fn about(
             .find(|p| p.name_any() == event.spec.policy)
             .map(|p| p.object_ref(&())),
     );
-    let uid = event
-        .status
-        .as_ref()
-        .and_then(|s| s.workload_uid.as_deref());
-    about.extend(
-        event
-            .spec
-            .workloads
-            .iter()
-            .map(|w| crate::context::deployment_reference(&namespace, &w.name, uid)),
-    );
+    let uid = |name: &str| {
+        let observer = context.observers.get(&namespace, &event.spec.policy)?;
+        Some(observer.member(name)?.uid)
+    };
+    about.extend(event.spec.workloads.iter().map(|w| {
+        crate::context::deployment_reference(&namespace, &w.name, uid(&w.name).as_deref())
+    }));
     about
 }

@@ -65,7 +65,7 @@ pub(super) async fn look(
 
 /// The policy: from the cache, and where that does not have it, from the server, since a rollback
 /// and its policy may be applied together.
-async fn policy(
+pub(super) async fn policy(
     context: &Context,
     event: &RollbackEvent,
     namespace: &str,
@@ -85,7 +85,7 @@ async fn policy(
 }
 
 /// Why the policy is not in force, if it says so of its newest spec.
-fn refused(policy: &RollbackPolicy) -> Option<String> {
+pub(super) fn refused(policy: &RollbackPolicy) -> Option<String> {
     let accepted = policy
         .status
         .as_ref()?

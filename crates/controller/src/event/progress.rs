@@ -2,14 +2,17 @@
 
 use backstop_api::{
     RollbackEvent, RollbackEventStatus,
-    event::{EventPhase, Outcome, StepKind, StepState},
+    event::{EventPhase, Found, Outcome, StepKind, StepState},
 };
-use backstop_engine::lifecycle;
-use jiff::Timestamp;
+use backstop_engine::{lifecycle, subject};
+use jiff::{SignedDuration, Timestamp};
 use kube::{Api, ResourceExt};
 
 use super::steps::Written;
-use crate::{calls::CallError, context::Context};
+use crate::{calls::CallError, context::Context, observe};
+
+/// A watch tells of a change within this time, or is broken.
+const SEEN_WITHIN: SignedDuration = SignedDuration::from_secs(5);
 
 /// A rollback's status, and where it is written.
 pub(super) struct Progress<'a> {
@@ -41,12 +44,33 @@ impl<'a> Progress<'a> {
             .position(|s| matches!(s.state, StepState::Waiting | StepState::Running))
     }
 
-    /// Whether the template has been written.
-    pub(super) fn has_written(&self) -> bool {
-        self.status
-            .steps
-            .iter()
-            .any(|s| s.step.kind == StepKind::WriteTemplate && s.state == StepState::Done)
+    /// Whether the template of a Deployment has been written.
+    pub(super) fn has_written(&self, workload: &str) -> bool {
+        self.status.steps.iter().any(|s| {
+            s.step.kind == StepKind::WriteTemplate
+                && s.step.workload == workload
+                && s.state == StepState::Done
+        })
+    }
+
+    /// Whether anything has been changed.
+    pub(super) fn has_changed_anything(&self) -> bool {
+        self.status.times.first_write.is_some()
+    }
+
+    /// The rollback as the engine sees it, with its status as it is now.
+    pub(super) fn event_now(&self) -> backstop_engine::snapshot::Event {
+        let mut event = observe::event(self.event);
+        event.status = self.status.clone();
+        event
+    }
+
+    /// What was there is recorded before a step changes it.
+    pub(super) fn found(&mut self, index: usize, found: Found, now: Timestamp) {
+        let step = &mut self.status.steps[index];
+        step.state = StepState::Running;
+        step.started_at.get_or_insert(now);
+        step.found = Some(found);
     }
 
     /// A step holds.
@@ -67,9 +91,25 @@ impl<'a> Progress<'a> {
             self.status.times.rolled_out = Some(now);
         }
         if let Some(written) = written {
-            self.status.restored_hash = Some(written.release);
-            self.status.restored_generation = Some(written.generation);
+            step.restored = written.restored;
             self.status.times.first_write.get_or_insert(written.at);
+            if let Some(release) = self.restored() {
+                self.status.restored_hash = Some(release);
+            }
+        }
+    }
+
+    /// Identity of what is live by what has been written so far.
+    fn restored(&self) -> Option<String> {
+        let policy = &self.event.spec.policy;
+        let event = self.event_now();
+        if let Some(observer) = self.context.observers.get(self.namespace, policy) {
+            return subject::restored(&observer.policy, observer.workload().as_ref(), &event);
+        }
+        // Without its policy only a rollback of one Deployment can be told the end of.
+        match event.spec.workloads.as_slice() {
+            [one] => event.written(&one.name).map(|w| w.hash.clone()),
+            _ => None,
         }
     }
 
@@ -106,14 +146,36 @@ impl<'a> Progress<'a> {
         self.status = lifecycle::ended(self.status.clone(), phase, outcome, message, now);
     }
 
+    /// Whether what is watched shows the end of it: verifying is decided on that. What does not show
+    /// it for seconds never will, and is judged as it is.
+    pub(super) fn is_seen(&self, now: Timestamp) -> bool {
+        let policy = &self.event.spec.policy;
+        let Some(observer) = self.context.observers.get(self.namespace, policy) else {
+            return true;
+        };
+        let last = self.status.steps.iter().filter_map(|s| s.finished_at).max();
+        let waited = last.map(|last| now.duration_since(last));
+        observer
+            .workload()
+            .is_some_and(|w| self.event_now().restored(&w.release))
+            || waited.is_none_or(|waited| waited > SEEN_WITHIN)
+    }
+
     /// Every step holds; what is left is to verify.
     pub(super) fn executed(&mut self, now: Timestamp) {
         self.status.phase = Some(EventPhase::Verifying);
         self.status.times.rolled_out.get_or_insert(now);
-        let to = self.status.restored_hash.clone().unwrap_or_default();
+        let target = self.status.to.as_ref().and_then(|t| t.hash.clone());
+        let to = self.status.restored_hash.clone().or(target);
+        let to = to.unwrap_or_default();
         self.status.message = Some(format!(
-            "release {to} is rolled out again; verifying that it does well and stays"
+            "release {to} is live again; verifying that it does well and stays"
         ));
+    }
+
+    /// Whether this is the version that the progress is based on.
+    pub(super) fn is_based_on(&self, version: Option<&str>) -> bool {
+        self.version.as_deref() == version
     }
 
     /// Writes the status, if nobody has written it since it was read.

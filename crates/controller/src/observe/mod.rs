@@ -5,6 +5,7 @@
 
 mod pods;
 mod queries;
+pub(crate) mod route;
 mod snapshot;
 mod watches;
 mod workload;
@@ -16,11 +17,12 @@ use std::{
 
 use backstop_api::{RollbackPolicy, RollbackPolicyStatus};
 use backstop_engine::{
-    policy::ValidPolicy,
-    snapshot::{Observed, Workload},
+    policy::{FieldError, ValidPolicy, ValidStrategy},
+    snapshot::{Observed, Route, Service, Workload},
     state::State,
+    subject::{self, Absent, Parts},
 };
-use kube::ResourceExt;
+use kube::{ResourceExt, api::ApiResource};
 use serde_json::Value;
 use tokio::{sync::watch, task::JoinSet};
 
@@ -42,7 +44,12 @@ pub struct Observer {
     pub policy: ValidPolicy,
     uid: Option<String>,
     generation: Option<i64>,
-    watched: watches::Watched,
+    /// Of each Deployment of the policy, in its order.
+    watched: Vec<watches::Watched>,
+    /// For BlueGreen: the Service.
+    service: Option<watches::One>,
+    /// For Canary: the route.
+    route: Option<route::Watched>,
     readings: Mutex<BTreeMap<String, Observed>>,
     question: watch::Sender<Option<Question>>,
     state: Mutex<State>,
@@ -122,14 +129,31 @@ impl Observer {
                 }
             }
         };
-        let watched = watches::start(
-            &mut tasks,
-            &context.client,
-            &namespace,
-            &policy.workload,
-            &(Arc::new(poke) as watches::Poke),
-        );
+        let poke = Arc::new(poke) as watches::Poke;
+        let client = &context.client;
+        let watched = policy
+            .deployments
+            .iter()
+            .map(|name| watches::start(&mut tasks, client, &namespace, name, &poke))
+            .collect();
+        let service = match &policy.strategy {
+            ValidStrategy::BlueGreen { service, .. } => {
+                let resource = ApiResource::erase::<k8s_openapi::api::core::v1::Service>(&());
+                Some(watches::one(
+                    &mut tasks, client, &resource, &namespace, service, &poke,
+                ))
+            }
+            _ => None,
+        };
+        let route = match &policy.strategy {
+            ValidStrategy::Canary(canary) => {
+                route::watch(&mut tasks, context, &namespace, &canary.parameters, &poke)
+            }
+            _ => None,
+        };
         Self {
+            route,
+            service,
             uid: object.uid(),
             generation: object.metadata.generation,
             watched,
@@ -150,41 +174,91 @@ impl Observer {
     /// Whether the watches have been read once, so that "not there" means that it is not there.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.watched.is_ready()
+        self.watched.iter().all(watches::Watched::is_ready)
+            && self.service.as_ref().is_none_or(watches::One::is_ready)
+            && self.route.as_ref().is_none_or(route::Watched::is_ready)
     }
 
-    /// The Deployment as the server returned it.
-    #[must_use]
-    pub fn deployment(&self) -> Option<Value> {
-        self.watched.deployment()
+    fn watched(&self, name: &str) -> Option<&watches::Watched> {
+        self.watched.iter().find(|w| w.name == name)
     }
 
-    /// The Deployment and its pods, as the engine sees them.
+    /// A Deployment as the server returned it.
     #[must_use]
-    pub fn workload(&self) -> Option<Workload> {
+    pub fn deployment(&self, name: &str) -> Option<Value> {
+        self.watched(name)?.deployment()
+    }
+
+    /// A Deployment and its pods, as the engine sees them.
+    #[must_use]
+    pub fn member(&self, name: &str) -> Option<Workload> {
+        let watched = self.watched(name)?;
         workload::workload(
-            &self.deployment()?,
-            &self.watched.replica_sets(),
-            &self.watched.pods(),
+            &watched.deployment()?,
+            &watched.replica_sets(),
+            &watched.pods(),
             &self.policy.ignore_annotations,
         )
     }
 
-    /// The images that run, with their digests.
+    /// What is live.
+    pub fn live(&self) -> Result<Workload, Absent> {
+        let names = self.policy.deployments.iter();
+        let parts = Parts {
+            deployments: names.filter_map(|name| self.member(name)).collect(),
+            service: self.service(),
+            route: self.route(),
+        };
+        subject::live(&self.policy, &parts)
+    }
+
+    /// What is live, if that can be told.
     #[must_use]
-    pub fn digests(&self) -> Vec<backstop_api::point::Image> {
-        workload::digests(&self.watched.pods())
+    pub fn workload(&self) -> Option<Workload> {
+        self.live().ok()
+    }
+
+    /// For BlueGreen: the Service.
+    #[must_use]
+    pub fn service(&self) -> Option<Service> {
+        workload::service(&self.service.as_ref()?.object()?)
+    }
+
+    /// For Canary: the route.
+    #[must_use]
+    pub fn route(&self) -> Option<Result<Route, FieldError>> {
+        Some(self.route.as_ref()?.look())
+    }
+
+    /// The images of a Deployment that run, with their digests.
+    #[must_use]
+    pub fn digests(&self, name: &str) -> Vec<backstop_api::point::Image> {
+        self.watched(name)
+            .map(|w| workload::digests(&w.pods()))
+            .unwrap_or_default()
+    }
+
+    /// The names of the pods that belong to a Deployment.
+    #[must_use]
+    pub fn pod_names(&self, name: &str) -> Vec<String> {
+        self.watched(name)
+            .map(|w| workload::pod_names(&w.replica_sets(), &w.pods()))
+            .unwrap_or_default()
     }
 
     /// What the queries are about from now on.
     pub fn turn_to(&self, workload: &Workload) {
-        let hashes = workload::template_hashes(
-            &self.watched.replica_sets(),
-            &workload.release,
-            &self.policy.ignore_annotations,
-        );
-        let question =
-            (!hashes.is_empty()).then(|| Question::about(&self.namespace, workload, hashes));
+        let of_each: Vec<Vec<String>> = workload
+            .live()
+            .iter()
+            .filter_map(|member| {
+                let sets = self.watched(&member.name)?.replica_sets();
+                let ignored = &self.policy.ignore_annotations;
+                Some(workload::template_hashes(&sets, &member.release, ignored))
+            })
+            .collect();
+        let known = of_each.iter().all(|hashes| !hashes.is_empty());
+        let question = known.then(|| Question::about(&self.namespace, workload, of_each.concat()));
         self.question.send_if_modified(|old| {
             let changed = *old != question;
             if changed {

@@ -4,7 +4,10 @@ use backstop_api::{
     RollbackEvent, RollbackPoint, RollbackPolicy,
     names::{ANNOTATION_CANCEL, ANNOTATION_PROVED_AT},
 };
-use backstop_engine::snapshot::{Event, Point, Snapshot};
+use backstop_engine::{
+    snapshot::{Event, Point, PointWorkload, Snapshot},
+    subject::Absent,
+};
 use jiff::Timestamp;
 use kube::ResourceExt;
 
@@ -15,15 +18,23 @@ use crate::context::Context;
 #[must_use]
 pub fn snapshot(context: &Context, object: &RollbackPolicy, observer: &Observer) -> Snapshot {
     let namespace = &observer.namespace;
-    let workload = observer.workload();
-    if let Some(workload) = &workload {
-        observer.turn_to(workload);
-    }
+    let (workload, missing, misfit) = match observer.live() {
+        Ok(workload) => {
+            observer.turn_to(&workload);
+            (Some(workload), Vec::new(), None)
+        }
+        Err(Absent::Missing(names)) => (None, names, None),
+        Err(Absent::Misfit(misfit)) => (None, Vec::new(), Some(misfit)),
+    };
     Snapshot {
         workload,
+        missing,
+        misfit,
+        service: observer.service(),
+        route: observer.route().and_then(Result::ok),
         readings: observer.readings(),
         points: context
-            .points_of(namespace, &observer.policy.workload)
+            .points_of(namespace, observer.policy.primary())
             .iter()
             .map(point)
             .collect(),
@@ -48,9 +59,9 @@ fn conflict(context: &Context, object: &RollbackPolicy) -> Option<String> {
                 && age(other) < age(object)
                 && other
                     .spec
-                    .workloads
+                    .deployments()
                     .iter()
-                    .any(|w| object.spec.workloads.contains(w))
+                    .any(|name| object.spec.deployments().contains(name))
         })
         .min_by_key(age)
         .map(|other| other.name_any())
@@ -71,6 +82,18 @@ pub fn point(point: &RollbackPoint) -> Point {
         floor: point.spec.release.as_ref().and_then(|r| r.floor.clone()),
         proved_at: annotated.unwrap_or_else(|| created(point)),
         baselines: point.spec.baselines.clone(),
+        workloads: point
+            .spec
+            .release
+            .iter()
+            .flat_map(|r| &r.workloads)
+            .map(|w| PointWorkload {
+                name: w.name.clone(),
+                release: w.hash.clone(),
+                replicas: w.replicas,
+            })
+            .collect(),
+        stack: point.spec.release.as_ref().and_then(|r| r.stack.clone()),
     }
 }
 

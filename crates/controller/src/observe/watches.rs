@@ -24,6 +24,8 @@ use super::lock;
 
 /// What the watches have seen.
 pub(super) struct Watched {
+    /// The name of the Deployment.
+    pub(super) name: String,
     deployments: Store<DynamicObject>,
     read: Read,
     children: Arc<Mutex<Option<Children>>>,
@@ -80,6 +82,77 @@ fn apps(kind: &str, plural: &str) -> ApiResource {
     }
 }
 
+/// One object, by name.
+pub(super) struct One {
+    store: Store<DynamicObject>,
+    read: Read,
+    /// Why it cannot be read, as when its kind is not installed.
+    trouble: Arc<Mutex<Option<String>>>,
+}
+
+impl One {
+    pub(super) fn is_ready(&self) -> bool {
+        self.read.is_set()
+    }
+
+    pub(super) fn object(&self) -> Option<Value> {
+        let object = self.store.state().into_iter().next()?;
+        serde_json::to_value(&*object).ok()
+    }
+
+    /// Why it cannot be read, if so.
+    pub(super) fn trouble(&self) -> Option<String> {
+        lock(&self.trouble).clone()
+    }
+}
+
+/// Watches one object of any kind.
+pub(super) fn one(
+    tasks: &mut JoinSet<()>,
+    client: &Client,
+    resource: &ApiResource,
+    namespace: &str,
+    name: &str,
+    poke: &Poke,
+) -> One {
+    let writer = Writer::new(resource.clone());
+    let store = writer.as_reader();
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, resource);
+    let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
+    let stream = reflector::reflector(writer, watcher(api, config)).default_backoff();
+    let trouble: Arc<Mutex<Option<String>>> = Arc::default();
+    let (read, poke) = (Read::default(), poke.clone());
+    let (seen, noted) = (read.clone(), trouble.clone());
+    let again = poke.clone();
+    let stream = stream
+        .inspect_ok({
+            let noted = noted.clone();
+            move |_| *lock(&noted) = None
+        })
+        .inspect_err(move |error| {
+            // A kind that is not there, or not ours to read, is an answer too: without one the policy
+            // would wait for ever and not say why.
+            if let watcher::Error::InitialListFailed(kube::Error::Api(status))
+            | watcher::Error::WatchStartFailed(kube::Error::Api(status)) = error
+            {
+                let before = lock(&noted).replace(status.message.clone());
+                if before.as_ref() != Some(&status.message) {
+                    interrupted(error);
+                }
+                seen.set();
+                again();
+            } else {
+                interrupted(error);
+            }
+        });
+    tasks.spawn(run(stream, read.clone(), move || poke()));
+    One {
+        store,
+        read,
+        trouble,
+    }
+}
+
 pub(super) fn start(
     tasks: &mut JoinSet<()>,
     client: &Client,
@@ -104,12 +177,17 @@ pub(super) fn start(
         }
     };
     let read = Read::default();
-    tasks.spawn(run(stream, read.clone(), follow));
+    tasks.spawn(run(stream.inspect_err(interrupted), read.clone(), follow));
     Watched {
+        name: workload.to_owned(),
         deployments,
         read,
         children,
     }
+}
+
+fn interrupted(error: &watcher::Error) {
+    tracing::warn!(%error, "a watch is interrupted and begun again");
 }
 
 /// Reads a watch to its end, which is the end of the observer.
@@ -119,7 +197,6 @@ async fn run<K>(
     changed: impl Fn() + Send,
 ) {
     stream
-        .inspect_err(|error| tracing::warn!(%error, "a watch is interrupted and begun again"))
         .for_each(|event| {
             match event {
                 Ok(watcher::Event::InitDone) => {
@@ -185,13 +262,17 @@ fn follow_selector(
     let (replica_sets_read, pods_read) = (Read::default(), Read::default());
     let tasks = vec![
         tokio::spawn(run(
-            reflector::reflector(sets_writer, sets).default_backoff(),
+            reflector::reflector(sets_writer, sets)
+                .default_backoff()
+                .inspect_err(interrupted),
             replica_sets_read.clone(),
             move || poke_sets(),
         ))
         .abort_handle(),
         tokio::spawn(run(
-            reflector::reflector(pods_writer, watched_pods).default_backoff(),
+            reflector::reflector(pods_writer, watched_pods)
+                .default_backoff()
+                .inspect_err(interrupted),
             pods_read.clone(),
             move || poke_pods(),
         ))

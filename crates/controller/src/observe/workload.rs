@@ -8,7 +8,7 @@ use backstop_api::{
 };
 use backstop_engine::{
     ownership, release,
-    snapshot::{Pods, Workload},
+    snapshot::{Pods, Service, Workload},
 };
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
@@ -90,7 +90,11 @@ pub(super) fn workload(
             .cloned()
             .unwrap_or_default(),
         strategy_owners: ownership::strategy_owners(&managed),
-        last_writer: last_writer(&managed),
+        last_writer: last_writer(&managed, "f:template"),
+        labels: labels(template.pointer("/metadata/labels")),
+        members: Vec::new(),
+        beside: Vec::new(),
+        tried: false,
         release,
     })
 }
@@ -104,11 +108,38 @@ pub(crate) fn managed_fields(object: &Value) -> Vec<Value> {
         .unwrap_or_default()
 }
 
-/// The field manager that last wrote the template.
-fn last_writer(managed: &[Value]) -> Option<String> {
+fn labels(map: Option<&Value>) -> BTreeMap<String, String> {
+    map.and_then(|labels| serde_json::from_value(labels.clone()).ok())
+        .unwrap_or_default()
+}
+
+/// The engine's picture of a Service.
+pub(super) fn service(object: &Value) -> Option<Service> {
+    Some(Service {
+        name: object.pointer("/metadata/name")?.as_str()?.to_owned(),
+        uid: object.pointer("/metadata/uid")?.as_str()?.to_owned(),
+        selector: labels(object.pointer("/spec/selector")),
+        last_writer: last_writer(&managed_fields(object), "f:selector"),
+    })
+}
+
+/// The names of the pods that belong to these ReplicaSets.
+pub(super) fn pod_names(replica_sets: &[Arc<DynamicObject>], pods: &[Arc<Pod>]) -> Vec<String> {
+    let sets: Vec<String> = replica_sets.iter().filter_map(|set| set.uid()).collect();
+    pods.iter()
+        .filter(|pod| pod.owner_references().iter().any(|o| sets.contains(&o.uid)))
+        .map(|pod| pod.name_any())
+        .collect()
+}
+
+/// The field manager that last wrote a field of the spec.
+fn last_writer(managed: &[Value], field: &str) -> Option<String> {
     managed
         .iter()
-        .filter(|e| e.pointer("/fieldsV1/f:spec/f:template").is_some())
+        .filter(|e| {
+            e.pointer("/fieldsV1/f:spec")
+                .is_some_and(|spec| spec.get(field).is_some())
+        })
         .max_by_key(|e| e["time"].as_str().unwrap_or_default().to_owned())?["manager"]
         .as_str()
         .map(str::to_owned)

@@ -108,7 +108,7 @@ fn live(
     let observer = context
         .policies_of(namespace)
         .into_iter()
-        .filter(|p| p.spec.workloads.contains(&point.spec.workload))
+        .filter(|p| p.spec.deployments().contains(&workload.as_str()))
         .find_map(|p| context.observers.get(namespace, &p.name_any()))
         .ok_or_else(|| {
             let message = format!(
@@ -116,6 +116,16 @@ fn live(
             );
             ("NoPolicy", message)
         })?;
+    let primary = observer.policy.primary();
+    if primary != workload {
+        let message = format!(
+            "policy {} takes {} back together, and {primary} stands for all of them; name that one in \
+             spec.workload.name",
+            observer.policy.name,
+            observer.policy.names()
+        );
+        return Err(("NotTheFirst", message));
+    }
     let seen = observer
         .workload()
         .filter(|_| observer.is_ready())

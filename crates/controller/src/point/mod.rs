@@ -5,9 +5,13 @@ mod retain;
 
 use std::{sync::Arc, time::Duration};
 
-use backstop_api::{RollbackPoint, point::Release};
-use backstop_engine::{ownership, release};
+use backstop_api::{
+    RollbackPoint,
+    point::{Image, Release, Stack, WorkloadRelease},
+};
+use backstop_engine::{ownership, release, snapshot::Workload};
 use kube::{ResourceExt, runtime::controller::Action};
+use serde_json::Value;
 use thiserror::Error;
 
 use crate::{
@@ -42,7 +46,7 @@ pub async fn reconcile(
         return Ok(Action::await_change());
     }
     let namespace = point.namespace().unwrap_or_default();
-    context.poke_policies_of(&namespace, std::slice::from_ref(&point.spec.workload));
+    context.poke_policies_of(&namespace, std::slice::from_ref(&point.spec.workload.name));
     if point.spec.release.is_none() {
         let filled = fill::fill(&context, point).await.map_err(Error::Fill)?;
         return Ok(if filled {
@@ -57,13 +61,31 @@ pub async fn reconcile(
     Ok(Action::await_change())
 }
 
-/// The live release, as it is recorded.
+/// The live release, as it is recorded: with all Deployments of the policy, so that it can be gone
+/// back to as a whole.
 #[must_use]
 pub fn release_of(observer: &Observer) -> Option<Release> {
-    let deployment = observer.deployment()?;
-    let workload = observer.workload()?;
-    let digests = observer.digests();
-    let images = release::images(deployment.pointer("/spec/template")?)
+    let live = observer.workload()?;
+    let names = observer.policy.deployments.iter();
+    let there = names.filter_map(|name| live.deployment(name));
+    let workloads: Option<Vec<_>> = there.map(|w| recorded(observer, w)).collect();
+    let stack = observer.service().map(|service| Stack {
+        workload: live.live()[0].name.clone(),
+        selector: service.selector,
+    });
+    Some(Release {
+        hash: live.release,
+        workloads: workloads?,
+        stack,
+        floor: live.floor,
+    })
+}
+
+fn recorded(observer: &Observer, workload: &Workload) -> Option<WorkloadRelease> {
+    let deployment = observer.deployment(&workload.name)?;
+    let template = deployment.pointer("/spec/template")?.clone();
+    let digests = observer.digests(&workload.name);
+    let images = release::images(&template)
         .into_iter()
         .map(|mut image| {
             image.digest = digests
@@ -73,18 +95,29 @@ pub fn release_of(observer: &Observer) -> Option<Release> {
             image
         })
         .collect();
+    Some(of_deployment(&deployment, workload, template, images))
+}
+
+/// A Deployment as it is recorded.
+#[must_use]
+pub fn of_deployment(
+    deployment: &Value,
+    workload: &Workload,
+    template: Value,
+    images: Vec<Image>,
+) -> WorkloadRelease {
     let last_applied = deployment
         .pointer("/metadata/annotations")
         .and_then(|a| a.get(backstop_api::names::ANNOTATION_LAST_APPLIED))
-        .and_then(serde_json::Value::as_str);
-    Some(Release {
-        template: deployment.pointer("/spec/template")?.clone(),
+        .and_then(Value::as_str);
+    WorkloadRelease {
+        name: workload.name.clone(),
+        uid: workload.uid.clone(),
+        hash: workload.release.clone(),
         replicas: workload.desired,
-        revision: workload.revision,
-        floor: workload.floor,
-        ownership: ownership::capture(&managed_fields(&deployment), last_applied),
-        workload_uid: workload.uid,
-        hash: workload.release,
+        revision: workload.revision.clone(),
+        ownership: ownership::capture(&managed_fields(deployment), last_applied),
+        template,
         images,
-    })
+    }
 }

@@ -17,7 +17,7 @@ pub(super) async fn retain(context: &Context, point: &RollbackPoint) -> Result<(
     let Some(policy) = context
         .policies_of(&namespace)
         .into_iter()
-        .find(|p| p.spec.workloads.contains(workload))
+        .find(|p| p.spec.deployments().first() == Some(&workload.name.as_str()))
     else {
         return Ok(());
     };

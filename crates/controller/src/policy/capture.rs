@@ -28,14 +28,14 @@ pub(super) async fn capture(
         // Another release is live by now; it was this one that proved itself.
         return Ok(());
     };
-    let workload = &observer.policy.workload;
+    let workload = observer.policy.primary();
     let name = names::point_name(workload, hash);
     let now = Timestamp::now();
     let mut point = RollbackPoint::new(
         &name,
         RollbackPointSpec {
             workload: WorkloadRef {
-                name: workload.clone(),
+                name: workload.to_owned(),
             },
             origin: Origin::Soak,
             verdict: Verdict::Good,

@@ -8,7 +8,10 @@ mod validate;
 use std::{sync::Arc, time::Duration};
 
 use backstop_api::RollbackPolicy;
-use backstop_engine::decide::{NoticeKind, decide};
+use backstop_engine::{
+    decide::{NoticeKind, decide},
+    snapshot::Workload,
+};
 use jiff::Timestamp;
 use kube::{Resource, ResourceExt, runtime::controller::Action};
 use thiserror::Error;
@@ -112,7 +115,7 @@ pub async fn reconcile(
     // Say.
     if !decision.notices.is_empty() {
         let mut about = vec![policy.object_ref(&())];
-        if let Some(workload) = &seen.workload {
+        for workload in seen.workload.iter().flat_map(Workload::live) {
             about.push(deployment_reference(
                 &namespace,
                 &workload.name,

@@ -54,7 +54,7 @@ pub(super) async fn record(
             lift(
                 context,
                 &observer.namespace,
-                &observer.policy.workload,
+                observer.policy.primary(),
                 release,
                 event,
             )

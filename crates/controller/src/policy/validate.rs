@@ -1,7 +1,7 @@
 //! Validating: everything that is wrong with a policy, in words.
 
 use backstop_api::RollbackPolicy;
-use backstop_engine::policy::{FieldError, Source, ValidPolicy, validate as valid};
+use backstop_engine::policy::{FieldError, Source, ValidPolicy, ValidStrategy, validate as valid};
 use kube::ResourceExt;
 
 use crate::context::Context;
@@ -24,6 +24,11 @@ pub(super) fn validate(context: &Context, object: &RollbackPolicy) -> Result<Val
                 "spec.triggers[{index}].prometheus.address: {error}"
             ));
         }
+    }
+    if let ValidStrategy::Canary(canary) = &policy.strategy
+        && let Err(error) = context.routes.get(&canary.parameters.route.provider)
+    {
+        errors.push(format!("spec.strategy.canary.route.provider: {error}"));
     }
     if errors.is_empty() {
         Ok(policy)

@@ -16,7 +16,7 @@ use conditions::{accepted, action_required, data_available, protected, ready, sa
 use crate::{
     guards::{Hold, HoldReason, Look},
     health::{self, Proof},
-    policy::{ValidPolicy, ValidTrigger},
+    policy::{FieldError, ValidPolicy, ValidTrigger},
     snapshot::Snapshot,
     state::State,
 };
@@ -87,7 +87,7 @@ pub(super) fn conflict(policy: &ValidPolicy, older: &str) -> Decision {
     let message = format!(
         "policy {older} is older and looks after Deployment {} already; two would undo each \
          other's work, so this one does nothing. Delete one of them",
-        policy.workload
+        policy.names()
     );
     Decision {
         acts: Vec::new(),
@@ -111,11 +111,40 @@ pub(super) fn conflict(policy: &ValidPolicy, older: &str) -> Decision {
     }
 }
 
+/// What is said while the strategy cannot work on what is there.
+pub(super) fn misfit(policy: &ValidPolicy, seen: &Snapshot, wrong: &FieldError) -> Decision {
+    let message = wrong.to_string();
+    Decision {
+        acts: Vec::new(),
+        say: Say {
+            phase: Phase::Invalid,
+            conditions: vec![
+                said(condition::ACCEPTED, false, "CannotWork", &message),
+                said(condition::READY, false, "CannotWork", &message),
+            ],
+            message,
+            health: Health::Unknown,
+            last_point: newest_point(seen).map(|p| p.name.clone()),
+            last_event: last_event(seen),
+            attempts: 0,
+            cooldown_until: None,
+            quarantined: quarantined(seen, policy.primary()),
+            held: None,
+        },
+        notices: Vec::new(),
+        wake_at: None,
+    }
+}
+
 /// What is said while there is no Deployment.
 pub(super) fn no_workload(policy: &ValidPolicy, seen: &Snapshot) -> Say {
+    let missing = if seen.missing.is_empty() {
+        policy.names()
+    } else {
+        seen.missing.join(", ")
+    };
     let message = format!(
-        "there is no Deployment {} in this namespace; the policy starts by itself when there is",
-        policy.workload
+        "there is no Deployment {missing} in this namespace; the policy starts by itself when there is"
     );
     Say {
         phase: Phase::Waiting,
@@ -135,7 +164,7 @@ pub(super) fn no_workload(policy: &ValidPolicy, seen: &Snapshot) -> Say {
         last_event: last_event(seen),
         attempts: 0,
         cooldown_until: None,
-        quarantined: quarantined(seen, &policy.workload),
+        quarantined: quarantined(seen, policy.primary()),
         held: None,
     }
 }
@@ -167,7 +196,7 @@ pub(super) fn status(look: &Look<'_>, course: &Course<'_>) -> Say {
         last_event: last_event(look.seen),
         attempts: look.incident.attempts,
         cooldown_until,
-        quarantined: quarantined(look.seen, &look.policy.workload),
+        quarantined: quarantined(look.seen, look.policy.primary()),
         held,
     }
 }

@@ -4,7 +4,13 @@ use backstop_api::event::{EventPhase, Outcome};
 use backstop_api::policy::TriggerState;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::{guards::Look, policy::ValidTrigger, rollout, snapshot::Event, state::TriggerMemory};
+use crate::{
+    guards::Look,
+    policy::ValidTrigger,
+    rollout,
+    snapshot::{Event, Workload},
+    state::TriggerMemory,
+};
 
 use super::{Next, ended, is_in_place, longest_interval};
 
@@ -29,15 +35,16 @@ pub(super) fn verify(look: &Look<'_>, event: &Event) -> Next {
         let message = "the Deployment was deleted while the rollback was verified".to_owned();
         return over(EventPhase::Failed, Outcome::WorkloadDeleted, message);
     };
-    if event
-        .status
-        .restored_generation
-        .is_some_and(|written| workload.generation < written)
-    {
+    let unseen = |w: &Workload| {
+        event
+            .written(&w.name)
+            .is_some_and(|written| w.generation < written.generation)
+    };
+    if workload.live().iter().chain(&workload.beside).any(unseen) {
         return Next::wait("waiting to see the restored template", None);
     }
     if !is_in_place(event, workload) {
-        let (outcome, message) = rollout::replaced(event, workload);
+        let (outcome, message) = rollout::replaced(event.from_hash().unwrap_or_default(), workload);
         return over(EventPhase::Superseded, outcome, message);
     }
     if let Some(why) = rollout::cannot_start(workload) {

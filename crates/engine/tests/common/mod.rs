@@ -6,14 +6,16 @@ use std::collections::BTreeMap;
 
 use backstop_api::{
     RollbackEventSpec, RollbackEventStatus,
-    event::{Cause, EventPhase, Evidence, ReleaseRef, Sample, Target},
+    event::{
+        Cause, EventPhase, Evidence, ReleaseRef, Restored, Sample, StepState, StepStatus, Target,
+    },
     point::{Origin, Verdict},
     policy::{Severity, WorkloadRef},
 };
 use backstop_engine::{
     policy::{FieldError, ValidPolicy, validate},
     reading::Reading,
-    snapshot::{Event, Observed, Pods, Point, Snapshot, Workload},
+    snapshot::{Event, Observed, Pods, Point, PointWorkload, Snapshot, Workload},
     state::{Release, State},
 };
 use jiff::Timestamp;
@@ -96,7 +98,41 @@ pub fn workload() -> Workload {
         strategy: json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "25%", "maxSurge": "25%"}}),
         strategy_owners: Vec::new(),
         last_writer: Some("kubectl-client-side-apply".into()),
+        labels: BTreeMap::from([("app".to_owned(), "web".to_owned())]),
+        members: Vec::new(),
+        beside: Vec::new(),
+        tried: false,
     }
+}
+
+/// A Deployment as a point holds it.
+pub fn held(name: &str, release: &str) -> PointWorkload {
+    PointWorkload {
+        name: name.into(),
+        release: release.into(),
+        replicas: 3,
+    }
+}
+
+/// Says that the template was written, and that the Deployment has this generation since.
+pub fn wrote(status: &mut RollbackEventStatus, release: &str, generation: i64) {
+    status.restored_hash = Some(release.into());
+    let step = json!({
+        "kind": "WriteTemplate", "workload": "web", "workloadUid": "uid-1",
+        "from": LIVE, "to": release, "point": format!("web-{release}"),
+    });
+    status.steps = vec![StepStatus {
+        step: serde_json::from_value(step).unwrap(),
+        state: StepState::Done,
+        started_at: None,
+        finished_at: None,
+        message: None,
+        restored: Some(Restored {
+            hash: release.into(),
+            generation,
+        }),
+        found: None,
+    }];
 }
 
 /// A point of a release that proved itself long ago.
@@ -113,6 +149,8 @@ pub fn point(release: &str, verdict: Verdict) -> Point {
         floor: None,
         proved_at: at(-3600),
         baselines: BTreeMap::from([("errors".to_owned(), 0.01)]),
+        workloads: vec![held("web", release)],
+        stack: None,
     }
 }
 
@@ -187,8 +225,7 @@ pub fn event(phase: EventPhase) -> Event {
         status.times.decided = Some(at(41));
         status.times.first_write = Some(at(42));
         status.times.rolled_out = Some(at(60));
-        status.restored_hash = Some(GOOD.into());
-        status.restored_generation = Some(8);
+        wrote(&mut status, GOOD, 8);
     }
     Event {
         name: "web-1".into(),

@@ -96,8 +96,7 @@ pub fn restorer(phase: EventPhase, outcome: Option<Outcome>) -> Event {
     }
     event.spec.to = Some(target.clone());
     event.status.to = Some(target);
-    event.status.restored_hash = Some(LIVE.into());
-    event.status.restored_generation = Some(7);
+    common::wrote(&mut event.status, LIVE, 7);
     event.status.outcome = outcome;
     event.status.times.ended = outcome.map(|_| at(90));
     event

@@ -5,7 +5,7 @@ use backstop_engine::reading::{Reading, Unavailable};
 use serde_json::json;
 
 use super::{Case, case, restorer};
-use crate::common::{answer, at};
+use crate::common::{LIVE, answer, at, wrote};
 
 /// A case in which the live release was restored by the rollback, and rolled out at 60 s.
 fn restored(
@@ -30,7 +30,7 @@ pub fn verifying() -> Vec<(&'static str, Case)> {
     vec![
         restored("waits for new samples", 70, 0.01, |_| {}),
         restored("waits for the picture to be new", 70, 0.01, |c| {
-            c.seen.events[0].status.restored_generation = Some(8);
+            wrote(&mut c.seen.events[0].status, LIVE, 8);
         }),
         restored("succeeded Recovered", 140, 0.01, |_| {}),
         restored("succeeded Held: Prometheus is gone", 900, 0.01, |c| {

@@ -2,7 +2,7 @@
 
 use backstop_api::{
     RollbackEventStatus,
-    event::{EventPhase, Outcome, Step, StepKind, StepState},
+    event::{EventPhase, Outcome, Restored, Step, StepKind, StepState},
     point::Verdict,
 };
 use backstop_engine::{
@@ -11,7 +11,7 @@ use backstop_engine::{
     snapshot::Event,
 };
 
-use super::{chance::Chance, monitor::Monitor, secs, world::World};
+use super::{chance::Chance, monitor::Monitor, world::World};
 
 /// What came of a step.
 enum Came {
@@ -34,7 +34,7 @@ pub fn run(world: &mut World, chance: &mut Chance, monitor: &mut Monitor, refuse
             continue;
         };
         let step = status.steps[index].step.clone();
-        let came = carry_out(world, &event, &step, &mut status, monitor, refuse);
+        let came = carry_out(world, &event, index, &step, &mut status, monitor, refuse);
         if chance.happens(24) {
             monitor.reached("executor crashed between a change and its record");
             return;
@@ -62,6 +62,7 @@ pub fn run(world: &mut World, chance: &mut Chance, monitor: &mut Monitor, refuse
 fn carry_out(
     world: &mut World,
     event: &Event,
+    index: usize,
     step: &Step,
     status: &mut RollbackEventStatus,
     monitor: &mut Monitor,
@@ -76,7 +77,9 @@ fn carry_out(
             }
             Came::Done
         }
-        StepKind::WriteTemplate => write_template(world, event, step, status, monitor, refuse),
+        StepKind::WriteTemplate => {
+            write_template(world, event, index, step, status, monitor, refuse)
+        }
         StepKind::HandBackOwnership | StepKind::RestoreStrategy => Came::Done,
         StepKind::AwaitRollout => {
             let started = status.times.first_write.unwrap_or(now);
@@ -85,7 +88,11 @@ fn carry_out(
                 status: status.clone(),
                 ..event.clone()
             };
-            match rollout::progress(&event, workload.as_ref(), secs(60), started, now) {
+            let step = Step {
+                timeout: Some(backstop_api::Duration::from_secs(60)),
+                ..step.clone()
+            };
+            match rollout::progress(&event, &step, workload.as_ref(), started, now) {
                 Progress::Going { .. } => Came::NotYet,
                 Progress::Complete => {
                     status.times.rolled_out = Some(now);
@@ -94,12 +101,14 @@ fn carry_out(
                 Progress::Ended { outcome, message } => Came::Ended(outcome, message),
             }
         }
+        other => unreachable!("no plan of a rolling rollback has {other:?}"),
     }
 }
 
 fn write_template(
     world: &mut World,
     event: &Event,
+    index: usize,
     step: &Step,
     status: &mut RollbackEventStatus,
     monitor: &mut Monitor,
@@ -109,7 +118,7 @@ fn write_template(
         return Came::Ended(Outcome::WorkloadDeleted, "the Deployment is gone".into());
     };
     if workload.release != step.from && workload.release != step.to {
-        let (outcome, message) = rollout::replaced(event, &workload);
+        let (outcome, message) = rollout::replaced(&step.from, &workload);
         return Came::Ended(outcome, message);
     }
     if std::mem::take(refuse) {
@@ -130,7 +139,10 @@ fn write_template(
     }
     let generation = world.deployment.as_ref().map(|d| d.generation);
     status.restored_hash = Some(step.to.clone());
-    status.restored_generation = generation;
+    status.steps[index].restored = generation.map(|generation| Restored {
+        hash: step.to.clone(),
+        generation,
+    });
     let now = world.now();
     status.times.first_write.get_or_insert(now);
     Came::Done

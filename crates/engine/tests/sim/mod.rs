@@ -16,7 +16,7 @@ pub mod schedule;
 pub mod shell;
 pub mod world;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 /// The name of the Deployment.
 pub const WORKLOAD: &str = "web";
@@ -32,11 +32,6 @@ pub const PROGRESS_DEADLINE: i64 = 60;
 /// Seconds after the beginning, as a time.
 pub fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_700_000_000 + seconds).unwrap()
-}
-
-/// So many seconds.
-pub fn secs(seconds: i64) -> SignedDuration {
-    SignedDuration::from_secs(seconds)
 }
 
 /// The identity of release number `index`.

@@ -5,7 +5,7 @@ use backstop_api::{
     point::{Origin, Verdict},
     policy::Mode,
 };
-use backstop_engine::snapshot::{Event, Pods, Point, Workload};
+use backstop_engine::snapshot::{Event, Pods, Point, PointWorkload, Workload};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -279,6 +279,10 @@ impl World {
             strategy: json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "25%", "maxSurge": "25%"}}),
             strategy_owners: Vec::new(),
             last_writer: Some("kubectl".into()),
+            labels: std::collections::BTreeMap::new(),
+            members: Vec::new(),
+            beside: Vec::new(),
+            tried: false,
         })
     }
 
@@ -306,6 +310,12 @@ impl World {
                 floor: workload.floor.clone(),
                 proved_at: now,
                 baselines,
+                workloads: vec![PointWorkload {
+                    name: WORKLOAD.into(),
+                    release: release.to_owned(),
+                    replicas: DESIRED,
+                }],
+                stack: None,
             }),
         }
     }
@@ -322,6 +332,8 @@ impl World {
                 floor: None,
                 proved_at,
                 baselines: std::collections::BTreeMap::new(),
+                workloads: Vec::new(),
+                stack: None,
             });
         }
     }

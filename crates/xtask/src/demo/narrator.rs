@@ -265,7 +265,7 @@ impl Narrator {
 /// The version that a point holds.
 pub(crate) fn version_of(point: &RollbackPoint) -> Option<&str> {
     let release = point.spec.release.as_ref()?;
-    release.template["metadata"]["labels"][VERSION].as_str()
+    release.workloads.first()?.template["metadata"]["labels"][VERSION].as_str()
 }
 
 /// What a step that is done means. None where the cluster says it better itself.
@@ -277,7 +277,7 @@ fn words(step: StepKind) -> Option<&'static str> {
         }
         StepKind::AwaitRollout => Some("the restored release is rolled out"),
         StepKind::RestoreStrategy => Some("the rollout strategy is as it was"),
-        StepKind::QuarantineRelease => None,
+        _ => None,
     }
 }
 

@@ -33,3 +33,22 @@ pub(super) fn files(root: &Path) -> anyhow::Result<Files> {
     }
     Ok(Files::from([("manifests/admission.yaml".to_owned(), text)]))
 }
+
+#[cfg(test)]
+mod tests {
+    use backstop_traffic::Table;
+
+    use super::*;
+    use crate::workspace::root;
+
+    #[test]
+    fn the_right_to_every_kind_of_route_is_asked_for() {
+        let path = root().join(SOURCE).join("policies.yaml");
+        let policies = fs::read_to_string(path).unwrap();
+        for provider in Table::builtin().iter() {
+            let (name, group, plural) = (&provider.name, &provider.group, &provider.plural);
+            let entry = format!("'{name}': '{group}/{plural}'");
+            assert!(policies.contains(&entry), "policies.yaml has no {entry}");
+        }
+    }
+}

@@ -12,6 +12,7 @@ pub(super) const SERVICE_ACCOUNT: &str = "backstop";
 
 const BACKSTOP: &str = backstop_api::GROUP;
 const READ: &[&str] = &["get", "list", "watch"];
+const READ_AND_PATCH: &[&str] = &["get", "list", "watch", "patch"];
 
 /// Some rights, and why they are needed.
 struct Rule {
@@ -41,7 +42,7 @@ enum Scope {
     Users(&'static [&'static str]),
 }
 
-const ROLES: [Role; 5] = [
+const ROLES: [Role; 6] = [
     Role {
         file: "operator",
         name: "backstop",
@@ -81,8 +82,26 @@ const ROLES: [Role; 5] = [
             Rule {
                 group: "apps",
                 resources: &["deployments"],
-                verbs: &["get", "list", "watch", "patch"],
+                verbs: READ_AND_PATCH,
                 why: "to see the live release, and to write the good template",
+            },
+            Rule {
+                group: "autoscaling",
+                resources: &["horizontalpodautoscalers"],
+                verbs: &["get", "list", "patch"],
+                why: "to raise an autoscaler's minimum for the time of a rollback, and to put it back",
+            },
+            Rule {
+                group: "",
+                resources: &["services"],
+                verbs: READ_AND_PATCH,
+                why: "for BlueGreen: to see what a Service selects, and to swap it",
+            },
+            Rule {
+                group: "discovery.k8s.io",
+                resources: &["endpointslices"],
+                verbs: &["list"],
+                why: "for BlueGreen: to see that the endpoints follow",
             },
             Rule {
                 group: "apps",
@@ -115,6 +134,76 @@ const ROLES: [Role; 5] = [
             verbs: &["get"],
             why: "to sign in to Prometheus with the Secret that a policy names; Secrets are never listed or watched",
         }],
+    },
+    Role {
+        file: "routes",
+        name: "backstop-routes",
+        scope: Scope::Workloads,
+        about: "Apart from the rest, so that it can be left out (`rbac.routes: false`) where no policy has the strategy \
+                Canary. A kind of route that the operator's `--routes-file` adds needs a role of its own, with the same \
+                verbs.",
+        rules: &[
+            Rule {
+                group: "gateway.networking.k8s.io",
+                resources: &["httproutes", "grpcroutes"],
+                verbs: READ_AND_PATCH,
+                why: "for Canary with the Gateway API: to see and to shift the weights of the route",
+            },
+            Rule {
+                group: "traefik.io",
+                resources: &["traefikservices", "ingressroutes"],
+                verbs: READ_AND_PATCH,
+                why: "for Canary with Traefik: to see and to shift the weights of the route",
+            },
+            Rule {
+                group: "networking.istio.io",
+                resources: &["virtualservices"],
+                verbs: READ_AND_PATCH,
+                why: "for Canary with Istio: to see and to shift the weights of the route",
+            },
+            Rule {
+                group: "policy.linkerd.io",
+                resources: &["httproutes"],
+                verbs: READ_AND_PATCH,
+                why: "for Canary with Linkerd's own routes: to see and to shift the weights of the route",
+            },
+            Rule {
+                group: "projectcontour.io",
+                resources: &["httpproxies"],
+                verbs: READ_AND_PATCH,
+                why: "for Canary with Contour: to see and to shift the weights of the route",
+            },
+            Rule {
+                group: "apisix.apache.org",
+                resources: &["apisixroutes"],
+                verbs: READ_AND_PATCH,
+                why: "for Canary with APISIX: to see and to shift the weights of the route",
+            },
+            Rule {
+                group: "kuma.io",
+                resources: &["meshhttproutes"],
+                verbs: READ_AND_PATCH,
+                why: "for Canary with Kuma: to see and to shift the weights of the route",
+            },
+            Rule {
+                group: "zalando.org",
+                resources: &["routegroups"],
+                verbs: READ_AND_PATCH,
+                why: "for Canary with Skipper's RouteGroups: to see and to shift the weights of the route",
+            },
+            Rule {
+                group: "split.smi-spec.io",
+                resources: &["trafficsplits"],
+                verbs: READ_AND_PATCH,
+                why: "for Canary with SMI: to see and to shift the weights of the route",
+            },
+            Rule {
+                group: "networking.k8s.io",
+                resources: &["ingresses"],
+                verbs: READ_AND_PATCH,
+                why: "for Canary with AWS ALB, Ingress NGINX and Skipper: to see and to shift the weights of the route",
+            },
+        ],
     },
     Role {
         file: "leader-election",
@@ -291,6 +380,7 @@ fail closed: they concern Backstop's own objects alone.
 | who | may |
 |---|---|
 | whoever may patch the Deployment | write a RollbackPolicy for it; make, change and delete its RollbackPoints; ask for a rollback (a RollbackEvent with `cause: Manual`) in their own name; call one off (`backstop.dev/cancel`) |
+| whoever may patch every Deployment that is named, and the Service or the route | write a RollbackPolicy for several Deployments, for BlueGreen or for Canary; of a kind of route from `--routes-file` whoever may patch `*` in `*` |
 | Backstop alone | fill `spec.release` of a point; quarantine; say that a point soaked; record a rollback that a trigger caused, with its evidence; write status; change the `backstop.dev/` labels of points and events, and such annotations of points; give events names that end in a number |
 | everybody with the right to delete | delete a RollbackEvent that has ended |
 
@@ -301,7 +391,22 @@ Backstop may write, a cluster administrator deletes the binding first, and puts 
 
 #[cfg(test)]
 mod tests {
+    use backstop_traffic::Table;
+
     use super::*;
+
+    #[test]
+    fn every_kind_of_route_may_be_seen_and_patched() {
+        let role = ROLES.iter().find(|role| role.file == "routes").unwrap();
+        for provider in Table::builtin().iter() {
+            let covered = role.rules.iter().any(|rule| {
+                rule.group == provider.group
+                    && rule.resources.contains(&provider.plural.as_str())
+                    && rule.verbs == READ_AND_PATCH
+            });
+            assert!(covered, "no right to the kind of {}", provider.name);
+        }
+    }
 
     #[test]
     fn the_operator_cannot_list_secrets_or_touch_roles() {

@@ -81,7 +81,7 @@ mod tests {
             "### RollbackPolicy.spec.triggers[]\n",
             "| `maxAttempts` | integer, 1 to 10 | `3` |",
             "| `window` | duration or `Always` | `10m0s` |",
-            "| `workloads` | list of [objects](#rollbackpolicyspecworkloads), 1 to 16 | **required** |",
+            "| `workloads` | list of [objects](#rollbackpolicyspecworkloads), at most 8 |",
             "`GradualRollback`: Take it back without losing capacity",
             "- a trigger has exactly one source: set either prometheus or workload\n",
         ] {

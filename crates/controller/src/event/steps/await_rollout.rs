@@ -5,7 +5,7 @@ use backstop_engine::{
     rollout::{self, Progress as Rollout},
     snapshot::Workload,
 };
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::{Done, Progress, deployment, ignored_annotations};
 use crate::{calls::CallError, context::Context, observe};
@@ -24,17 +24,12 @@ pub(super) async fn perform(
     };
     let now = Timestamp::now();
     let started = progress.status.steps[index].started_at.unwrap_or(now);
-    let timeout = step.timeout.map_or(
-        SignedDuration::from_secs(300),
-        backstop_api::Duration::as_signed,
-    );
-    let mut event = observe::event(progress.event);
-    event.status = progress.status.clone();
+    let event = progress.event_now();
     Ok(
-        match rollout::progress(&event, workload.as_ref(), timeout, started, now) {
+        match rollout::progress(&event, step, workload.as_ref(), started, now) {
             Rollout::Going { message } => Done::Wait { message },
             Rollout::Complete => Done::Holds {
-                message: "the release is fully rolled out".into(),
+                message: format!("{} is fully rolled out", step.workload),
                 written: None,
             },
             Rollout::Ended { outcome, message } => {
@@ -62,7 +57,7 @@ async fn look(
 ) -> Result<Option<Option<Workload>>, CallError> {
     let policy = &progress.event.spec.policy;
     if let Some(observer) = context.observers.get(namespace, policy) {
-        return Ok(observer.is_ready().then(|| observer.workload()));
+        return Ok(observer.is_ready().then(|| observer.member(&step.workload)));
     }
     let ignored = ignored_annotations(context, namespace, policy);
     Ok(Some(match deployment(context, namespace, step).await? {

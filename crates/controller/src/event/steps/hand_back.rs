@@ -32,7 +32,8 @@ pub(super) async fn perform(
         Err(CallError::NotFound { .. }) => None,
         Err(error) => return Err(error),
     };
-    let Some(release) = point else {
+    let held_by_point = point.and_then(|release| release.workload(&step.workload).cloned());
+    let Some(release) = held_by_point else {
         return Ok(Done::Holds {
             message: format!(
                 "RollbackPoint {} is gone, and with it whose the fields were",
@@ -51,12 +52,14 @@ pub(super) async fn perform(
             Ok(found) => found,
             Err(done) => return Ok(done),
         };
-        if progress.status.restored_generation.is_some_and(|ours| {
+        let written = progress.event_now();
+        let written = written.written(&step.workload);
+        let newer = written.is_some_and(|ours| {
             found["metadata"]["generation"]
                 .as_i64()
-                .is_some_and(|now| now > ours)
-        }) && found["spec"]["template"] != release.template
-        {
+                .is_some_and(|now| now > ours.generation)
+        });
+        if newer && found["spec"]["template"] != release.template {
             return Ok(Done::Holds {
                 message: "somebody has written the Deployment since; its fields are theirs".into(),
                 written: None,

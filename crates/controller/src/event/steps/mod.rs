@@ -1,15 +1,21 @@
 //! The steps: each looks first whether it holds already, so that doing it twice does no harm.
 
+mod await_capacity;
+mod await_endpoints;
 mod await_rollout;
 mod hand_back;
+mod hold_weight;
 mod quarantine;
 mod restore_strategy;
+mod scale;
+mod scale_back;
+mod shift_weight;
+mod swap_selector;
+mod watched;
+mod wish;
 mod write_template;
 
-use backstop_api::{
-    event::{EventPhase, Outcome, Step, StepKind},
-    names::ANNOTATION_CANCEL,
-};
+use backstop_api::event::{EventPhase, Outcome, Restored, Step, StepKind};
 use jiff::Timestamp;
 use kube::{
     Api, ResourceExt,
@@ -19,15 +25,24 @@ use serde_json::Value;
 
 use super::{Done, progress::Progress};
 use crate::{calls::CallError, context::Context};
+use watched::watched;
 
-/// What the server made of a written template.
+/// Something was written.
 pub(crate) struct Written {
-    /// Identity of the release that it is.
-    pub(crate) release: String,
-    /// The Deployment's generation.
-    pub(crate) generation: i64,
+    /// For a template: what the server made of it.
+    pub(crate) restored: Option<Restored>,
     /// When it was written.
     pub(crate) at: Timestamp,
+}
+
+impl Written {
+    /// Something other than a template, now.
+    fn now() -> Self {
+        Self {
+            restored: None,
+            at: Timestamp::now(),
+        }
+    }
 }
 
 /// Does one step.
@@ -38,6 +53,15 @@ pub(super) async fn perform(
     index: usize,
     step: &Step,
 ) -> Result<Done, CallError> {
+    let several = progress.event.spec.workloads.len() > 1;
+    let of_several = [StepKind::QuarantineRelease, StepKind::WriteTemplate].contains(&step.kind);
+    if several
+        && of_several
+        && let Err(done) = watched(context, namespace, progress).await?
+    {
+        // Which Deployments belong together must be known before one of them is changed.
+        return Ok(done);
+    }
     match step.kind {
         StepKind::QuarantineRelease => {
             quarantine::perform(context, namespace, progress, step).await
@@ -50,42 +74,55 @@ pub(super) async fn perform(
             await_rollout::perform(context, namespace, progress, index, step).await
         }
         StepKind::RestoreStrategy => restore_strategy::perform(context, namespace, step).await,
+        StepKind::Scale => scale::perform(context, namespace, progress, index, step).await,
+        StepKind::ScaleBack => scale_back::perform(context, namespace, progress, step).await,
+        StepKind::AwaitCapacity => {
+            await_capacity::ready(context, namespace, progress, index, step).await
+        }
+        StepKind::AwaitStopped => {
+            await_capacity::stopped(context, namespace, progress, index, step).await
+        }
+        StepKind::SwapSelector => {
+            swap_selector::perform(context, namespace, progress, index, step).await
+        }
+        StepKind::AwaitEndpoints => {
+            await_endpoints::perform(context, namespace, progress, index, step).await
+        }
+        StepKind::ShiftWeight => {
+            shift_weight::perform(context, namespace, progress, index, step).await
+        }
+        StepKind::HoldWeight => {
+            hold_weight::perform(context, namespace, progress, index, step).await
+        }
     }
 }
 
-/// What must not be left behind when a rollback ends at step `index`: a changed `rollingUpdate`.
+/// What must not be left behind when a rollback ends at step `index`: a changed `rollingUpdate`, and
+/// replicas that were changed for its time.
 pub(super) async fn clean_up(
     context: &Context,
     namespace: &str,
     progress: &Progress<'_>,
     index: usize,
 ) {
-    if !progress.has_written() {
-        return;
-    }
     for status in progress.status.steps.iter().skip(index + 1) {
-        if status.step.kind == StepKind::RestoreStrategy
-            && let Err(error) = restore_strategy::perform(context, namespace, &status.step).await
-        {
-            tracing::error!(%error, namespace, deployment = status.step.workload,
-                "spec.strategy could not be put back as it was; do so by hand");
+        let step = &status.step;
+        let (result, what) = match step.kind {
+            StepKind::RestoreStrategy if progress.has_written(&step.workload) => (
+                restore_strategy::perform(context, namespace, step).await,
+                "spec.strategy",
+            ),
+            StepKind::ScaleBack => (
+                scale_back::perform(context, namespace, progress, step).await,
+                "spec.replicas",
+            ),
+            _ => continue,
+        };
+        if let Err(error) = result {
+            tracing::error!(%error, namespace, deployment = step.workload,
+                "{what} could not be put back as it was; do so by hand");
         }
     }
-}
-
-/// Why a person calls the rollback off, asked of the server: the cache may not know yet.
-async fn called_off(
-    context: &Context,
-    namespace: &str,
-    progress: &Progress<'_>,
-) -> Result<Option<String>, CallError> {
-    let api: Api<backstop_api::RollbackEvent> = Api::namespaced(context.client.clone(), namespace);
-    let name = progress.event.name_any();
-    let fresh = context
-        .calls
-        .read("get rollbackevent", api.get_metadata(&name))
-        .await?;
-    Ok(fresh.annotations().get(ANNOTATION_CANCEL).cloned())
 }
 
 /// Deployments as they come, with the fields of whatever version the server has.

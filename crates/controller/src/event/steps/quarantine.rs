@@ -7,12 +7,17 @@ use backstop_api::{
     point::{Origin, Release, Verdict},
     policy::WorkloadRef,
 };
-use backstop_engine::release;
 use jiff::Timestamp;
 use kube::{Api, ResourceExt};
 
 use super::{Done, Progress, deployment, ignored_annotations};
-use crate::{calls::CallError, context::Context, policy::capture::label};
+use crate::{
+    calls::CallError,
+    context::Context,
+    observe,
+    point::{of_deployment, release_of},
+    policy::capture::label,
+};
 
 pub(super) async fn perform(
     context: &Context,
@@ -20,13 +25,11 @@ pub(super) async fn perform(
     progress: &Progress<'_>,
     step: &Step,
 ) -> Result<Done, CallError> {
-    let found = match deployment(context, namespace, step).await? {
-        Ok(found) => found,
+    let release = match failed(context, namespace, progress, step).await? {
+        Ok(release) => release,
         Err(done) => return Ok(done),
     };
-    let template = found.pointer("/spec/template").cloned().unwrap_or_default();
-    let ignored = ignored_annotations(context, namespace, &progress.event.spec.policy);
-    if release::identity(&template, &ignored) != step.from {
+    let Some(release) = release else {
         // The next step says whose template it is; this one has nothing to record.
         return Ok(Done::Holds {
             message: format!(
@@ -35,15 +38,17 @@ pub(super) async fn perform(
             ),
             written: None,
         });
-    }
+    };
+    let workload = release
+        .workloads
+        .first()
+        .map_or_else(|| step.workload.clone(), |w| w.name.clone());
     let event = progress.event.name_any();
-    let name = names::quarantine_name(&step.workload, &step.from);
+    let name = names::quarantine_name(&workload, &step.from);
     let mut point = RollbackPoint::new(
         &name,
         RollbackPointSpec {
-            workload: WorkloadRef {
-                name: step.workload.clone(),
-            },
+            workload: WorkloadRef { name: workload },
             origin: Origin::Quarantine,
             verdict: Verdict::Quarantined,
             reason: progress
@@ -52,24 +57,7 @@ pub(super) async fn perform(
                 .reason
                 .clone()
                 .map(|r| format!("{event}: {r}")),
-            release: Some(Release {
-                hash: step.from.clone(),
-                workload_uid: step.workload_uid.clone(),
-                images: release::images(&template),
-                replicas: found
-                    .pointer("/spec/replicas")
-                    .and_then(serde_json::Value::as_i64)
-                    .and_then(|n| i32::try_from(n).ok())
-                    .unwrap_or(1),
-                revision: progress
-                    .status
-                    .from
-                    .as_ref()
-                    .and_then(|f| f.revision.clone()),
-                floor: None,
-                ownership: backstop_api::point::Ownership::default(),
-                template,
-            }),
+            release: Some(release),
             baselines: std::collections::BTreeMap::new(),
         },
     );
@@ -101,4 +89,53 @@ pub(super) async fn perform(
         ),
         written: None,
     })
+}
+
+/// The release that fails, as long as it is live. Where nobody watches its policy any more, a single
+/// Deployment is read; of several it cannot be told then which belong together.
+async fn failed(
+    context: &Context,
+    namespace: &str,
+    progress: &Progress<'_>,
+    step: &Step,
+) -> Result<Result<Option<Release>, Done>, CallError> {
+    let spec = &progress.event.spec;
+    let live = |release: &Release| release.hash == step.from;
+    if let Some(observer) = context.observers.get(namespace, &spec.policy) {
+        if !observer.is_ready() {
+            return Ok(Err(Done::Wait {
+                message: "waiting to see the Deployment".into(),
+            }));
+        }
+        let release = release_of(&observer).filter(live).map(without_floor);
+        return Ok(Ok(release));
+    }
+    if spec.workloads.len() != 1 {
+        return Ok(Ok(None));
+    }
+    let found = match deployment(context, namespace, step).await? {
+        Ok(found) => found,
+        Err(done) => return Ok(Err(done)),
+    };
+    let ignored = ignored_annotations(context, namespace, &spec.policy);
+    let release = observe::unwatched(&found, &ignored).map(|workload| Release {
+        hash: workload.release.clone(),
+        workloads: vec![of_deployment(
+            &found,
+            &workload,
+            found.pointer("/spec/template").cloned().unwrap_or_default(),
+            workload.images.clone(),
+        )],
+        stack: None,
+        floor: None,
+    });
+    Ok(Ok(release.filter(live)))
+}
+
+/// A release that failed is no floor, whatever it says of itself.
+fn without_floor(release: Release) -> Release {
+    Release {
+        floor: None,
+        ..release
+    }
 }

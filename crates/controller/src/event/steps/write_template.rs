@@ -2,20 +2,23 @@
 
 use backstop_api::{
     RollbackPoint,
-    event::{EventPhase, Outcome, Step},
-    names::{ANNOTATION_LAST_APPLIED, ANNOTATION_OVERRIDE, FIELD_MANAGER},
-    policy::Mode,
+    event::{EventPhase, Outcome, Restored, Step},
+    names::{ANNOTATION_LAST_APPLIED, FIELD_MANAGER},
+    point::WorkloadRelease,
 };
 use backstop_engine::{ownership, release};
 use jiff::Timestamp;
 use kube::{
-    Api, ResourceExt,
+    Api,
     api::{Patch, PatchParams},
 };
 use serde_json::{Value, json};
 
-use super::{Done, Progress, Written, called_off, deployment, deployments, ignored_annotations};
-use crate::{calls::CallError, context::Context};
+use super::{Done, Progress, Written, deployment, deployments, ignored_annotations, wish};
+use crate::{
+    calls::{CallError, is_failed_test},
+    context::Context,
+};
 
 /// The Deployment's status and an autoscaler write all the time; so often is a lost race run again
 /// at once.
@@ -27,7 +30,7 @@ pub(super) async fn perform(
     progress: &Progress<'_>,
     step: &Step,
 ) -> Result<Done, CallError> {
-    let point = match good_template(context, namespace, step).await? {
+    let point = match good_template(context, namespace, progress, step).await? {
         Ok(point) => point,
         Err(done) => return Ok(done),
     };
@@ -41,7 +44,7 @@ pub(super) async fn perform(
         if let Some(done) = stands(context, namespace, progress, step, &point, &found, &ignored) {
             return Ok(done);
         }
-        if let Some(done) = persons_wish(context, namespace, progress, &found).await? {
+        if let Some(done) = wish::against(context, namespace, progress, Some(&found)).await? {
             return Ok(done);
         }
         let patch = patch(step, &point, &found, namespace)?;
@@ -66,15 +69,17 @@ pub(super) async fn perform(
             Ok(object) => {
                 let at = Timestamp::now();
                 let value = serde_json::to_value(&object).unwrap_or_default();
-                let made = release::identity(&value["spec"]["template"], &ignored);
+                let restored = Restored {
+                    hash: release::identity(&value["spec"]["template"], &ignored),
+                    generation: object.metadata.generation.unwrap_or_default(),
+                };
                 return Ok(Done::Holds {
                     message: format!(
                         "the template of {} is written to {}",
                         step.point, step.workload
                     ),
                     written: Some(Written {
-                        release: made,
-                        generation: object.metadata.generation.unwrap_or_default(),
+                        restored: Some(restored),
                         at,
                     }),
                 });
@@ -91,9 +96,10 @@ pub(super) async fn perform(
                     phase: EventPhase::Failed,
                     outcome: Outcome::WriteRefused,
                     message: format!(
-                        "the API server refuses the template of {} ({code}): {message}; nothing was \
-                         changed, a person has to roll back",
-                        step.point
+                        "the API server refuses the template of {} ({code}): {message}; {}, a \
+                         person has to roll back",
+                        step.point,
+                        wish::so_far(progress)
                     ),
                 });
             }
@@ -106,23 +112,23 @@ pub(super) async fn perform(
     })
 }
 
-/// A JSON Patch whose test does not hold is refused as invalid.
-fn is_failed_test(message: &str) -> bool {
-    message.contains("test") || message.contains("the server rejected our request")
-}
-
 /// The point in full, as the server has it.
 async fn good_template(
     context: &Context,
     namespace: &str,
+    progress: &Progress<'_>,
     step: &Step,
-) -> Result<Result<backstop_api::point::Release, Done>, CallError> {
+) -> Result<Result<WorkloadRelease, Done>, CallError> {
     let api: Api<RollbackPoint> = Api::namespaced(context.client.clone(), namespace);
     let unusable = |why: String| {
         Ok(Err(Done::Ends {
             phase: EventPhase::Failed,
             outcome: Outcome::PointUnusable,
-            message: format!("RollbackPoint {} {why}; nothing was changed", step.point),
+            message: format!(
+                "RollbackPoint {} {why}; {}",
+                step.point,
+                wish::so_far(progress)
+            ),
         }))
     };
     let point = match context
@@ -134,8 +140,9 @@ async fn good_template(
         Err(CallError::NotFound { .. }) => return unusable("was deleted meanwhile".into()),
         Err(error) => return Err(error),
     };
-    match point.spec.release {
-        Some(release) if release.hash == step.to => Ok(Ok(release)),
+    let held = point.spec.release.as_ref();
+    match held.and_then(|release| release.workload(&step.workload)) {
+        Some(workload) if workload.hash == step.to => Ok(Ok(workload.clone())),
         _ => unusable(format!("does not hold release {} any more", step.to)),
     }
 }
@@ -147,7 +154,7 @@ fn stands(
     namespace: &str,
     progress: &Progress<'_>,
     step: &Step,
-    point: &backstop_api::point::Release,
+    point: &WorkloadRelease,
     found: &Value,
     ignored: &[String],
 ) -> Option<Done> {
@@ -156,14 +163,19 @@ fn stands(
         return None;
     }
     let ours = live == step.to
-        || progress.status.restored_hash.as_ref() == Some(&live)
+        || progress
+            .event_now()
+            .written(&step.workload)
+            .is_some_and(|w| w.hash == live)
         || found["spec"]["template"] == point.template;
     if ours {
         return Some(Done::Holds {
             message: format!("release {live} is there already"),
             written: Some(Written {
-                release: live,
-                generation: found["metadata"]["generation"].as_i64().unwrap_or_default(),
+                restored: Some(Restored {
+                    hash: live,
+                    generation: found["metadata"]["generation"].as_i64().unwrap_or_default(),
+                }),
                 at: Timestamp::now(),
             }),
         });
@@ -171,66 +183,22 @@ fn stands(
     let by = context
         .observers
         .get(namespace, &progress.event.spec.policy)
-        .and_then(|o| o.workload()?.last_writer)
+        .and_then(|o| o.member(&step.workload)?.last_writer)
         .unwrap_or_else(|| "somebody".into());
     Some(Done::Ends {
         phase: EventPhase::Superseded,
         outcome: Outcome::NewerRelease,
         message: format!(
-            "{by} wrote release {live} before the rollback could; theirs stands, and nothing was changed"
+            "{by} wrote release {live} before the rollback could; theirs stands, and {}",
+            wish::so_far(progress)
         ),
-    })
-}
-
-/// Until the template is written, a person may still call it off.
-async fn persons_wish(
-    context: &Context,
-    namespace: &str,
-    progress: &Progress<'_>,
-    found: &Value,
-) -> Result<Option<Done>, CallError> {
-    let off = |outcome, message| {
-        Some(Done::Ends {
-            phase: EventPhase::Cancelled,
-            outcome,
-            message,
-        })
-    };
-    if let Some(why) = called_off(context, namespace, progress).await? {
-        let message = format!("called off by a person before anything was changed: {why}");
-        return Ok(off(Outcome::CancelledByPerson, message));
-    }
-    if found["spec"]["paused"] == json!(true) {
-        let message =
-            "a person paused the rollout of the Deployment; nothing was changed".to_owned();
-        return Ok(off(Outcome::PolicyNotInForce, message));
-    }
-    if let Some(why) = found["metadata"]["annotations"].get(ANNOTATION_OVERRIDE) {
-        let message =
-            format!("a person has taken over ({ANNOTATION_OVERRIDE}: {why}); nothing was changed");
-        return Ok(off(Outcome::PolicyNotInForce, message));
-    }
-    let mode = context
-        .policies_of(namespace)
-        .into_iter()
-        .find(|p| p.name_any() == progress.event.spec.policy)
-        .map(|p| p.spec.mode);
-    Ok(match mode {
-        Some(Mode::Paused | Mode::Observe) => off(
-            Outcome::PolicyNotInForce,
-            format!(
-                "the policy's mode is {mode:?} now; nothing was changed",
-                mode = mode.unwrap_or_default()
-            ),
-        ),
-        _ => None,
     })
 }
 
 /// The change: only if it is still this object, this version and this template.
 fn patch(
     step: &Step,
-    point: &backstop_api::point::Release,
+    point: &WorkloadRelease,
     found: &Value,
     namespace: &str,
 ) -> Result<Patch<Value>, CallError> {

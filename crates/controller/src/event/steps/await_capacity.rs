@@ -1,0 +1,108 @@
+//! AwaitCapacity and AwaitStopped: so many replicas are available, or none is left.
+
+use backstop_api::event::{EventPhase, Outcome, Step};
+use backstop_engine::{rollout, snapshot::Workload};
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Done, Progress, watched};
+use crate::{calls::CallError, context::Context, observe::Observer};
+
+/// At least so many replicas of the Deployment are available.
+pub(super) async fn ready(
+    context: &Context,
+    namespace: &str,
+    progress: &Progress<'_>,
+    index: usize,
+    step: &Step,
+) -> Result<Done, CallError> {
+    let wanted = step.replicas.unwrap_or(1);
+    let observer = match watched(context, namespace, progress).await? {
+        Ok(observer) => observer,
+        Err(done) => return Ok(done),
+    };
+    Ok(watch(&observer, progress, index, step, |workload| {
+        let state = format!(
+            "{} of {wanted} replicas of {} are available",
+            workload.available, workload.name
+        );
+        let enough = workload.is_current()
+            && workload.available >= wanted
+            // Pods that are about to go are no capacity.
+            && workload.desired >= wanted;
+        let hopeless = rollout::start_failure(workload)
+            .map(|words| format!("{} cannot get the capacity: {words}", workload.name));
+        (enough, hopeless, state)
+    }))
+}
+
+/// No replica of the Deployment is left.
+pub(super) async fn stopped(
+    context: &Context,
+    namespace: &str,
+    progress: &Progress<'_>,
+    index: usize,
+    step: &Step,
+) -> Result<Done, CallError> {
+    let observer = match watched(context, namespace, progress).await? {
+        Ok(observer) => observer,
+        Err(done) => return Ok(done),
+    };
+    Ok(watch(&observer, progress, index, step, |workload| {
+        // The Deployment counts pods no more that are still on their way out.
+        let left = observer.pod_names(&workload.name).len();
+        let state = format!("{left} pods of {} are left", workload.name);
+        let none = workload.is_current() && workload.replicas == 0 && left == 0;
+        (none, None, state)
+    }))
+}
+
+/// Waits until it is so: `look` says whether it is, why it never will be, and how far it is.
+fn watch(
+    observer: &Observer,
+    progress: &Progress<'_>,
+    index: usize,
+    step: &Step,
+    look: impl Fn(&Workload) -> (bool, Option<String>, String),
+) -> Done {
+    let there = observer
+        .member(&step.workload)
+        .filter(|w| w.uid == step.workload_uid && !w.deleting);
+    let Some(workload) = there else {
+        return Done::Ends {
+            phase: EventPhase::Failed,
+            outcome: Outcome::WorkloadDeleted,
+            message: format!("Deployment {} is not there any more", step.workload),
+        };
+    };
+    let (so, hopeless, state) = look(&workload);
+    if so {
+        return held(state);
+    }
+    let now = Timestamp::now();
+    let started = progress.status.steps[index].started_at.unwrap_or(now);
+    let timeout = step
+        .timeout
+        .map_or(SignedDuration::ZERO, backstop_api::Duration::as_signed);
+    let late = (now.duration_since(started) >= timeout)
+        .then(|| format!("{state}, and {} s are over", timeout.as_secs()));
+    match hopeless.or(late) {
+        None => Done::Wait { message: state },
+        Some(why) if step.optional => held(format!("{why}; the rollback goes on without it")),
+        Some(why) => Done::Ends {
+            phase: EventPhase::Failed,
+            outcome: Outcome::TimedOut,
+            message: format!(
+                "{why}; no request was sent there. kubectl describe deployment/{} and its pods say what \
+                 they wait for",
+                step.workload
+            ),
+        },
+    }
+}
+
+fn held(message: String) -> Done {
+    Done::Holds {
+        message,
+        written: None,
+    }
+}

@@ -1,0 +1,80 @@
+//! HoldWeight: the time between two steps of a gradual rollback.
+
+use backstop_api::event::{EventPhase, Outcome, Step};
+use backstop_engine::{
+    gradual::{self, Between},
+    policy::ValidStrategy,
+};
+use jiff::Timestamp;
+
+use super::{Done, Progress, watched, wish};
+use crate::{calls::CallError, context::Context, observe::Observer};
+
+pub(super) async fn perform(
+    context: &Context,
+    namespace: &str,
+    progress: &Progress<'_>,
+    index: usize,
+    step: &Step,
+) -> Result<Done, CallError> {
+    Ok(match watched(context, namespace, progress).await? {
+        Ok(observer) => look(&observer, progress, index, step),
+        Err(done) => done,
+    })
+}
+
+fn look(observer: &Observer, progress: &Progress<'_>, index: usize, step: &Step) -> Done {
+    let (ValidStrategy::Canary(canary), Some(change)) = (&observer.policy.strategy, &step.weight)
+    else {
+        return held("there is nothing to wait for".into());
+    };
+    let share = observer.route().and_then(Result::ok).map(|r| r.share);
+    if share.is_some_and(|share| share != change.to && share != change.from) {
+        return Done::Ends {
+            phase: EventPhase::Superseded,
+            outcome: Outcome::NewerRelease,
+            message: format!(
+                "somebody gave the canary {} % instead of {} %; theirs stands, and {}",
+                share.unwrap_or_default(),
+                change.to,
+                wish::so_far(progress)
+            ),
+        };
+    }
+    let Some(workload) = observer.workload() else {
+        return Done::Wait {
+            message: "waiting to see the canary".into(),
+        };
+    };
+    let now = Timestamp::now();
+    let since = progress.status.steps[index].started_at.unwrap_or(now);
+    let between = gradual::between(
+        &observer.policy,
+        canary,
+        &observer.state(),
+        &progress.event_now(),
+        &workload,
+        since,
+        now,
+    );
+    match between {
+        Between::Wait(message) => Done::Wait { message },
+        Between::GoOn(message) => held(message),
+        Between::Stop(why) => Done::Ends {
+            phase: EventPhase::Succeeded,
+            outcome: Outcome::Recovered,
+            message: format!(
+                "{why}, so the rollback stops here: the canary keeps {} % of the requests, and is not \
+                 held to have failed",
+                change.to
+            ),
+        },
+    }
+}
+
+fn held(message: String) -> Done {
+    Done::Holds {
+        message,
+        written: None,
+    }
+}

@@ -1,0 +1,121 @@
+//! ScaleBack: replicas, or the autoscaler's minimum, are as they were before Scale, and belong to
+//! whom they belonged.
+
+use backstop_api::{
+    event::{Found, Step, StepKind},
+    names::FIELD_MANAGER,
+};
+use backstop_engine::ownership;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use kube::Api;
+use serde_json::json;
+
+use super::{
+    Done, Progress, deployment, hand_back,
+    scale::{self, MINIMUM, REPLICAS},
+};
+use crate::{calls::CallError, context::Context, observe::managed_fields};
+
+pub(super) async fn perform(
+    context: &Context,
+    namespace: &str,
+    progress: &Progress<'_>,
+    step: &Step,
+) -> Result<Done, CallError> {
+    let scaled = progress
+        .status
+        .steps
+        .iter()
+        .find(|s| s.step.kind == StepKind::Scale && s.step.workload == step.workload);
+    let Some((wrote, found)) =
+        scaled.and_then(|s| Some((s.step.replicas.unwrap_or(0), s.found.as_ref()?)))
+    else {
+        return Ok(held("the replicas were not changed".into()));
+    };
+    let Some(before) = &found.capacity else {
+        return Ok(held("the replicas were not changed".into()));
+    };
+    if let Some(autoscaler) = &before.autoscaler {
+        let raised = scale::raised(autoscaler, wrote);
+        if raised != autoscaler.min_replicas {
+            scale::write_minimum(
+                context,
+                namespace,
+                autoscaler,
+                raised,
+                autoscaler.min_replicas,
+            )
+            .await?;
+            give_minimum_back(context, namespace, &autoscaler.name, found).await?;
+        }
+        return Ok(held(format!(
+            "HorizontalPodAutoscaler {} has its own minimum of {} again",
+            autoscaler.name, autoscaler.min_replicas
+        )));
+    }
+    let Ok(object) = deployment(context, namespace, step).await? else {
+        return Ok(held("the Deployment is gone".into()));
+    };
+    let now = scale::replicas(&object);
+    if now != before.replicas {
+        if now != wrote {
+            return Ok(held(format!(
+                "somebody scaled {} to {now} replicas since; theirs stands",
+                step.workload
+            )));
+        }
+        scale::write_replicas(context, namespace, step, now, before.replicas).await?;
+    }
+    let Ok(object) = deployment(context, namespace, step).await? else {
+        return Ok(held("the Deployment is gone".into()));
+    };
+    let current = managed_fields(&object);
+    let handed = ownership::give_back(&current, &REPLICAS, &found.owners, FIELD_MANAGER);
+    if handed != current {
+        hand_back::write(context, namespace, step, &object, handed).await?;
+    }
+    Ok(held(format!(
+        "{} wants {} replicas again",
+        step.workload, before.replicas
+    )))
+}
+
+async fn give_minimum_back(
+    context: &Context,
+    namespace: &str,
+    name: &str,
+    found: &Found,
+) -> Result<(), CallError> {
+    let api: Api<HorizontalPodAutoscaler> = Api::namespaced(context.client.clone(), namespace);
+    let object = match context
+        .calls
+        .read("get horizontalpodautoscaler", api.get(name))
+        .await
+    {
+        Ok(object) => serde_json::to_value(&object).unwrap_or_default(),
+        Err(CallError::NotFound { .. }) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let current = managed_fields(&object);
+    let handed = ownership::give_back(&current, &MINIMUM, &found.owners, FIELD_MANAGER);
+    let operations = json!([
+        {"op": "test", "path": "/metadata/resourceVersion", "value": object["metadata"]["resourceVersion"]},
+        {"op": "replace", "path": "/metadata/managedFields", "value": handed},
+    ]);
+    let written = context
+        .calls
+        .json_patch("patch horizontalpodautoscaler", &api, name, operations)
+        .await;
+    match written {
+        // A courtesy to the next apply: a lost race is not worth another try.
+        Ok(_) | Err(CallError::Refused { .. } | CallError::Conflict { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn held(message: String) -> Done {
+    Done::Holds {
+        message,
+        written: None,
+    }
+}

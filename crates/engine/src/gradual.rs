@@ -1,0 +1,93 @@
+//! Between two steps of a gradual rollback: wait, stop because it is well, or go on at once because
+//! it gets worse.
+
+use backstop_api::policy::{Severity, TriggerState};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::{
+    condition::Variables,
+    policy::{ValidCanary, ValidPolicy},
+    rollout,
+    snapshot::{Event, Workload},
+    state::State,
+};
+
+/// What to do between two steps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Between {
+    /// Wait on.
+    Wait(String),
+    /// Take the next step.
+    GoOn(String),
+    /// It is well: leave the rest of the way.
+    Stop(String),
+}
+
+/// Looks at a canary whose share was made smaller at `since`.
+#[must_use]
+pub fn between(
+    policy: &ValidPolicy,
+    canary: &ValidCanary,
+    state: &State,
+    event: &Event,
+    workload: &Workload,
+    since: Timestamp,
+    now: Timestamp,
+) -> Between {
+    if let Some(words) = rollout::start_failure(workload) {
+        return Between::GoOn(format!("it gets worse: {words}"));
+    }
+    let asked = event.spec.evidence.as_ref().map(|e| e.trigger.as_str());
+    let worse = policy.triggers.iter().find(|t| {
+        t.severity == Severity::Critical
+            && t.can_roll_back()
+            && Some(t.name.as_str()) != asked
+            && state
+                .triggers
+                .get(&t.name)
+                .is_some_and(|m| m.state == TriggerState::Firing)
+    });
+    if let Some(trigger) = worse {
+        return Between::GoOn(format!(
+            "it gets worse: trigger {}, which is Critical, fires too",
+            trigger.name
+        ));
+    }
+    if let Some(words) = is_well(canary, state, asked, workload, since) {
+        return Between::Stop(words);
+    }
+    let left = canary.step_interval - now.duration_since(since);
+    if left <= SignedDuration::ZERO {
+        return Between::GoOn(format!("{} s are over", canary.step_interval.as_secs()));
+    }
+    let until = now.checked_add(left).unwrap_or(Timestamp::MAX);
+    Between::Wait(format!("the next step is taken at {until:.0}"))
+}
+
+/// Whether the policy's `stopWhen` holds on a value that was asked for since the last step.
+fn is_well(
+    canary: &ValidCanary,
+    state: &State,
+    asked: Option<&str>,
+    workload: &Workload,
+    since: Timestamp,
+) -> Option<String> {
+    let condition = canary.stop_when.as_ref()?;
+    let memory = state.triggers.get(asked?)?;
+    let fresh = memory.settled && memory.asked_at.is_some_and(|at| at > since);
+    let newest = memory.samples.back().filter(|s| fresh && s.at > since)?;
+    let on = Variables {
+        value: newest.value,
+        baseline: memory.baseline,
+        workload: workload.numbers(),
+    };
+    // What cannot be evaluated stops nothing: the rollback goes its way.
+    condition.holds(&on).ok().filter(|holds| *holds).map(|_| {
+        format!(
+            "it is well again ({} on {}): {} holds",
+            newest.value,
+            asked.unwrap_or_default(),
+            condition.text()
+        )
+    })
+}

@@ -1,0 +1,10 @@
+module backstop.dev/e2e/tools/crds
+
+go 1.26.0
+
+require (
+	github.com/projectcontour/contour v1.33.8
+	github.com/traefik/traefik/v3 v3.7.13
+	istio.io/api v1.31.1
+	sigs.k8s.io/gateway-api v1.6.2
+)
