@@ -20,6 +20,7 @@ pub struct RealApp {
     name: String,
     replicas: u32,
     env: Vec<(String, String)>,
+    memory_limit: Option<String>,
 }
 
 impl RealApp {
@@ -29,6 +30,7 @@ impl RealApp {
             name: name.to_owned(),
             replicas: 2,
             env: vec![("VERSION".to_owned(), version.to_owned())],
+            memory_limit: None,
         }
         // So that a pod that goes is not asked any more when it stops to answer.
         .env("DRAIN", "2s")
@@ -45,6 +47,13 @@ impl RealApp {
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Whose pods are killed when they take more memory than this, such as `64Mi`.
+    #[must_use]
+    pub fn memory_limit(mut self, limit: &str) -> Self {
+        self.memory_limit = Some(limit.to_owned());
         self
     }
 
@@ -102,6 +111,9 @@ impl RealApp {
             "readinessProbe": probe("/readyz"),
             "livenessProbe": probe("/healthz"),
         }]);
+        if let Some(limit) = &self.memory_limit {
+            pod["containers"][0]["resources"] = json!({"limits": {"memory": limit}});
+        }
         json!({
             "apiVersion": "apps/v1",
             "kind": "Deployment",

@@ -133,44 +133,51 @@ async fn node_a_release_that_fails_one_request_in_four_is_seen_to() -> anyhow::R
     Ok(())
 }
 
-#[tokio::test]
-async fn node_a_release_that_crashes_is_restarted_by_the_kubelet() -> anyhow::Result<()> {
-    let Some(_node) = Node::shared().await? else {
+/// Waits until the one pod of a release is in a crash loop, for this reason and with this exit code.
+async fn crash_loops(prefix: &str, app: RealApp, reason: &str, code: i32) -> anyhow::Result<()> {
+    if Node::shared().await?.is_none() {
         return Ok(());
-    };
+    }
     let cluster = Cluster::shared().await?;
-    let (client, namespace) = (
-        cluster.client().await?,
-        cluster.namespace("crashing").await?,
-    );
-    let app = RealApp::new("web", "bad")
-        .replicas(1)
-        .env("CRASH_AFTER", "500ms");
-    cluster.apply(&namespace, &app.manifests()?).await?;
+    let (client, namespace) = (cluster.client().await?, cluster.namespace(prefix).await?);
+    cluster
+        .apply(&namespace, &app.replicas(1).manifests()?)
+        .await?;
     let pods: Api<Pod> = Api::namespaced(client, &namespace);
     eventually("a crash loop", SOON, async || {
-        let list = pods.list(&ListParams::default()).await?;
-        let status = list
+        let found = pods.list(&ListParams::default()).await?;
+        let status = found
             .items
             .first()
             .and_then(|pod| pod.status.as_ref()?.container_statuses.as_ref()?.first())
             .context("no status yet")?;
-        let waiting = status
-            .state
-            .as_ref()
-            .and_then(|state| state.waiting.as_ref());
-        let reason = waiting.and_then(|waiting| waiting.reason.as_deref());
-        let ended = status
-            .last_state
-            .as_ref()
-            .and_then(|state| state.terminated.as_ref());
+        let state = status.state.as_ref();
+        let waiting = state.and_then(|state| state.waiting.as_ref()?.reason.as_deref());
+        let last = status.last_state.as_ref();
+        let ended = last.and_then(|state| state.terminated.as_ref());
         ensure!(
-            reason == Some("CrashLoopBackOff")
-                && ended.is_some_and(|ended| ended.exit_code == 1)
+            waiting == Some("CrashLoopBackOff")
+                && ended.is_some_and(|ended| {
+                    ended.exit_code == code && ended.reason.as_deref() == Some(reason)
+                })
                 && status.restart_count > 0,
             "{status:?}"
         );
         Ok(())
     })
     .await
+}
+
+#[tokio::test]
+async fn node_a_release_that_crashes_is_restarted_by_the_kubelet() -> anyhow::Result<()> {
+    let app = RealApp::new("web", "bad").env("CRASH_AFTER", "500ms");
+    crash_loops("crashing", app, "Error", 1).await
+}
+
+#[tokio::test]
+async fn node_a_release_that_takes_too_much_memory_is_killed_by_the_kernel() -> anyhow::Result<()> {
+    let app = RealApp::new("web", "bad")
+        .env("MEMORY_MB", "200")
+        .memory_limit("64Mi");
+    crash_loops("greedy", app, "OOMKilled", 137).await
 }

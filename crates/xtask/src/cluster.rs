@@ -3,6 +3,9 @@
 //! A supervisor in the background owns it. The supervisor stays for as long as its record exists, so taking the
 //! cluster down means to remove the record and to wait until the supervisor's lock is free.
 
+mod record;
+
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
@@ -11,12 +14,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use backstop_testenv::tools::{Stderr, ensure as ensure_tools};
-use backstop_testenv::{
-    Cluster, ClusterOptions, Node, NodeOptions, Tool, Traefik, eventually, image, node,
-};
-use serde::{Deserialize, Serialize};
+use backstop_testenv::{Cluster, ClusterOptions, Node, NodeOptions, Tool, Traefik, eventually};
 
 use crate::workspace::root;
+use record::{Place, Record};
 
 const UP_DEADLINE: Duration = Duration::from_mins(3);
 const DOWN_DEADLINE: Duration = Duration::from_secs(30);
@@ -51,7 +52,7 @@ struct UpArgs {
 }
 
 /// What it is made of.
-#[derive(clap::Args, Clone, Copy)]
+#[derive(clap::Args, Clone)]
 struct Shape {
     /// Fake nodes
     #[arg(long, default_value_t = 1)]
@@ -65,28 +66,39 @@ struct Shape {
     /// Also Traefik in front of the real node
     #[arg(long, requires = "node")]
     traefik: bool,
+    /// Also import this OCI archive, such as one of `cargo xtask image`
+    #[arg(long, requires = "node")]
+    image: Vec<PathBuf>,
 }
 
 impl Shape {
-    fn args(self) -> Vec<String> {
+    fn args(&self) -> Vec<OsString> {
         let Self {
             nodes,
             audit,
             node,
             traefik,
+            image,
         } = self;
-        let mut args = vec![format!("--nodes={nodes}")];
-        let flags = [("--audit", audit), ("--node", node), ("--traefik", traefik)];
+        let mut args = vec![format!("--nodes={nodes}").into()];
+        let flags = [
+            ("--audit", *audit),
+            ("--node", *node),
+            ("--traefik", *traefik),
+        ];
         args.extend(
             flags
                 .into_iter()
                 .filter(|(_, wanted)| *wanted)
-                .map(|(flag, _)| flag.to_owned()),
+                .map(|(flag, _)| flag.into()),
         );
+        for archive in image {
+            args.extend(["--image".into(), archive.into()]);
+        }
         args
     }
 
-    fn tools(self) -> Vec<Tool> {
+    fn tools(&self) -> Vec<Tool> {
         let mut tools = Tool::CLUSTER.to_vec();
         if self.node {
             tools.extend(Tool::NODE);
@@ -97,47 +109,6 @@ impl Shape {
         tools
     }
 }
-
-/// What the supervisor tells the others.
-#[derive(Serialize, Deserialize)]
-struct Record {
-    kubeconfig: PathBuf,
-    logs: PathBuf,
-    supervisor: u32,
-    node: Option<NodeRecord>,
-    traefik: Option<TraefikRecord>,
-}
-
-/// What of the real node is to be seen on the machine.
-#[derive(Serialize, Deserialize)]
-struct NodeRecord {
-    address: String,
-    interface: String,
-    control_group: String,
-    process_namespace: String,
-    logs: PathBuf,
-}
-
-#[derive(Serialize, Deserialize)]
-struct TraefikRecord {
-    url: String,
-    port: u16,
-}
-
-impl NodeRecord {
-    fn of(node: &Node) -> anyhow::Result<Self> {
-        Ok(Self {
-            address: node.address().to_string(),
-            interface: node.interface(),
-            control_group: node.control_group(),
-            process_namespace: node.process_namespace()?,
-            logs: node.logs_dir(),
-        })
-    }
-}
-
-/// Where a cluster's record is.
-struct Place(PathBuf);
 
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -151,7 +122,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     match args.command {
         Action::Up(up_args) => runtime.block_on(up(&place, &up_args)),
         Action::Down => runtime.block_on(down(&place)),
-        Action::Supervise(shape) => runtime.block_on(supervise(&place, shape)),
+        Action::Supervise(shape) => runtime.block_on(supervise(&place, &shape)),
     }
 }
 
@@ -161,7 +132,7 @@ async fn up(place: &Place, args: &UpArgs) -> anyhow::Result<()> {
         // Here and not in the supervisor, so that whoever waits sees how it goes.
         let tools = args.shape.tools();
         tokio::task::spawn_blocking(move || ensure_tools(&tools, &Stderr)).await??;
-        start_supervisor(place, args.shape).await?;
+        start_supervisor(place, &args.shape).await?;
     }
     let record = place.read()?;
     ensure!(
@@ -189,34 +160,7 @@ async fn up(place: &Place, args: &UpArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-impl Record {
-    /// What there is besides a control plane, and how it is reached.
-    fn explain(&self) {
-        if let Some(real) = &self.node {
-            println!("A real node, {}, takes pods whose spec has:\n", node::NAME);
-            println!("  {}\n", node::placement());
-            println!(
-                "It knows the image {} (`imagePullPolicy: Never`). Pods and Services answer this machine by their own",
-                image::APP
-            );
-            println!(
-                "addresses: `curl http://$(kubectl get service NAME -o jsonpath={{.spec.clusterIP}}):PORT`"
-            );
-            println!("Its logs are in {}", real.logs.display());
-        }
-        if let Some(traefik) = &self.traefik {
-            println!(
-                "Traefik takes requests at {}, for IngressRoutes and for Gateways of the class `{}` whose listener has \
-                 the port {}.",
-                traefik.url,
-                backstop_testenv::traefik::GATEWAY_CLASS,
-                traefik.port
-            );
-        }
-    }
-}
-
-async fn start_supervisor(place: &Place, shape: Shape) -> anyhow::Result<()> {
+async fn start_supervisor(place: &Place, shape: &Shape) -> anyhow::Result<()> {
     let started = Instant::now();
     let _ = fs::remove_file(place.record());
     let log_path = place.0.join("supervisor.log");
@@ -249,7 +193,7 @@ async fn start_supervisor(place: &Place, shape: Shape) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn supervise(place: &Place, shape: Shape) -> anyhow::Result<()> {
+async fn supervise(place: &Place, shape: &Shape) -> anyhow::Result<()> {
     let lock = File::create(place.lock())?;
     lock.try_lock().context("a cluster is up already")?;
     let cluster = Cluster::start(ClusterOptions {
@@ -258,28 +202,18 @@ async fn supervise(place: &Place, shape: Shape) -> anyhow::Result<()> {
         ..ClusterOptions::default()
     })
     .await?;
-    let node = match shape.node {
-        true => Some(Node::join(&cluster, NodeOptions::default()).await?),
-        false => None,
+    let node = if shape.node {
+        let images = shape.image.clone();
+        Some(Node::join(&cluster, NodeOptions { images }).await?)
+    } else {
+        None
     };
-    let traefik = match shape.traefik {
-        true => Some(Traefik::start(&cluster).await?),
-        false => None,
+    let traefik = if shape.traefik {
+        Some(Traefik::start(&cluster).await?)
+    } else {
+        None
     };
-    let record = Record {
-        kubeconfig: cluster.kubeconfig_path().to_owned(),
-        logs: cluster.logs_dir(),
-        supervisor: std::process::id(),
-        node: node.as_ref().map(NodeRecord::of).transpose()?,
-        traefik: traefik.as_ref().map(|traefik| TraefikRecord {
-            url: traefik.url(),
-            port: traefik.port(),
-        }),
-    };
-    // Whole or not at all: its being there says that the cluster is ready.
-    let scratch = place.0.join("record.json.new");
-    fs::write(&scratch, serde_json::to_vec_pretty(&record)?)?;
-    fs::rename(scratch, place.record())?;
+    place.write(&Record::of(&cluster, node.as_ref(), traefik.as_ref())?)?;
     while place.record().exists() {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
@@ -302,24 +236,4 @@ async fn down(place: &Place) -> anyhow::Result<()> {
     .await?;
     println!("The cluster is down.");
     Ok(())
-}
-
-impl Place {
-    fn is_down(&self) -> anyhow::Result<bool> {
-        Ok(File::create(self.lock())?.try_lock().is_ok())
-    }
-
-    fn read(&self) -> anyhow::Result<Record> {
-        let text = fs::read(self.record())
-            .context("a cluster is starting or ending just now; try again")?;
-        Ok(serde_json::from_slice(&text)?)
-    }
-
-    fn record(&self) -> PathBuf {
-        self.0.join("record.json")
-    }
-
-    fn lock(&self) -> PathBuf {
-        self.0.join("lock")
-    }
 }

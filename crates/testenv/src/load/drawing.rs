@@ -83,6 +83,13 @@ impl Drawing {
             }
             start += self.span;
         }
+        // Out to both ends, or the picture would begin and end half a span too late and too early.
+        for (_, edge) in &mut edges {
+            if let (Some(&(_, first)), Some(&(_, end))) = (edge.first(), edge.last()) {
+                edge.insert(0, (0.0, first));
+                edge.push((last.as_secs_f64(), end));
+            }
+        }
         edges
     }
 
@@ -163,10 +170,13 @@ mod tests {
     #[test]
     fn the_areas_of_the_versions_add_up_to_all_answers() {
         let seen = responses(&[(0, "a", 200), (0, "b", 200), (2, "b", 200)]);
-        let rows = Drawing::new("shares").stacked(&seen, Duration::from_secs(2));
+        let rows = Drawing::new("shares").stacked(&seen, Duration::from_secs(3));
         assert_eq!(rows[0].0, "a");
-        assert_eq!(rows[0].1, [(0.25, 50.0), (2.25, 0.0)]);
-        assert_eq!(rows[1].1, [(0.25, 100.0), (2.25, 100.0)]);
+        assert_eq!(
+            rows[0].1,
+            [(0.0, 50.0), (0.25, 50.0), (2.25, 0.0), (3.0, 0.0)]
+        );
+        assert!(rows[1].1.iter().all(|(_, edge)| *edge > 99.9), "{rows:?}");
     }
 
     #[test]

@@ -75,9 +75,8 @@ pub(super) fn kubelet(cgroup: &str) -> anyhow::Result<String> {
         // Some machines have no other.
         "failCgroupV1": false,
         "cgroupDriver": "cgroupfs",
-        "cgroupsPerQOS": false,
-        "enforceNodeAllocatable": [],
         "cgroupRoot": format!("/{cgroup}"),
+        "enforceNodeAllocatable": [],
         "failSwapOn": false,
         // Lowering it takes a capability that containers of CI lack.
         "oomScoreAdj": 0,

@@ -5,6 +5,12 @@
 # away with the other namespaces. Only the control groups are left to remove.
 cgroup=$1 inside=$2 state=$3
 
+# One hierarchy, or one for each controller.
+if [ -e /sys/fs/cgroup/cgroup.procs ]; then hierarchies=/sys/fs/cgroup; else hierarchies=/sys/fs/cgroup/*; fi
+for hierarchy in $hierarchies; do
+  [ ! -e "$hierarchy/cgroup.procs" ] || mkdir -p "$hierarchy/$cgroup"
+done
+
 setpriv --pdeathsig KILL \
   unshare --mount --net --pid --fork --kill-child --mount-proc --propagation private \
   sh -c "$inside" inside "$state" &
@@ -16,11 +22,11 @@ wait "$holder"
 wait "$holder"
 trap '' TERM INT HUP
 
-groups() { find /sys/fs/cgroup -mindepth 1 -maxdepth 2 -type d -name "$cgroup" 2>/dev/null; }
+left() { for hierarchy in $hierarchies; do [ ! -d "$hierarchy/$cgroup" ] || echo "$hierarchy/$cgroup"; done; }
 tries=0
-while [ -n "$(groups)" ] && [ "$tries" -lt 17 ]; do
-  for group in $(groups); do find "$group" -depth -type d -exec rmdir {} ';' 2>/dev/null; done
+while [ -n "$(left)" ] && [ "$tries" -lt 17 ]; do
+  for group in $(left); do find "$group" -depth -type d -exec rmdir {} ';' 2>/dev/null; done
   # Processes that were just killed still belong to their group for a moment.
-  [ -z "$(groups)" ] || sleep 0.1
+  [ -z "$(left)" ] || sleep 0.1
   tries=$((tries + 1))
 done
