@@ -73,7 +73,7 @@ fn several(names: &[&str]) -> Value {
     with(policy("web"), json!({"workloads": workloads}))
 }
 
-fn own(strategy: Value) -> Value {
+fn own(strategy: &Value) -> Value {
     with(
         policy("web"),
         json!({"workloads": [], "strategy": strategy}),
@@ -81,12 +81,12 @@ fn own(strategy: Value) -> Value {
 }
 
 fn blue_green(stacks: [&str; 2]) -> Value {
-    own(json!({"type": "BlueGreen", "blueGreen": {"service": "shop", "stacks": stacks}}))
+    own(&json!({"type": "BlueGreen", "blueGreen": {"service": "shop", "stacks": stacks}}))
 }
 
 fn canary(stable: &str, canary: &str, provider: &str) -> Value {
     let route = json!({"provider": provider, "name": "shop"});
-    own(json!({
+    own(&json!({
         "type": "Canary", "canary": {"stable": stable, "canary": canary, "route": route},
     }))
 }

@@ -35,7 +35,7 @@ fn names(count: usize) -> Value {
 }
 
 /// A policy with this strategy, which names its Deployments itself.
-fn own(strategy: Value) -> Value {
+fn own(strategy: &Value) -> Value {
     with(
         policy("web"),
         json!({"workloads": [], "strategy": strategy}),
@@ -45,14 +45,14 @@ fn own(strategy: Value) -> Value {
 /// A blue-green policy, with other parameters.
 fn blue_green(more: Value) -> Value {
     let parameters = json!({"service": "web", "stacks": ["web-blue", "web-green"]});
-    own(json!({"type": "BlueGreen", "blueGreen": with(parameters, more)}))
+    own(&json!({"type": "BlueGreen", "blueGreen": with(parameters, more)}))
 }
 
 /// A canary policy, with other parameters.
 fn canary(more: Value) -> Value {
     let route = json!({"provider": "gateway-httproute", "name": "web"});
     let parameters = json!({"stable": "web", "canary": "web-canary", "route": route});
-    own(json!({"type": "Canary", "canary": with(parameters, more)}))
+    own(&json!({"type": "Canary", "canary": with(parameters, more)}))
 }
 
 fn rolling(rolling: &Value) -> Value {
@@ -270,12 +270,12 @@ async fn a_strategy_goes_with_its_own_parameters_only() -> anyhow::Result<()> {
     let parameters = |spec: Value| spec["strategy"].clone();
     let retyped = |spec: Value, name: &str| with(parameters(spec), json!({"type": name}));
     let broken = [
-        (own(json!({"type": "BlueGreen"})), needs_blue_green),
+        (own(&json!({"type": "BlueGreen"})), needs_blue_green),
         (
             strategy(retyped(blue_green(json!({})), "Rolling")),
             needs_blue_green,
         ),
-        (own(json!({"type": "Canary"})), needs_canary),
+        (own(&json!({"type": "Canary"})), needs_canary),
         (
             strategy(retyped(canary(json!({})), "Recreate")),
             needs_canary,
