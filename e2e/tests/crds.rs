@@ -289,7 +289,7 @@ async fn a_strategy_goes_with_its_own_parameters_only() -> anyhow::Result<()> {
             "strategy.scale goes with type Rolling",
         ),
         (
-            own(with(
+            own(&with(
                 parameters(blue_green(json!({}))),
                 json!({"scale": {"by": 1}}),
             )),
