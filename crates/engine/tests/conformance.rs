@@ -198,6 +198,8 @@ struct Deployment {
     wanted: i32,
     ready: i32,
     strategy: Value,
+    /// Whether its replicas, or its autoscaler's minimum, are still as Scale made them.
+    borrowed: bool,
 }
 
 /// Everything that a plan may change, and what is on record.
@@ -228,6 +230,7 @@ impl World {
                 wanted: w.desired,
                 ready: w.ready,
                 strategy: w.strategy.clone(),
+                borrowed: false,
             };
             (w.name.clone(), it)
         });
@@ -314,6 +317,7 @@ impl World {
                 if !killed_early {
                     it.wanted = step.replicas.ok_or("Scale does not say to how many")?;
                     it.ready = it.ready.min(it.wanted);
+                    it.borrowed = true;
                 }
             }
             StepKind::ScaleBack => {
@@ -321,8 +325,13 @@ impl World {
                     plan[*i].step.kind == StepKind::Scale && &plan[*i].step.workload == name
                 });
                 let found = scaled.and_then(|i| self.found.get(&i));
-                it.wanted = *found.ok_or("ScaleBack without a Scale")?;
-                it.ready = it.ready.min(it.wanted);
+                let found = *found.ok_or("ScaleBack without a Scale")?;
+                it.borrowed = false;
+                // With `replicas` the pods stay, because they serve by now.
+                if step.replicas.is_none() {
+                    it.wanted = found;
+                    it.ready = it.ready.min(it.wanted);
+                }
             }
             StepKind::AwaitCapacity => {
                 let wanted = step.replicas.unwrap_or(1);
@@ -513,6 +522,13 @@ fn executes(
             "{name} is left with another rollingUpdate"
         );
     }
+    for it in end.live() {
+        must!(
+            !world.deployments[&it.name].borrowed,
+            "rule 7: the replicas of {} are not given back to whom they belong",
+            it.name
+        );
+    }
     let recorded: Vec<_> = world.failed.iter().collect();
     let failed = vec![&subject.release];
     must!(
@@ -692,8 +708,15 @@ fn the_small_world_finds_what_is_wrong_by_itself() {
             let i = at(p, StepKind::SwapSelector);
             p[i].step.selector.as_mut().unwrap().from.clear();
         }),
-        (StrategyType::BlueGreen, "rule 7", |p| {
+        (StrategyType::BlueGreen, "rule 7: green wants", |p| {
             p.pop();
+        }),
+        (StrategyType::BlueGreen, "rule 7: blue wants 0", |p| {
+            let i = at(p, StepKind::ScaleBack);
+            p[i].step.replicas = None;
+        }),
+        (StrategyType::Canary, "stable are not given back", |p| {
+            p.remove(at(p, StepKind::ScaleBack));
         }),
         (StrategyType::Canary, "rule 6: stable gets", |p| {
             p.remove(at(p, StepKind::AwaitCapacity));
