@@ -260,7 +260,7 @@ fn release_was_restored(look: &Look<'_>, _: &ValidTrigger, _: &TriggerMemory) ->
 }
 
 fn nothing_was_released(look: &Look<'_>, _: &ValidTrigger, memory: &TriggerMemory) -> Option<Hold> {
-    if look.incident.continues {
+    if look.incident.continues || look.incident.partial.is_some() {
         return None;
     }
     let release = look.state.release.as_ref()?;

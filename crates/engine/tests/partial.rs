@@ -187,7 +187,6 @@ fn a_rollback_that_restored_all_is_not_half() {
 
 /// What is half of one release and half of another does not become good by waiting.
 #[test]
-#[ignore = "guards::nothing_was_released holds it back once the window is over"]
 fn half_a_rollback_is_mended_after_the_window_too() {
     let mut case = Case::new();
     case.in_vain(2, 600);

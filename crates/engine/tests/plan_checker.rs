@@ -138,7 +138,6 @@ fn a_step_to_what_no_good_point_holds_is_refused() {
 /// Rule 3: what is waited for is what was written. A wait that takes the failed release for the good
 /// one would let it stand.
 #[test]
-#[ignore = "plan/check.rs looks at `to` of the steps that write only"]
 fn a_wait_for_what_no_good_point_holds_is_refused() {
     let seen = seen();
     for kind in [StepKind::AwaitRollout, StepKind::RestoreStrategy] {

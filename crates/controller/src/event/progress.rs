@@ -53,6 +53,14 @@ impl<'a> Progress<'a> {
         })
     }
 
+    /// Whether requests go elsewhere by now.
+    pub(super) fn has_moved_traffic(&self) -> bool {
+        self.status.steps.iter().any(|s| {
+            matches!(s.step.kind, StepKind::SwapSelector | StepKind::ShiftWeight)
+                && s.state == StepState::Done
+        })
+    }
+
     /// Whether anything has been changed.
     pub(super) fn has_changed_anything(&self) -> bool {
         self.status.times.first_write.is_some()

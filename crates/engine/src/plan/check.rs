@@ -119,6 +119,12 @@ fn wrong_step(seen: &Snapshot, live: &Workload, status: &StepStatus) -> Vec<Stri
         if step.from != live.release {
             wrong.push(format!("{name} records {}, which is not live", step.from));
         }
+        if point.is_some_and(|p| p.release.as_ref() != Some(&step.to)) {
+            wrong.push(format!(
+                "{name}: no good point {} holds release {}",
+                step.point, step.to
+            ));
+        }
         return wrong;
     }
     if step.from != there.release {
@@ -133,6 +139,13 @@ fn wrong_step(seen: &Snapshot, live: &Workload, status: &StepStatus) -> Vec<Stri
         if step.from == step.to {
             wrong.push(format!("{name} goes back to the release that failed"));
         }
+    }
+    let about_the_target = [
+        StepKind::AwaitRollout,
+        StepKind::RestoreStrategy,
+        StepKind::Restart,
+    ];
+    if writes.contains(&step.kind) || about_the_target.contains(&step.kind) {
         if held.is_none_or(|h| h.release != step.to) {
             wrong.push(format!(
                 "{name}: no good point {} holds release {}",
@@ -271,6 +284,9 @@ fn wrong_traffic(seen: &Snapshot, plan: &[StepStatus]) -> Vec<String> {
         match step.kind {
             StepKind::AwaitCapacity if !step.optional => {
                 capacity.insert(&step.workload, step.replicas.unwrap_or(0));
+            }
+            StepKind::Scale | StepKind::ScaleBack => {
+                capacity.remove(step.workload.as_str());
             }
             StepKind::SwapSelector | StepKind::ShiftWeight if ready < had || ready.is_none() => {
                 wrong.push(format!(

@@ -58,7 +58,7 @@ pub(super) async fn perform(
     };
     let now = scale::replicas(&object);
     // Where they serve by now, the pods stay: only whose they are goes back.
-    let stay = step.replicas.is_some();
+    let stay = step.replicas.is_some() && progress.has_moved_traffic();
     if now != before.replicas && !stay {
         if now != wrote {
             return Ok(held(format!(
