@@ -4,7 +4,7 @@
 use anyhow::{Context as _, ensure};
 use backstop_testenv::fate;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -26,6 +26,8 @@ pub struct Set {
     stacks: Option<(&'static str, &'static str)>,
     /// For Canary: the share of the bad release.
     share: Option<i64>,
+    /// Whether the release brings configuration of its own.
+    config: bool,
 }
 
 impl Set {
@@ -38,12 +40,16 @@ impl Set {
             end: Vec::new(),
             stacks: None,
             share: None,
+            config: false,
         }
     }
 
     /// A namespace in which the good release is live and has proved itself.
     pub async fn good_release(&self) -> anyhow::Result<World> {
         let world = World::new(self.name).await?;
+        if self.config {
+            set_mode(&world, "good").await?;
+        }
         for app in &self.good {
             world.deploy(app).await?;
         }
@@ -63,6 +69,9 @@ impl Set {
 
     /// Releases what fails.
     pub async fn bad_release(&self, world: &World) -> anyhow::Result<()> {
+        if self.config {
+            set_mode(world, "bad").await?;
+        }
         for app in &self.bad {
             world.deploy(app).await?;
         }
@@ -86,6 +95,11 @@ impl Set {
                 "{name} is at {now} with {wanted:?} replicas, not at {version} with {replicas}"
             );
         }
+        if self.config {
+            let found = world.api::<ConfigMap>().get("web-config").await?;
+            let data = found.data.unwrap_or_default();
+            ensure!(data.get("MODE").is_some_and(|m| m == "good"), "{data:?}");
+        }
         if let Some((good, _)) = self.stacks {
             let service = world.api::<Service>().get("web").await?;
             let selector = service.spec.and_then(|s| s.selector).unwrap_or_default();
@@ -102,6 +116,19 @@ impl Set {
         }
         Ok(())
     }
+}
+
+async fn set_mode(world: &World, mode: &str) -> anyhow::Result<()> {
+    let object = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "web-config"},
+        "data": {"MODE": mode},
+    });
+    let params = PatchParams::apply("kubectl").force();
+    world
+        .api::<ConfigMap>()
+        .patch("web-config", &params, &Patch::Apply(object))
+        .await?;
+    Ok(())
 }
 
 async fn select(world: &World, color: &str) -> anyhow::Result<()> {
@@ -169,6 +196,21 @@ pub fn several(name: &'static str) -> Set {
         ],
         end: vec![("web", "v1", 2), ("web-worker", "v1", 2)],
         ..Set::new(name, policy)
+    }
+}
+
+/// Rolling, with configuration that goes back as well.
+pub fn with_config(name: &'static str) -> Set {
+    Set {
+        good: vec![App::slow("v1", "1s").config_map("web-config")],
+        bad: vec![
+            App::version("v2")
+                .fate(fate::CRASH_LOOP)
+                .config_map("web-config"),
+        ],
+        end: vec![("web", "v1", 2)],
+        config: true,
+        ..Set::new(name, quick_policy())
     }
 }
 

@@ -74,6 +74,11 @@ async fn several() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn with_config() -> anyhow::Result<()> {
+    killed_at_every_step(strategies::with_config("kill-config")).await
+}
+
+#[tokio::test]
 async fn recreate() -> anyhow::Result<()> {
     killed_at_every_step(strategies::recreate("kill-recreate")).await
 }
