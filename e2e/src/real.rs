@@ -39,7 +39,7 @@ pub struct RealApp {
     name: String,
     replicas: u32,
     labels: Vec<(String, String)>,
-    env: Vec<(String, String)>,
+    env: BTreeMap<String, String>,
 }
 
 impl RealApp {
@@ -49,7 +49,7 @@ impl RealApp {
             name: name.to_owned(),
             replicas: 2,
             labels: vec![("app".to_owned(), name.to_owned())],
-            env: vec![("VERSION".to_owned(), version.to_owned())],
+            env: BTreeMap::from([("VERSION".to_owned(), version.to_owned())]),
         }
         // So that a pod that goes is not asked any more when it stops to answer.
         .env("DRAIN", "2s")
@@ -72,7 +72,7 @@ impl RealApp {
     /// With a variable that says how it behaves, such as `ERROR_RATE` (see `e2e/tools/app/main.go`).
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
-        self.env.push((name.to_owned(), value.to_owned()));
+        self.env.insert(name.to_owned(), value.to_owned());
         self
     }
 

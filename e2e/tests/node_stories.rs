@@ -273,19 +273,19 @@ async fn node_a_recreated_release_is_away_only_while_it_is_restarted() -> anyhow
     )?;
     story.the_bad_release_came_and_went()?;
 
-    let lost = story.lost();
-    let asked = || lost.iter().map(|r| r.at.saturating_sub(r.latency));
+    let failed = story.lost();
+    let asked = || failed.iter().map(|r| r.at.saturating_sub(r.latency));
     let first = asked().min().context("nobody was ever away")?;
     let last = asked().max().context("nobody was ever away")?;
     println!(
         "{title}: {} requests lost, asked within {:.2} s",
-        lost.len(),
+        failed.len(),
         last.saturating_sub(first).as_secs_f64()
     );
     let decided = story.decided()?;
     ensure!(
         first >= decided && last <= started + HEARD,
-        "lost from {first:?} to {last:?}, decided at {decided:?}, started again at {started:?}: {lost:#?}"
+        "lost from {first:?} to {last:?}, decided at {decided:?}, started again at {started:?}: {failed:#?}"
     );
     let mixed = story.all.within(first..stopped);
     ensure!(
@@ -341,7 +341,8 @@ fn host(stage: &Stage) -> String {
 /// Checks that of the answers within a span of time so many percent are the canary's.
 fn shares_are(all: &Responses, span: std::ops::Range<Duration>, percent: u8) -> anyhow::Result<()> {
     let seen = all.within(span.clone());
-    ensure!(seen.len() >= SAMPLE, "{} answers in {span:?}", seen.len());
+    // The proxy deals requests out in turn, so few are enough for a share.
+    ensure!(seen.len() >= 100, "{} answers in {span:?}", seen.len());
     let (share, weight) = (seen.share(BAD), f64::from(percent) / 100.0);
     println!(
         "{percent} % wanted, {:.1} % of {} answers seen",
