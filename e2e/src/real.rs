@@ -1,25 +1,45 @@
 //! The application on a real node.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use backstop_testenv::{eventually, image, node};
+use backstop_testenv::{Cluster, Traefik, eventually, image, node};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Service;
 use kube::{Api, Client};
 use serde_json::{Value, json};
+use tokio::sync::OnceCell;
 
 /// The port of the application, and of its Services.
 pub const PORT: u16 = 8080;
 /// Real processes start, and real probes pass, within this time on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_mins(1);
 
+/// One for each test process, started by whoever asks first.
+static TRAEFIK: OnceCell<Traefik> = OnceCell::const_new();
+
+/// The proxy that the tests of this process share.
+pub async fn traefik(cluster: &Cluster) -> anyhow::Result<&'static Traefik> {
+    TRAEFIK.get_or_try_init(|| Traefik::start(cluster)).await
+}
+
+/// The address of a Service.
+pub async fn url(client: &Client, namespace: &str, service: &str) -> anyhow::Result<String> {
+    let services: Api<Service> = Api::namespaced(client.clone(), namespace);
+    let service = services.get(service).await?;
+    let address = service.spec.and_then(|spec| spec.cluster_ip);
+    let address = address.context("the Service has no address")?;
+    Ok(format!("http://{address}:{PORT}"))
+}
+
 /// A Deployment of the application whose pods are real, and a Service of the same name.
 #[derive(Debug, Clone)]
 pub struct RealApp {
     name: String,
     replicas: u32,
-    env: Vec<(String, String)>,
+    labels: Vec<(String, String)>,
+    env: BTreeMap<String, String>,
     memory_limit: Option<String>,
 }
 
@@ -29,7 +49,8 @@ impl RealApp {
         Self {
             name: name.to_owned(),
             replicas: 2,
-            env: vec![("VERSION".to_owned(), version.to_owned())],
+            labels: vec![("app".to_owned(), name.to_owned())],
+            env: BTreeMap::from([("VERSION".to_owned(), version.to_owned())]),
             memory_limit: None,
         }
         // So that a pod that goes is not asked any more when it stops to answer.
@@ -43,10 +64,17 @@ impl RealApp {
         self
     }
 
+    /// With a further label of its pods.
+    #[must_use]
+    pub fn label(mut self, name: &str, value: &str) -> Self {
+        self.labels.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// With a variable that says how it behaves, such as `ERROR_RATE` (see `e2e/tools/app/main.go`).
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
-        self.env.push((name.to_owned(), value.to_owned()));
+        self.env.insert(name.to_owned(), value.to_owned());
         self
     }
 
@@ -85,11 +113,7 @@ impl RealApp {
 
     /// The address of its Service.
     pub async fn url(&self, client: &Client, namespace: &str) -> anyhow::Result<String> {
-        let services: Api<Service> = Api::namespaced(client.clone(), namespace);
-        let service = services.get(&self.name).await?;
-        let address = service.spec.and_then(|spec| spec.cluster_ip);
-        let address = address.context("the Service has no address")?;
-        Ok(format!("http://{address}:{PORT}"))
+        url(client, namespace, &self.name).await
     }
 
     fn deployment(&self) -> Value {
@@ -98,6 +122,7 @@ impl RealApp {
             .iter()
             .map(|(name, value)| json!({"name": name, "value": value}))
             .collect();
+        let labels: BTreeMap<_, _> = self.labels.iter().cloned().collect();
         let probe =
             |path: &str| json!({"httpGet": {"path": path, "port": PORT}, "periodSeconds": 1});
         let mut pod = node::placement();
@@ -121,7 +146,7 @@ impl RealApp {
             "spec": {
                 "replicas": self.replicas,
                 "selector": {"matchLabels": {"app": self.name}},
-                "template": {"metadata": {"labels": {"app": self.name}}, "spec": pod},
+                "template": {"metadata": {"labels": labels}, "spec": pod},
             },
         })
     }

@@ -22,6 +22,7 @@ mod metrics_modes;
 mod node;
 mod node_ends;
 mod node_routes;
+mod node_stories;
 mod ownership;
 mod people;
 mod points;

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use backstop_e2e::real::{PORT, RealApp};
+use backstop_e2e::real::{self, PORT, RealApp};
 use backstop_testenv::traefik::GATEWAY_CLASS;
 use backstop_testenv::{Cluster, LoadGenerator, LoadOptions, Node, Responses, Traefik, eventually};
-use tokio::sync::OnceCell;
 
 const SOON: Duration = Duration::from_mins(1);
 /// A share that is off by more than this is not the weight.
@@ -14,15 +13,13 @@ const TOLERANCE: f64 = 0.05;
 /// So many answers make a share.
 const SAMPLE: usize = 300;
 
-static TRAEFIK: OnceCell<Traefik> = OnceCell::const_new();
-
 /// The proxy that these tests share, and two real releases, `stable` and `canary`.
 async fn releases(prefix: &str) -> anyhow::Result<Option<(&'static Traefik, String)>> {
     if Node::shared().await?.is_none() {
         return Ok(None);
     }
     let cluster = Cluster::shared().await?;
-    let traefik = TRAEFIK.get_or_try_init(|| Traefik::start(cluster)).await?;
+    let traefik = real::traefik(cluster).await?;
     let (client, namespace) = (cluster.client().await?, cluster.namespace(prefix).await?);
     let sides = ["stable", "canary"].map(|side| RealApp::new(side, side).replicas(1));
     for side in &sides {

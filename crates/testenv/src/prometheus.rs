@@ -1,9 +1,11 @@
 //! A real Prometheus on loopback.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, ensure};
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use crate::http::plain_client;
@@ -15,8 +17,8 @@ use crate::wait::eventually;
 const READY_DEADLINE: Duration = Duration::from_mins(1);
 /// How often to look for another port when someone else took it.
 const ATTEMPTS: usize = 3;
-/// File in which Prometheus looks for its targets.
-const TARGETS: &str = "targets.json";
+/// Files in which Prometheus looks for its targets.
+const TARGETS: &str = "targets*.json";
 
 /// What can be chosen about a [`Prometheus`].
 #[derive(Debug, Clone)]
@@ -30,6 +32,21 @@ pub struct PrometheusOptions {
     pub rules: String,
     /// Further flags.
     pub flags: Vec<String>,
+}
+
+/// What to scrape, and what is known of it besides what it says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Target {
+    /// As `host:port`.
+    #[serde(rename = "targets", serialize_with = "alone")]
+    pub address: String,
+    /// Labels for all of its series, as service discovery attaches them.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Prometheus reads lists of targets that share their labels.
+fn alone<S: Serializer>(address: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    [address].serialize(serializer)
 }
 
 impl Default for PrometheusOptions {
@@ -79,7 +96,7 @@ impl Prometheus {
         } else {
             vec![state.write("rules.yaml", &options.rules)?]
         };
-        write_targets(&state, &options.targets)?;
+        write_targets(&state, "targets", &without_labels(&options.targets))?;
         let config = state.write(
             "prometheus.yaml",
             configuration(options.scrape_interval, &rules)?,
@@ -113,7 +130,13 @@ impl Prometheus {
     /// Scrapes these targets from now on, instead of those so far. Takes effect without a restart, within a second or
     /// so; [`Prometheus::scraped`] waits for it.
     pub fn set_targets(&self, targets: &[String]) -> anyhow::Result<()> {
-        write_targets(&self.state, targets)
+        write_targets(&self.state, "targets", &without_labels(targets))
+    }
+
+    /// Scrapes these targets from now on, instead of those so far of the same group, a word. Other groups stay as they
+    /// are.
+    pub fn set_group(&self, group: &str, targets: &[Target]) -> anyhow::Result<()> {
+        write_targets(&self.state, &format!("targets-{group}"), targets)
     }
 
     /// Waits until every target has been scraped at least once, and answered.
@@ -209,10 +232,35 @@ fn configuration(interval: Duration, rules: &[PathBuf]) -> anyhow::Result<String
     }))?)
 }
 
+fn without_labels(targets: &[String]) -> Vec<Target> {
+    let targets = targets.iter().map(|address| Target {
+        address: address.clone(),
+        labels: BTreeMap::new(),
+    });
+    targets.collect()
+}
+
 /// Replaces the file as a whole, so that Prometheus never reads half of it.
-fn write_targets(state: &StateDir, targets: &[String]) -> anyhow::Result<()> {
-    let text = serde_json::to_string(&json!([{ "targets": targets }]))?;
-    let written = state.write("targets.json.new", text)?;
-    std::fs::rename(written, state.path().join(TARGETS))?;
+fn write_targets(state: &StateDir, name: &str, targets: &[Target]) -> anyhow::Result<()> {
+    let text = serde_json::to_string(targets)?;
+    let written = state.write(&format!("{name}.json.new"), text)?;
+    std::fs::rename(written, state.path().join(format!("{name}.json")))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_written_as_prometheus_reads_it() {
+        let target = Target {
+            address: "198.18.0.2:8080".to_owned(),
+            labels: BTreeMap::from([("pod".to_owned(), "web-0".to_owned())]),
+        };
+        assert_eq!(
+            serde_json::to_value(target).unwrap(),
+            json!({"targets": ["198.18.0.2:8080"], "labels": {"pod": "web-0"}})
+        );
+    }
 }

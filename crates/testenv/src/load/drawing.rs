@@ -132,13 +132,16 @@ impl Drawing {
                     Rectangle::new([(x, y - 5), (x + 12, y + 5)], colour.filled())
                 });
         }
+        // Each label below the one before, since moments may lie close together.
+        let mut line = 97.0;
         for (at, label) in &self.marks {
             let x = at.as_secs_f64();
             chart.draw_series([PathElement::new(
                 [(x, 0.0), (x, 100.0)],
                 BLACK.stroke_width(2),
             )])?;
-            chart.draw_series([Text::new(label.clone(), (x, 97.0), ("sans-serif", 14))])?;
+            chart.draw_series([Text::new(label.clone(), (x, line), ("sans-serif", 14))])?;
+            line -= 6.0;
         }
         chart
             .configure_series_labels()
