@@ -32,11 +32,7 @@ use crate::{
     cel,
     doc = "A RollbackEvent is one rollback: why, from which release to which, step by step, and how it ended.",
     selectable = ".spec.policy",
-    printcolumn(
-        name = "Workload",
-        type_ = "string",
-        json_path = ".spec.workloads[*].name"
-    ),
+    printcolumn(name = "Workload", type_ = "string", json_path = ".status.workloads"),
     printcolumn(name = "Cause", type_ = "string", json_path = ".status.causeText"),
     printcolumn(name = "From", type_ = "string", json_path = ".status.from.hash"),
     printcolumn(name = "To", type_ = "string", json_path = ".status.to.hash"),
@@ -201,6 +197,9 @@ pub struct RollbackEventStatus {
     /// What happened, why, and what to do next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// The Deployments that it is about, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workloads: Option<String>,
     /// What started it, in a word or two.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause_text: Option<String>,

@@ -218,6 +218,8 @@ fn opened(look: &Look<'_>, event: &Event) -> RollbackEventStatus {
         .workload_uid
         .get_or_insert_with(|| look.workload.uid.clone());
     let spec = &event.spec;
+    let names: Vec<&str> = spec.workloads.iter().map(|w| w.name.as_str()).collect();
+    status.workloads.get_or_insert_with(|| names.join(", "));
     status
         .cause_text
         .get_or_insert_with(|| match (&spec.evidence, spec.cause) {

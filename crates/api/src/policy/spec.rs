@@ -24,11 +24,7 @@ use crate::{
     category = "backstop",
     cel,
     doc = "A RollbackPolicy says what Backstop watches on a workload, and when it takes a release back.",
-    printcolumn(
-        name = "Workload",
-        type_ = "string",
-        json_path = ".spec.workloads[*].name"
-    ),
+    printcolumn(name = "Workload", type_ = "string", json_path = ".status.workloads"),
     printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "Health", type_ = "string", json_path = ".status.health"),

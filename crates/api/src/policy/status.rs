@@ -14,6 +14,9 @@ pub struct RollbackPolicyStatus {
     /// Where the policy stands, in one word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
+    /// The Deployments that the policy looks after, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workloads: Option<String>,
     /// The same in a sentence: what is so, why, and what to do next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,

@@ -43,6 +43,7 @@ pub(super) async fn write(
     forget_others(&mut conditions, &said, now);
     let new = RollbackPolicyStatus {
         phase: Some(say.phase),
+        workloads: Some(object.spec.deployments().join(", ")),
         message: Some(say.message.clone()),
         health: Some(say.health),
         conditions,
@@ -148,6 +149,7 @@ pub(super) async fn write_invalid(
         now,
     );
     new.phase = Some(Phase::Invalid);
+    new.workloads = Some(object.spec.deployments().join(", "));
     new.health = Some(Health::Unknown);
     new.message = Some(problem.to_owned());
     new.observed_generation = object.metadata.generation;
