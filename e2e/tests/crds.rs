@@ -537,7 +537,7 @@ async fn kubectl_get_tells_the_story_by_itself() -> anyhow::Result<()> {
         .create("web-1", with(event("web", "backstop"), cause))
         .await?;
     let status = json!({
-        "phase": "Succeeded", "outcome": "Recovered", "causeText": "error-rate",
+        "phase": "Succeeded", "outcome": "Recovered", "causeText": "error-rate", "workloads": "web",
         "from": {"hash": "badbadbadbadbad0"}, "to": {"point": "web-a", "hash": "a0a0a0a0a0a0a0a0"},
         "durations": {"total": "42s"},
     });

@@ -135,23 +135,20 @@ fn wrong_step(seen: &Snapshot, live: &Workload, status: &StepStatus) -> Vec<Stri
     }
     let held = point.and_then(|p| p.workloads.iter().find(|w| w.name == step.workload));
     let writes = [StepKind::WriteTemplate, StepKind::HandBackOwnership];
-    if writes.contains(&step.kind) {
-        if step.from == step.to {
-            wrong.push(format!("{name} goes back to the release that failed"));
-        }
+    if writes.contains(&step.kind) && step.from == step.to {
+        wrong.push(format!("{name} goes back to the release that failed"));
     }
     let about_the_target = [
         StepKind::AwaitRollout,
         StepKind::RestoreStrategy,
         StepKind::Restart,
     ];
-    if writes.contains(&step.kind) || about_the_target.contains(&step.kind) {
-        if held.is_none_or(|h| h.release != step.to) {
-            wrong.push(format!(
-                "{name}: no good point {} holds release {}",
-                step.point, step.to
-            ));
-        }
+    let follows_the_point = writes.contains(&step.kind) || about_the_target.contains(&step.kind);
+    if follows_the_point && held.is_none_or(|h| h.release != step.to) {
+        wrong.push(format!(
+            "{name}: no good point {} holds release {}",
+            step.point, step.to
+        ));
     }
     let waits = [
         StepKind::AwaitRollout,
