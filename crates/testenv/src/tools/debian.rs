@@ -26,11 +26,28 @@ pub(super) fn installed(name: &str) -> Option<PathBuf> {
 }
 
 /// Unpacks `package` and what it needs that the machine lacks, so that `folder/bin/name` runs its `file`.
+///
+/// By the machine's own package lists; where they do not know it, as in a fresh container, or name what is not offered
+/// any more, by lists that are fetched.
 pub(super) fn fetch(name: &str, package: &str, file: &str, folder: &Path) -> anyhow::Result<()> {
+    let Err(first) = unpack(&Lists::of_the_machine(), name, package, file, folder) else {
+        return Ok(());
+    };
+    let lists = Lists::fetched(folder)?;
+    unpack(&lists, name, package, file, folder)
+        .with_context(|| format!("and by the machine's own package lists: {first:#}"))
+}
+
+fn unpack(
+    lists: &Lists,
+    name: &str,
+    package: &str,
+    file: &str,
+    folder: &Path,
+) -> anyhow::Result<()> {
     let scratch = tempfile::Builder::new()
         .prefix("fetch-")
         .tempdir_in(folder)?;
-    let lists = Lists::new(folder, package)?;
     let mut packages = lists.lacking(package)?;
     if !packages.iter().any(|lacking| lacking == package) {
         packages.push(package.to_owned());
@@ -60,21 +77,23 @@ struct Lists {
 }
 
 impl Lists {
-    /// The machine's own; where they do not know `package`, as in a fresh container, fetched ones of our own.
-    fn new(folder: &Path, package: &str) -> anyhow::Result<Self> {
-        let mut lists = Self {
+    fn of_the_machine() -> Self {
+        Self {
             options: vec!["-o".to_owned(), "APT::Sandbox::User=root".to_owned()],
-        };
-        if lists.lacking(package).is_err() {
-            for (option, place) in [("Dir::State::lists", "lists"), ("Dir::Cache", "cache")] {
-                let place = folder.join("apt").join(place);
-                fs::create_dir_all(place.join("partial"))?;
-                lists
-                    .options
-                    .extend(["-o".to_owned(), format!("{option}={}", place.display())]);
-            }
-            run(lists.apt().arg("update"))?;
         }
+    }
+
+    /// Lists of our own, as new as can be.
+    fn fetched(folder: &Path) -> anyhow::Result<Self> {
+        let mut lists = Self::of_the_machine();
+        for (option, place) in [("Dir::State::lists", "lists"), ("Dir::Cache", "cache")] {
+            let place = folder.join("apt").join(place);
+            fs::create_dir_all(place.join("partial"))?;
+            lists
+                .options
+                .extend(["-o".to_owned(), format!("{option}={}", place.display())]);
+        }
+        run(lists.apt().arg("update"))?;
         Ok(lists)
     }
 
