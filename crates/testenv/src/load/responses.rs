@@ -38,6 +38,11 @@ pub enum Failure {
 }
 
 impl Response {
+    /// When it was asked for, counted from the start of the load.
+    pub fn asked(&self) -> Duration {
+        self.at.saturating_sub(self.latency)
+    }
+
     /// Whether whoever asked got what they asked for. A 404 is none: the load asks for what is there.
     pub fn succeeded(&self) -> bool {
         matches!(self.outcome, Outcome::Status(200..=399))
@@ -86,17 +91,21 @@ impl Responses {
     /// Those that came within a span of time.
     #[must_use]
     pub fn within(&self, span: Range<Duration>) -> Self {
-        let inside = |response: &&Response| span.contains(&response.at);
-        Self {
-            started: self.started,
-            all: self.all.iter().filter(inside).cloned().collect(),
-        }
+        self.only(|response| span.contains(&response.at))
     }
 
-    /// Those that came from then on.
+    /// Those that were asked for from then on. What was asked for before tells of how things were before, also where it
+    /// was not answered for so long that it failed only now.
     #[must_use]
     pub fn after(&self, start: Duration) -> Self {
-        self.within(start..Duration::MAX)
+        self.only(|response| response.asked() >= start)
+    }
+
+    fn only(&self, wanted: impl Fn(&Response) -> bool) -> Self {
+        Self {
+            started: self.started,
+            all: self.all.iter().filter(|r| wanted(r)).cloned().collect(),
+        }
     }
 
     /// The share of each version among all, from 0 to 1. Answers that name none are those of the empty version.
@@ -180,8 +189,25 @@ pub(super) mod tests {
         assert_eq!(window.len(), 2);
         assert!(is(window.share("b"), 0.5));
         assert!(is(window.failed_share(), 0.0));
-        assert!(is(all.after(seconds(4)).failed_share(), 1.0));
         assert!(is(all.share("c"), 0.0));
+    }
+
+    #[test]
+    fn what_was_asked_for_before_is_not_counted_after() {
+        let mut all = responses(&[(3, "a", 200), (5, "a", 200)]);
+        all.push(Response {
+            at: Duration::from_secs(4),
+            latency: Duration::from_secs(2),
+            outcome: Outcome::Failed(Failure::Timeout),
+            version: None,
+        });
+        let after = all.after(Duration::from_secs(3));
+        assert_eq!(after.len(), 1, "{after:?}");
+        assert!(is(after.failed_share(), 0.0));
+        assert!(is(
+            all.after(Duration::from_secs(2)).failed_share(),
+            1.0 / 3.0
+        ));
     }
 
     #[test]

@@ -82,6 +82,10 @@ impl Network {
         inside(&["address", "add", &format!("{node}/30"), "dev", "eth0"])?;
         inside(&["link", "set", "eth0", "up"])?;
         inside(&["route", "add", "default", "via", &machine])?;
+        // The address of a pod that is gone. By the default route what is sent there would go to the machine and back
+        // again until it is dropped, and the packet filter would keep the connection that it began: for two minutes
+        // each later connection from the same port would be sent to that pod as well.
+        inside(&["route", "add", "unreachable", &self.pods()])?;
         outside(&["address", "add", &format!("{machine}/30"), "dev", &name])?;
         outside(&["link", "set", &name, "up"])?;
         for range in [self.pods(), services.cidr()] {
