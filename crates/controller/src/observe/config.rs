@@ -65,6 +65,15 @@ impl Followed {
             .unwrap_or_default()
     }
 
+    /// What a point says of it, without its contents.
+    pub(super) fn references(&self) -> Vec<ConfigRef> {
+        lock(&self.read)
+            .iter()
+            .flat_map(|(_, looked)| looked)
+            .map(|l| l.reference.clone())
+            .collect()
+    }
+
     /// Whether it was read after that time.
     pub(super) fn is_newer_than(&self, time: Timestamp) -> bool {
         lock(&self.read_at).is_some_and(|read| read > time)

@@ -195,13 +195,17 @@ impl Observer {
         if self.policy.config == ConfigCapture::Ignore {
             return config::About::default();
         }
-        let names = self.policy.deployments.iter();
-        let there: Vec<Value> = names.filter_map(|name| self.deployment(name)).collect();
-        let templates = there.iter().filter_map(|d| d.pointer("/spec/template"));
-        let all: BTreeSet<Reference> = templates.flat_map(references).collect();
-        let generations = there
+        // Asked at every look at the policy: by the cached objects, and not by copies of them.
+        let there: Vec<_> = self
+            .watched
             .iter()
-            .map(|d| d["metadata"]["generation"].as_i64().unwrap_or(0));
+            .filter_map(watches::Watched::object)
+            .collect();
+        let templates = there
+            .iter()
+            .filter_map(|d| d.data.pointer("/spec/template"));
+        let all: BTreeSet<Reference> = templates.flat_map(references).collect();
+        let generations = there.iter().map(|d| d.metadata.generation.unwrap_or(0));
         config::About {
             generations: generations.collect(),
             references: all.into_iter().collect(),
@@ -254,7 +258,7 @@ impl Observer {
             deployments: names.filter_map(|name| self.member(name)).collect(),
             service: self.service(),
             route: self.route(),
-            config: self.config().into_iter().map(|l| l.reference).collect(),
+            config: self.config.references(),
         };
         subject::live(&self.policy, &parts)
     }

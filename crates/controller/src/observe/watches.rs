@@ -301,8 +301,13 @@ impl Watched {
             }
     }
 
+    /// The Deployment as it is cached.
+    pub(super) fn object(&self) -> Option<Arc<DynamicObject>> {
+        self.deployments.state().into_iter().next()
+    }
+
     pub(super) fn deployment(&self) -> Option<Value> {
-        let object = self.deployments.state().into_iter().next()?;
+        let object = self.object()?;
         serde_json::to_value(&*object).ok()
     }
 
