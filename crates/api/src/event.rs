@@ -12,7 +12,10 @@ use crate::{
     condition::Condition,
     config::ConfigRef,
     point::Image,
-    policy::{Action, RollingParameters, RouteParameters, Severity, StrategyType, WorkloadRef},
+    policy::{
+        Action, IsolateParameters, RollingParameters, RouteParameters, Severity, StrategyType,
+        WorkloadRef,
+    },
     schema,
 };
 
@@ -322,7 +325,7 @@ pub struct StepStatus {
     /// For RestoreConfig: what was left as it is, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left: Vec<String>,
-    /// For Scale and SwapSelector: what was there before, recorded before it is changed.
+    /// For Scale, SwapSelector and others: what was there before, recorded before it is changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub found: Option<Found>,
 }
@@ -334,10 +337,26 @@ pub struct Found {
     /// For Scale: how many pods were wanted, and by whom.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity: Option<Capacity>,
+    /// For DetachSuspects: the ReplicaSets of the release that failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub replica_sets: Vec<FoundReplicaSet>,
     /// Who owned the field: managedFields entries, cut to it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::any_objects")]
     pub owners: Vec<Value>,
+}
+
+/// A ReplicaSet, and how its pods are told from others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FoundReplicaSet {
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+    /// The labels that its pods have.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// What the server made of a template that was written.
@@ -414,6 +433,9 @@ pub struct Step {
     /// For SwapSelector and AwaitEndpoints: which Service, and what it selects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<SelectorChange>,
+    /// For IsolateSuspects: what becomes of the pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolate: Option<IsolateParameters>,
     /// For RestoreConfig: the configuration of the release that failed. What is other than that by
     /// now has been changed by somebody since.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -463,6 +485,11 @@ pub enum StepKind {
     WriteTemplate,
     /// Give the fields back to those who owned them at the point.
     HandBackOwnership,
+    /// Take the pods of the release that failed from their ReplicaSet, so that nothing replaces or
+    /// deletes them.
+    DetachSuspects,
+    /// Take the labels of those pods away, by which Services find them; keep some, delete the others.
+    IsolateSuspects,
     /// Wait until the Deployment has rolled out.
     AwaitRollout,
     /// Put `rollingUpdate` back as it was.

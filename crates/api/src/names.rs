@@ -13,6 +13,17 @@ pub const LABEL_VERDICT: &str = "backstop.dev/verdict";
 /// Label: where a point comes from: `Soak`, `Manual`, `Pipeline`, `Quarantine`.
 pub const LABEL_ORIGIN: &str = "backstop.dev/origin";
 
+/// Label on a pod of a release that failed and that no ReplicaSet holds any more: the Deployment that
+/// it was of (cut by [`label_value`]).
+pub const LABEL_SUSPECT: &str = "backstop.dev/suspect";
+/// Label on a pod that gets no requests any more: the rollback that took its labels away (cut by
+/// [`label_value`]).
+pub const LABEL_ISOLATED: &str = "backstop.dev/isolated";
+/// Annotation on such a pod: the labels that it had, as JSON.
+pub const ANNOTATION_LABELS_BEFORE: &str = "backstop.dev/labels-before";
+/// The NetworkPolicy that keeps traffic from isolated pods.
+pub const ISOLATED_NETWORK_POLICY: &str = "backstop-isolated";
+
 /// Label on a store of configuration: what kind of object its contents are of.
 pub const LABEL_CONFIG_KIND: &str = "backstop.dev/config-kind";
 /// Label on a store of configuration: the object's name (cut by [`label_value`]).

@@ -18,6 +18,7 @@ mod blue_green;
 mod canary;
 pub mod check;
 mod config;
+mod isolate;
 mod recreate;
 mod rolling;
 mod template;
@@ -117,6 +118,7 @@ impl Order<'_> {
             selector: None,
             weight: None,
             optional: false,
+            isolate: None,
             config: Vec::new(),
         }
     }

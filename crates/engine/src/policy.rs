@@ -7,7 +7,8 @@ use backstop_api::{
     Duration, RollbackPolicySpec,
     config::{ConfigCapture, SecretCapture},
     policy::{
-        Action, IntOrPercent, Mode, NoDataPolicy, RollingParameters, Severity, Signal, Window,
+        Action, IntOrPercent, IsolateParameters, Mode, NoDataPolicy, RollingParameters, Severity,
+        Signal, Window,
     },
 };
 use jiff::SignedDuration;
@@ -35,6 +36,8 @@ pub struct ValidPolicy {
     pub rolling: Option<RollingParameters>,
     /// How much capacity ScaleAndRollback adds first.
     pub scale_by: IntOrPercent,
+    /// How IsolateAndRollback keeps requests from the pods of the release that failed.
+    pub isolate: IsolateParameters,
     /// How long the rollout of the restored release may take.
     pub timeout: SignedDuration,
     /// What is watched.
@@ -232,6 +235,7 @@ pub fn validate(name: &str, spec: &RollbackPolicySpec) -> Result<ValidPolicy, Ve
             Window::Always => None,
         },
         rolling: spec.strategy.rolling.clone(),
+        isolate: spec.strategy.isolate.clone().unwrap_or_default(),
         scale_by: spec
             .strategy
             .scale
@@ -390,13 +394,17 @@ fn valid_trigger(
     });
     if !matches!(
         action,
-        Action::Rollback | Action::GradualRollback | Action::ScaleAndRollback | Action::Notify
+        Action::Rollback
+            | Action::GradualRollback
+            | Action::ScaleAndRollback
+            | Action::IsolateAndRollback
+            | Action::Notify
     ) {
         refuse(
             "action",
             format!("{action:?}"),
             "is not available in this version; available are Rollback, GradualRollback, \
-             ScaleAndRollback and Notify"
+             ScaleAndRollback, IsolateAndRollback and Notify"
                 .into(),
         );
     }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use backstop_api::{
     event::{StepKind, StepStatus},
-    policy::{Action, StrategyType},
+    policy::{Action, Isolation, StrategyType},
 };
 use backstop_engine::{
     plan::check::violations,
@@ -40,6 +40,7 @@ fn actions(strategy: StrategyType) -> Vec<Action> {
             Action::Rollback,
             Action::GradualRollback,
             Action::ScaleAndRollback,
+            Action::IsolateAndRollback,
         ],
         StrategyType::Recreate | StrategyType::BlueGreen | StrategyType::Canary => {
             vec![Action::Rollback, Action::GradualRollback]
@@ -127,6 +128,7 @@ impl Draw {
                 };
                 let stage = self.several("Rolling").set("", "scale", json!({"by": by}));
                 if self.flag {
+                    let stage = stage.set("", "isolate", json!({"isolation": "Immediate"}));
                     stage.set("", "rolling", json!({"maxUnavailable": 0}))
                 } else {
                     stage
@@ -200,6 +202,10 @@ struct Deployment {
     strategy: Value,
     /// Whether its replicas, or its autoscaler's minimum, are still as Scale made them.
     borrowed: bool,
+    /// Pods of the release that failed and that no ReplicaSet holds any more.
+    detached: i32,
+    /// Those of them that get no requests any more.
+    isolated: i32,
 }
 
 /// Everything that a plan may change, and what is on record.
@@ -231,6 +237,8 @@ impl World {
                 ready: w.ready,
                 strategy: w.strategy.clone(),
                 borrowed: false,
+                detached: 0,
+                isolated: 0,
             };
             (w.name.clone(), it)
         });
@@ -300,6 +308,23 @@ impl World {
                     it.release == step.to,
                     "ownership of {name} is handed back before its template is written"
                 );
+            }
+            StepKind::DetachSuspects => {
+                must!(
+                    it.release == step.to,
+                    "the suspects of {name} are detached while their release is wanted"
+                );
+                it.detached = it.wanted;
+                it.ready = 0;
+            }
+            StepKind::IsolateSuspects => {
+                must!(it.detached > 0, "{name} has no suspects to isolate");
+                let how = step.isolate.as_ref().ok_or("no parameters")?;
+                must!(
+                    how.isolation == Isolation::Immediate || it.ready == it.wanted,
+                    "nobody answers for {name}"
+                );
+                it.isolated = it.detached;
             }
             StepKind::AwaitRollout => {
                 must!(
@@ -516,6 +541,10 @@ fn executes(
             it.wanted == wanted,
             "rule 7: {name} wants {} replicas and not {wanted}",
             it.wanted
+        );
+        must!(
+            it.detached == it.isolated,
+            "suspects of {name} are left without a ReplicaSet and with their requests"
         );
         must!(
             it.strategy == before.deployments[name].strategy,

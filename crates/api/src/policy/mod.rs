@@ -13,7 +13,8 @@ pub use status::{
 };
 pub use strategy::{
     BackendParameters, BlueGreenParameters, CanaryParameters, DeploymentName, IntOrPercent,
-    RollingParameters, RouteParameters, ScaleParameters, Strategy, StrategyType,
+    IsolateParameters, Isolation, RollingParameters, RouteParameters, ScaleParameters, Strategy,
+    StrategyType,
 };
 pub use trigger::{
     Action, MinimumSamples, NoDataPolicy, PrometheusSource, Severity, Signal, Trigger,

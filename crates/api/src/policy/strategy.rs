@@ -20,6 +20,8 @@ use crate::{duration::Duration, schema};
         .message("strategy.rolling goes with type Rolling"),
     validation = Rule::new("self.type == 'Rolling' || !has(self.scale)")
         .message("strategy.scale goes with type Rolling"),
+    validation = Rule::new("self.type == 'Rolling' || !has(self.isolate)")
+        .message("strategy.isolate goes with type Rolling"),
     validation = Rule::new("!has(self.timeout) || duration(self.timeout) >= duration('1s')")
         .message("strategy.timeout must be 1s or more, for example 300s"),
 )]
@@ -43,6 +45,10 @@ pub struct Strategy {
     /// For the action ScaleAndRollback: how much capacity is added first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale: Option<ScaleParameters>,
+    /// For the action IsolateAndRollback: when the suspect pods lose their requests, and what becomes
+    /// of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolate: Option<IsolateParameters>,
 }
 
 impl Default for Strategy {
@@ -54,6 +60,7 @@ impl Default for Strategy {
             blue_green: None,
             canary: None,
             scale: None,
+            isolate: None,
         }
     }
 }
@@ -174,6 +181,41 @@ pub struct ScaleParameters {
     /// So many pods more, or such a share more: `2`, or `50%`. A share is rounded up.
     #[schemars(schema_with = "schema::int_or_percent")]
     pub by: IntOrPercent,
+}
+
+/// How the pods of a release that is not trusted are kept from requests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IsolateParameters {
+    /// When they get no more requests.
+    #[serde(default)]
+    pub isolation: Isolation,
+    /// So many of them are kept to be looked into; the others are deleted.
+    #[serde(default)]
+    pub keep: u32,
+    /// Whether a NetworkPolicy keeps all traffic from and to them away.
+    #[serde(default = "yes")]
+    pub network_policy: bool,
+}
+
+impl Default for IsolateParameters {
+    fn default() -> Self {
+        Self {
+            isolation: Isolation::default(),
+            keep: 0,
+            network_policy: true,
+        }
+    }
+}
+
+/// When suspect pods get no more requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Isolation {
+    /// As soon as the pods of the good release have rolled out in their place.
+    #[default]
+    WhenReady,
+    /// At once, though nobody answers until the pods of the good release are ready.
+    Immediate,
 }
 
 /// The name of a Deployment of this namespace.

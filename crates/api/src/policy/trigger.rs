@@ -25,8 +25,8 @@ use crate::{duration::Duration, schema};
         .message("for must be at most 24h"),
     validation = Rule::new("!has(self.delay) || duration(self.delay) <= duration('24h')")
         .message("delay must be at most 24h"),
-    validation = Rule::new("!has(self.action) || self.action in ['Rollback', 'GradualRollback', 'ScaleAndRollback', 'Notify']")
-        .message("action: available in this version are Rollback, GradualRollback, ScaleAndRollback and Notify"),
+    validation = Rule::new("!has(self.action) || self.action in ['Rollback', 'GradualRollback', 'ScaleAndRollback', 'IsolateAndRollback', 'Notify']")
+        .message("action: available in this version are Rollback, GradualRollback, ScaleAndRollback, IsolateAndRollback and Notify"),
 )]
 pub struct Trigger {
     /// The name, unique in the policy.
@@ -199,7 +199,8 @@ pub enum Action {
     GradualRollback,
     /// Add capacity, then take back; for Rolling.
     ScaleAndRollback,
-    /// Take traffic away from the pods, then take back. Not available yet.
+    /// Take the release back, keep requests from its pods, and keep those that are asked for to be looked
+    /// into; for Rolling.
     IsolateAndRollback,
     /// Refuse the template from now on. Not available yet.
     BlockDeployment,

@@ -142,6 +142,8 @@ fn wrong_step(seen: &Snapshot, live: &Workload, status: &StepStatus) -> Vec<Stri
         StepKind::AwaitRollout,
         StepKind::RestoreStrategy,
         StepKind::Restart,
+        StepKind::DetachSuspects,
+        StepKind::IsolateSuspects,
     ];
     let follows_the_point = writes.contains(&step.kind) || about_the_target.contains(&step.kind);
     if follows_the_point && held.is_none_or(|h| h.release != step.to) {
@@ -156,6 +158,7 @@ fn wrong_step(seen: &Snapshot, live: &Workload, status: &StepStatus) -> Vec<Stri
         StepKind::AwaitStopped,
         StepKind::AwaitEndpoints,
         StepKind::HoldWeight,
+        StepKind::DetachSuspects,
     ];
     if waits.contains(&step.kind) && step.timeout.is_none() {
         wrong.push(format!("{name} without a timeout may never end"));
@@ -177,7 +180,11 @@ fn wrong_order(name: &str, steps: &[&Step], serves: bool) -> Vec<String> {
     let touches_template = steps.iter().any(|s| {
         matches!(
             s.kind,
-            StepKind::HandBackOwnership | StepKind::RestoreStrategy | StepKind::AwaitRollout
+            StepKind::HandBackOwnership
+                | StepKind::RestoreStrategy
+                | StepKind::AwaitRollout
+                | StepKind::DetachSuspects
+                | StepKind::IsolateSuspects
         )
     }) && at(StepKind::Restart).is_empty();
     if writes.len() > 1 || (touches_template && writes.is_empty()) {
@@ -221,6 +228,20 @@ fn wrong_order(name: &str, steps: &[&Step], serves: bool) -> Vec<String> {
         {
             wrong.push("RestoreStrategy stands before AwaitRollout".into());
         }
+    }
+    // A suspect that is taken from its ReplicaSet while that is still wanted is replaced by another.
+    let (detach, isolate) = (at(StepKind::DetachSuspects), at(StepKind::IsolateSuspects));
+    if detach.len() > 1 || detach.len() != isolate.len() {
+        wrong.push(format!(
+            "the suspects of {name} are detached {} times and isolated {} times",
+            detach.len(),
+            isolate.len()
+        ));
+    }
+    if detach.first().is_some_and(|d| *d < write) || detach.first() > isolate.first() {
+        wrong.push(format!(
+            "the suspects of {name} must be detached after WriteTemplate and isolated after that"
+        ));
     }
     // Replicas that were changed for the time of the rollback are put back.
     let before_write = at(StepKind::Scale).into_iter().any(|i| i < write);

@@ -5,13 +5,18 @@ use backstop_api::{
     policy::{Action, IntOrPercent},
 };
 
-use super::{Order, template};
+use super::{Order, isolate, template};
 
 /// One Deployment after the other, the last one of the policy first; with ScaleAndRollback each gets
-/// more pods before, and gives them back after.
+/// more pods before, and gives them back after; with IsolateAndRollback the pods that were there get no
+/// requests any more.
 pub(super) fn plan(order: &Order<'_>) -> Result<Vec<Step>, String> {
     let mut steps: Vec<Step> = order.quarantine().into_iter().collect();
     for (there, held) in order.changed()? {
+        if order.action == Action::IsolateAndRollback && isolate::applies(there) {
+            steps.extend(isolate::plan(order, there, held));
+            continue;
+        }
         if order.action != Action::ScaleAndRollback || there.desired == 0 {
             steps.extend(template::rolled_out(order, there, held));
             continue;

@@ -56,6 +56,11 @@ fn parameters(
                 max_surge: surge.filter(|s| !is_zero(s)).or(Some(IntOrPercent::Int(1))),
             }
         }
+        // None of the suspects goes before it is taken from its ReplicaSet.
+        Action::IsolateAndRollback => RollingParameters {
+            max_unavailable: Some(IntOrPercent::Int(0)),
+            max_surge: Some(IntOrPercent::Percent("100%".into())),
+        },
         _ => policy.rolling.clone()?,
     };
     let now = workload.strategy.get("rollingUpdate");

@@ -99,13 +99,23 @@ pub(super) fn validate(
     }
     if strategy.type_ != StrategyType::Rolling {
         for (index, trigger) in spec.triggers.iter().enumerate() {
-            if trigger.action == Some(Action::ScaleAndRollback) {
-                refuse(
-                    &format!("spec.triggers[{index}].action"),
-                    "ScaleAndRollback".into(),
-                    "goes with strategy Rolling only: the others bring the capacity that they need",
-                );
-            }
+            let problem = match trigger.action {
+                Some(Action::ScaleAndRollback) => {
+                    "goes with strategy Rolling only: the others bring the capacity that they need"
+                }
+                Some(Action::IsolateAndRollback) => {
+                    "goes with strategy Rolling only: Recreate stops the pods first, and BlueGreen and \
+                     Canary take the requests away from them by themselves"
+                }
+                _ => continue,
+            };
+            refuse(
+                &format!("spec.triggers[{index}].action"),
+                trigger
+                    .action
+                    .map_or_else(String::new, |a| format!("{a:?}")),
+                problem,
+            );
         }
     }
     let valid = match strategy.type_ {
