@@ -239,6 +239,19 @@ pub fn scale_first(name: &'static str) -> Set {
     }
 }
 
+/// IsolateAndRollback.
+pub fn isolate(name: &'static str) -> Set {
+    let mut policy = quick_policy();
+    policy["strategy"] = json!({"timeout": "30s", "isolate": {"keep": 1}});
+    policy["triggers"][0]["action"] = json!("IsolateAndRollback");
+    Set {
+        good: vec![App::slow("v1", "1s")],
+        bad: vec![App::version("v2").fate(fate::CRASH_LOOP)],
+        end: vec![("web", "v1", 2)],
+        ..Set::new(name, policy)
+    }
+}
+
 /// BlueGreen; the good stack has been scaled to zero meanwhile.
 pub fn blue_green(name: &'static str) -> Set {
     let policy = json!({

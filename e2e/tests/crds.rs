@@ -151,7 +151,7 @@ async fn a_trigger_that_cannot_work_is_refused() -> anyhow::Result<()> {
     let query = json!({"query": "up"});
     let source =
         "this source is not available in this version; available are prometheus and workload";
-    let action = "action: available in this version are Rollback, GradualRollback, ScaleAndRollback and Notify";
+    let action = "action: available in this version are Rollback, GradualRollback, ScaleAndRollback, IsolateAndRollback and Notify";
     let apart = "workload.signals: Restarts and UnreadyShare are numbers of their own; put each in a trigger of its own";
     let one = "a trigger has exactly one source: set either prometheus or workload";
     let mut broken = vec![

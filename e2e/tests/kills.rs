@@ -84,6 +84,11 @@ async fn recreate() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn isolate() -> anyhow::Result<()> {
+    killed_at_every_step(strategies::isolate("kill-isolate")).await
+}
+
+#[tokio::test]
 async fn scale_first() -> anyhow::Result<()> {
     killed_at_every_step(strategies::scale_first("kill-scale")).await
 }

@@ -14,6 +14,7 @@ mod crds;
 mod docs;
 mod guards;
 mod incidents;
+mod isolate;
 mod kills;
 mod metrics;
 mod metrics_auth;

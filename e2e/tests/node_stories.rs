@@ -13,6 +13,8 @@ use backstop_testenv::load::{Drawing, Outcome, Response, output_folder};
 use backstop_testenv::traefik::GATEWAY_CLASS;
 use backstop_testenv::{LoadGenerator, LoadOptions, Responses, Traefik};
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::ListParams;
 use serde_json::{Value, json};
 
 const GOOD: &str = "v1";
@@ -246,6 +248,40 @@ async fn node_a_rolling_rollback_loses_no_request() -> anyhow::Result<()> {
     let rolled_out = story.done(StepKind::AwaitRollout)?;
     story.draw("story-rolling.svg", &[(rolled_out, "rolled out")])?;
     story.only_the_bad_release_failed_anybody()
+}
+
+/// A release that is not trusted: its pods lose their requests, none of which is lost, and one is kept.
+#[tokio::test]
+async fn node_suspects_lose_their_requests_and_nobody_an_answer() -> anyhow::Result<()> {
+    let Some(stage) = Stage::new("story-isolate").await? else {
+        return Ok(());
+    };
+    stage.released(&good("web")).await?;
+    let load = LoadGenerator::start(&stage.url("web").await?, load())?;
+    let strategy = json!({"timeout": "30s", "isolate": {"keep": 1}});
+    let action = json!({"for": "2s", "action": "IsolateAndRollback"});
+    let mut policy = policy_for_web(&strategy);
+    policy["triggers"] = json!([changed(error_rate(), action)]);
+    stage.policy(policy).await?;
+    stage.good_point(1).await?;
+
+    let released = load.now();
+    stage.release(&bad("web")).await?;
+    let title = "Suspect pods, isolated under load";
+    let story = Story::to_its_end(title, &stage, load, released).await?;
+    let isolated = story.done(StepKind::IsolateSuspects)?;
+    story.draw("story-isolate.svg", &[(isolated, "isolated")])?;
+    let after = story.all.after(isolated + HEARD);
+    ensure!(after.share(BAD) == 0.0, "{:?}", after.shares());
+    story.only_the_bad_release_failed_anybody()?;
+    let params = ListParams::default().labels("backstop.dev/isolated=web-1");
+    let kept = stage.api::<Pod>().list(&params).await?.items;
+    let runs = |pod: &Pod| {
+        let status = pod.status.as_ref();
+        status.and_then(|s| s.phase.as_deref()) == Some("Running")
+    };
+    ensure!(kept.len() == 1 && kept.iter().all(runs), "{kept:#?}");
+    Ok(())
 }
 
 /// Recreate asks for an outage: it lasts from the stop to the new start, and in it nobody is answered by both.

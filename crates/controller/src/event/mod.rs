@@ -142,6 +142,7 @@ async fn execute(
             }) => {
                 context.metrics.step(step.kind, StepState::Failed);
                 steps::clean_up(context, namespace, &progress, index).await;
+                let message = format!("{message}{}", steps::left_behind(&progress, index));
                 progress.end(index, phase, outcome, message, Timestamp::now());
                 progress.save().await.map_err(Error::Status)?;
                 return Ok(Action::await_change());

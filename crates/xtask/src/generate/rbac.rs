@@ -124,14 +124,21 @@ const ROLES: [Role; 6] = [
             Rule {
                 group: "apps",
                 resources: &["replicasets"],
-                verbs: READ,
-                why: "to tell which pods are of which release",
+                verbs: &["get", "list", "watch", "delete"],
+                why: "to tell which pods are of which release; for IsolateAndRollback: to let its pods go",
             },
             Rule {
                 group: "",
                 resources: &["pods"],
-                verbs: READ,
-                why: "to see crash loops, failed image pulls, restarts and readiness",
+                verbs: &["get", "list", "watch", "patch", "delete"],
+                why: "to see crash loops, failed image pulls, restarts and readiness; for IsolateAndRollback: to take \
+                      labels from suspect pods, and to delete those that are not kept",
+            },
+            Rule {
+                group: "networking.k8s.io",
+                resources: &["networkpolicies"],
+                verbs: &["create", "patch"],
+                why: "for IsolateAndRollback: to keep traffic from suspect pods",
             },
             Rule {
                 group: "events.k8s.io",

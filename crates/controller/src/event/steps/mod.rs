@@ -3,8 +3,10 @@
 mod await_capacity;
 mod await_endpoints;
 mod await_rollout;
+mod detach;
 mod hand_back;
 mod hold_weight;
+mod isolate;
 mod quarantine;
 mod restart;
 mod restore_config;
@@ -17,7 +19,10 @@ mod watched;
 mod wish;
 mod write_template;
 
-use backstop_api::event::{EventPhase, Outcome, Restored, Step, StepKind};
+use backstop_api::{
+    event::{EventPhase, Outcome, Restored, Step, StepKind, StepState},
+    names::{LABEL_SUSPECT, label_value},
+};
 use jiff::Timestamp;
 use kube::{
     Api, ResourceExt,
@@ -74,6 +79,10 @@ pub(super) async fn perform(
         StepKind::WriteTemplate => {
             write_template::perform(context, namespace, progress, step).await
         }
+        StepKind::DetachSuspects => {
+            detach::perform(context, namespace, progress, index, step).await
+        }
+        StepKind::IsolateSuspects => isolate::perform(context, namespace, progress, step).await,
         StepKind::HandBackOwnership => hand_back::perform(context, namespace, progress, step).await,
         StepKind::AwaitRollout => {
             await_rollout::perform(context, namespace, progress, index, step).await
@@ -132,6 +141,30 @@ pub(super) async fn clean_up(
                 "{what} could not be put back as it was; do so by hand");
         }
     }
+}
+
+/// What a person has to know of a rollback that ends at step `index`, beside why it ended.
+pub(super) fn left_behind(progress: &Progress<'_>, index: usize) -> String {
+    let steps = &progress.status.steps;
+    let detached = steps.iter().filter(|s| {
+        s.step.kind == StepKind::DetachSuspects && (s.state == StepState::Done || s.found.is_some())
+    });
+    let still = |workload: &str| {
+        steps
+            .iter()
+            .skip(index)
+            .any(|s| s.step.kind == StepKind::IsolateSuspects && s.step.workload == workload)
+    };
+    detached
+        .filter(|s| still(&s.step.workload))
+        .map(|s| {
+            format!(
+                "; pods of the release that failed run on in no ReplicaSet, and get requests, until a rollback \
+                 succeeds or you delete them: kubectl get pods -l {LABEL_SUSPECT}={}",
+                label_value(&s.step.workload)
+            )
+        })
+        .collect()
 }
 
 /// Deployments as they come, with the fields of whatever version the server has.

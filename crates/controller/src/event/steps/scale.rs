@@ -45,6 +45,7 @@ pub(super) async fn perform(
                 autoscaler: autoscaler.map(|(found, _)| found),
             }),
             owners,
+            ..Found::default()
         }));
     };
     if let Some(done) = wish::against(context, namespace, progress, Some(&object)).await? {

@@ -80,11 +80,11 @@ pub(super) async fn perform(
     let managed = managed_fields(&object);
     let Some(found) = &progress.status.steps[index].found else {
         return Ok(Done::Found(Found {
-            capacity: None,
             owners: WRITTEN
                 .iter()
                 .flat_map(|path| ownership::owners(&managed, path))
                 .collect(),
+            ..Found::default()
         }));
     };
     let name = &change.route.name;

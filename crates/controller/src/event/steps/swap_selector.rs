@@ -54,8 +54,8 @@ pub(super) async fn perform(
     let managed = managed_fields(&object);
     let Some(found) = &progress.status.steps[index].found else {
         return Ok(Done::Found(Found {
-            capacity: None,
             owners: ownership::owners(&managed, &SELECTOR),
+            ..Found::default()
         }));
     };
     if *now == json!(change.to) {
