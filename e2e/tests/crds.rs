@@ -210,7 +210,7 @@ async fn a_trigger_that_cannot_work_is_refused() -> anyhow::Result<()> {
     for name in ["probe", "resource", "alert", "web", "vulnerability"] {
         broken.push((trigger(json!({name: {}})), source));
     }
-    for name in ["IsolateAndRollback", "BlockDeployment"] {
+    for name in ["BlockDeployment"] {
         broken.push((crashes(json!({"action": name})), action));
     }
     all_refused(&people.policies(&people.alice), broken).await

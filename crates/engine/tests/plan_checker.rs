@@ -431,6 +431,43 @@ fn a_record_after_the_last_of_the_traffic_is_refused() {
 }
 
 #[test]
+fn suspects_that_would_be_replaced_or_forgotten_are_refused() {
+    for isolation in ["WhenReady", "Immediate"] {
+        let isolate = json!({"isolation": isolation});
+        let stage = Stage::several("Rolling", &["web", "worker"]).set("", "isolate", isolate);
+        let stage = stage.changed("worker");
+        let refuse = |expected, mutate: fn(&mut Vec<StepStatus>)| {
+            mutated(&stage, Action::IsolateAndRollback, expected, mutate);
+        };
+        refuse("detached 0 times and isolated 1 times", |p| {
+            drop(take(p, StepKind::DetachSuspects));
+        });
+        refuse("detached 1 times and isolated 0 times", |p| {
+            drop(take(p, StepKind::IsolateSuspects));
+        });
+        refuse("must be detached after WriteTemplate", |p| {
+            let detach = take(p, StepKind::DetachSuspects);
+            p.insert(1, detach);
+        });
+        refuse("isolated after that", |p| {
+            let detach = take(p, StepKind::DetachSuspects);
+            let isolate = p
+                .iter()
+                .position(|s| s.step.kind == StepKind::IsolateSuspects);
+            p.insert(isolate.unwrap() + 1, detach);
+        });
+        refuse("DetachSuspects without a timeout", |p| {
+            let mut detach = take(p, StepKind::DetachSuspects);
+            detach.step.timeout = None;
+            let write = p
+                .iter()
+                .position(|s| s.step.kind == StepKind::WriteTemplate);
+            p.insert(write.unwrap() + 1, detach);
+        });
+    }
+}
+
+#[test]
 fn replicas_that_are_not_put_back_are_refused() {
     for (strategy, action) in [
         ("Recreate", Action::Rollback),

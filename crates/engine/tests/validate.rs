@@ -313,13 +313,13 @@ fn a_query_without_a_condition_is_refused() {
 
 #[test]
 fn actions_that_are_not_there_yet_are_refused() {
-    for action in ["IsolateAndRollback", "BlockDeployment"] {
+    for action in ["BlockDeployment"] {
         let spec = trigger(json!({"action": action}));
         says(
             spec,
             "spec.triggers[0].action",
             action,
-            "ScaleAndRollback and Notify",
+            "ScaleAndRollback, IsolateAndRollback and Notify",
         );
     }
 }
