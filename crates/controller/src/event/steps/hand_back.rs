@@ -4,10 +4,7 @@
 
 use backstop_api::{RollbackPoint, event::Step, names::FIELD_MANAGER};
 use backstop_engine::ownership;
-use kube::{
-    Api,
-    api::{Patch, PatchParams},
-};
+use kube::Api;
 use serde_json::{Value, json};
 
 use super::{Done, Progress, deployment, deployments};
@@ -82,6 +79,7 @@ pub(super) async fn perform(
                     "ownership could not be handed back"
                 );
                 lost = message;
+                break;
             }
             Err(error) => return Err(error),
         }
@@ -115,30 +113,15 @@ pub(super) async fn write(
         {"op": "test", "path": "/metadata/resourceVersion", "value": found["metadata"]["resourceVersion"]},
         {"op": "replace", "path": "/metadata/managedFields", "value": managed},
     ]);
-    let operations = serde_json::from_value(operations).map_err(|e| CallError::Refused {
-        operation: "patch deployment ownership",
-        code: 0,
-        message: e.to_string(),
-    })?;
     let api = deployments(context, namespace);
-    let params = PatchParams {
-        field_manager: Some(FIELD_MANAGER.into()),
-        ..PatchParams::default()
-    };
-    let patch = Patch::<Value>::Json(operations);
-    let patched = api.patch(&step.workload, &params, &patch);
-    match context
+    context
         .calls
-        .write("patch deployment ownership", patched)
+        .json_patch(
+            "patch deployment ownership",
+            &api,
+            &step.workload,
+            &operations,
+        )
         .await
-    {
-        Ok(_) => Ok(()),
-        // The version has moved on between: a test of the patch does not hold.
-        Err(CallError::Refused {
-            code: 422,
-            message,
-            operation,
-        }) => Err(CallError::Conflict { operation, message }),
-        Err(error) => Err(error),
-    }
+        .map(|_| ())
 }

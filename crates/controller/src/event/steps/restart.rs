@@ -75,7 +75,7 @@ pub(super) async fn perform(
     let api = deployments(context, namespace);
     let patched = context
         .calls
-        .json_patch("patch deployment", &api, &step.workload, operations)
+        .json_patch("patch deployment", &api, &step.workload, &operations)
         .await?;
     Ok(holds(&serde_json::to_value(&patched).unwrap_or_default()))
 }

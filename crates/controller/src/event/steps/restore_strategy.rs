@@ -3,7 +3,6 @@
 
 use backstop_api::{event::Step, names::FIELD_MANAGER, point::Ownership};
 use backstop_engine::ownership;
-use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::{Done, deployment, deployments, hand_back};
@@ -49,29 +48,15 @@ pub(super) async fn perform(
             {"op": "test", "path": "/spec/strategy", "value": now},
             {"op": "replace", "path": "/spec/strategy", "value": before},
         ]);
-        let operations = serde_json::from_value(operations).map_err(|e| CallError::Refused {
-            operation: "patch deployment",
-            code: 0,
-            message: e.to_string(),
-        })?;
-        let params = PatchParams {
-            field_manager: Some(FIELD_MANAGER.into()),
-            ..PatchParams::default()
-        };
-        let patch = Patch::<Value>::Json(operations);
         let api = deployments(context, namespace);
-        let patched = api.patch(&step.workload, &params, &patch);
-        match context.calls.write("patch deployment", patched).await {
+        let patched =
+            context
+                .calls
+                .json_patch("patch deployment", &api, &step.workload, &operations);
+        match patched.await {
             // Looked at again: the next round hands the ownership back.
             Ok(_) => {}
-            Err(
-                CallError::Conflict { message, .. }
-                | CallError::Refused {
-                    code: 422, message, ..
-                },
-            ) => {
-                lost = message;
-            }
+            Err(CallError::Conflict { message, .. }) => lost = message,
             Err(error) => return Err(error),
         }
     }

@@ -181,7 +181,7 @@ pub(super) async fn write_minimum(
             "patch horizontalpodautoscaler",
             &api,
             &autoscaler.name,
-            operations,
+            &operations,
         )
         .await;
     match written {
@@ -207,7 +207,7 @@ pub(super) async fn write_replicas(
     // Where a test does not hold, it is looked at again.
     context
         .calls
-        .json_patch("patch deployment", &api, &step.workload, operations)
+        .json_patch("patch deployment", &api, &step.workload, &operations)
         .await
         .map(|_| ())
 }

@@ -104,7 +104,7 @@ async fn give_minimum_back(
     ]);
     let written = context
         .calls
-        .json_patch("patch horizontalpodautoscaler", &api, name, operations)
+        .json_patch("patch horizontalpodautoscaler", &api, name, &operations)
         .await;
     match written {
         // A courtesy to the next apply: a lost race is not worth another try.

@@ -114,7 +114,7 @@ pub(super) async fn perform(
     // Where a test does not hold, somebody has edited the route: it is looked at again.
     context
         .calls
-        .json_patch("patch route", &api, name, Value::Array(read.shift(to)))
+        .json_patch("patch route", &api, name, &Value::Array(read.shift(to)))
         .await?;
     // And read back at once.
     Box::pin(perform(context, namespace, progress, index, step)).await
@@ -151,7 +151,7 @@ async fn hand_back(
     ]);
     match context
         .calls
-        .json_patch("patch route", api, name, operations)
+        .json_patch("patch route", api, name, &operations)
         .await
     {
         // A courtesy to the next apply: a lost race is not worth another try.

@@ -67,7 +67,7 @@ pub(super) async fn perform(
             ]);
             context
                 .calls
-                .json_patch("patch service", &api, &change.service, operations)
+                .json_patch("patch service", &api, &change.service, &operations)
                 .await?;
         }
         return Ok(Done::Holds {
@@ -101,7 +101,7 @@ pub(super) async fn perform(
     // Where a test does not hold, it is looked at again.
     context
         .calls
-        .json_patch("patch service", &api, &change.service, operations)
+        .json_patch("patch service", &api, &change.service, &operations)
         .await?;
     // Looked at again at once: the next look gives the ownership back.
     Box::pin(perform(context, namespace, progress, index, step)).await
