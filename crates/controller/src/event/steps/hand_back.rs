@@ -31,13 +31,10 @@ pub(super) async fn perform(
     };
     let held_by_point = point.and_then(|release| release.workload(&step.workload).cloned());
     let Some(release) = held_by_point else {
-        return Ok(Done::Holds {
-            message: format!(
-                "RollbackPoint {} is gone, and with it whose the fields were",
-                step.point
-            ),
-            written: None,
-        });
+        return Ok(Done::holds(format!(
+            "RollbackPoint {} is gone, and with it whose the fields were",
+            step.point
+        )));
     };
     let strategy = step
         .rolling
@@ -57,10 +54,9 @@ pub(super) async fn perform(
                 .is_some_and(|now| now > ours.generation)
         });
         if newer && found["spec"]["template"] != release.template {
-            return Ok(Done::Holds {
-                message: "somebody has written the Deployment since; its fields are theirs".into(),
-                written: None,
-            });
+            return Ok(Done::holds(
+                "somebody has written the Deployment since; its fields are theirs",
+            ));
         }
         let current = managed_fields(&found);
         let handed = ownership::hand_back(&current, &release.ownership, strategy, FIELD_MANAGER);
@@ -84,20 +80,14 @@ pub(super) async fn perform(
             Err(error) => return Err(error),
         }
     }
-    Ok(Done::Holds {
-        message: format!(
-            "ownership could not be handed back ({lost}); the next kubectl apply --server-side may \
+    Ok(Done::holds(format!(
+        "ownership could not be handed back ({lost}); the next kubectl apply --server-side may \
              need --force-conflicts once"
-        ),
-        written: None,
-    })
+    )))
 }
 
 fn held() -> Done {
-    Done::Holds {
-        message: "the fields belong to whom they belonged when the release proved itself".into(),
-        written: None,
-    }
+    Done::holds("the fields belong to whom they belonged when the release proved itself")
 }
 
 /// Writes managedFields alone.

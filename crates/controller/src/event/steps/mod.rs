@@ -17,7 +17,7 @@ mod watched;
 mod wish;
 mod write_template;
 
-use backstop_api::event::{EventPhase, Outcome, Restored, Step, StepKind};
+use backstop_api::event::{Outcome, Restored, Step, StepKind};
 use jiff::Timestamp;
 use kube::{
     Api, ResourceExt,
@@ -41,7 +41,7 @@ pub(crate) struct Written {
 
 impl Written {
     /// Something other than a template, now.
-    fn now() -> Self {
+    pub(super) fn now() -> Self {
         Self {
             restored: None,
             left: Vec::new(),
@@ -158,13 +158,7 @@ async fn deployment(
         .calls
         .read("get deployment", api.get(&step.workload))
         .await;
-    let gone = |message: String| {
-        Ok(Err(Done::Ends {
-            phase: EventPhase::Failed,
-            outcome: Outcome::WorkloadDeleted,
-            message,
-        }))
-    };
+    let gone = |message: String| Ok(Err(Done::ends(Outcome::WorkloadDeleted, message)));
     let object = match found {
         Ok(object) => object,
         Err(CallError::NotFound { .. }) => {

@@ -17,12 +17,14 @@ pub(super) async fn perform(
     step: &Step,
 ) -> Result<Done, CallError> {
     let (Some(before), Some(rolling)) = (&step.strategy_before, &step.rolling) else {
-        return Ok(held("the strategy was not changed"));
+        return Ok(Done::holds("the strategy was not changed"));
     };
     let mut lost = String::new();
     for _ in 0..RACES {
         let Ok(found) = deployment(context, namespace, step).await? else {
-            return Ok(held("the Deployment is gone, and its strategy with it"));
+            return Ok(Done::holds(
+                "the Deployment is gone, and its strategy with it",
+            ));
         };
         let now = &found["spec"]["strategy"];
         if now == before {
@@ -39,7 +41,7 @@ pub(super) async fn perform(
                 .is_none_or(|wrote| now["rollingUpdate"][key] == json!(wrote))
         });
         if !ours {
-            return Ok(held(
+            return Ok(Done::holds(
                 "somebody has written the strategy since; theirs stands",
             ));
         }
@@ -86,12 +88,5 @@ async fn release_ownership(
     if handed != current {
         hand_back::write(context, namespace, step, found, handed).await?;
     }
-    Ok(held("the strategy is as it was before"))
-}
-
-fn held(message: &str) -> Done {
-    Done::Holds {
-        message: message.into(),
-        written: None,
-    }
+    Ok(Done::holds("the strategy is as it was before"))
 }

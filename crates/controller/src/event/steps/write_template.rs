@@ -2,7 +2,7 @@
 
 use backstop_api::{
     RollbackPoint,
-    event::{EventPhase, Outcome, Restored, Step},
+    event::{Outcome, Restored, Step},
     names::ANNOTATION_LAST_APPLIED,
     point::WorkloadRelease,
 };
@@ -75,16 +75,15 @@ pub(super) async fn perform(
             // A test of the patch failed, or the object changed between: look again whose it is.
             Err(CallError::Conflict { message, .. }) => lost = message,
             Err(CallError::Refused { code, message, .. }) => {
-                return Ok(Done::Ends {
-                    phase: EventPhase::Failed,
-                    outcome: Outcome::WriteRefused,
-                    message: format!(
+                return Ok(Done::ends(
+                    Outcome::WriteRefused,
+                    format!(
                         "the API server refuses the template of {} ({code}): {message}; {}, a \
                          person has to roll back",
                         step.point,
                         wish::so_far(progress)
                     ),
-                });
+                ));
             }
             Err(error) => return Err(error),
         }
@@ -104,15 +103,14 @@ async fn good_template(
 ) -> Result<Result<WorkloadRelease, Done>, CallError> {
     let api: Api<RollbackPoint> = Api::namespaced(context.client.clone(), namespace);
     let unusable = |why: String| {
-        Ok(Err(Done::Ends {
-            phase: EventPhase::Failed,
-            outcome: Outcome::PointUnusable,
-            message: format!(
+        Ok(Err(Done::ends(
+            Outcome::PointUnusable,
+            format!(
                 "RollbackPoint {} {why}; {}",
                 step.point,
                 wish::so_far(progress)
             ),
-        }))
+        )))
     };
     let point = match context
         .calls
@@ -169,14 +167,10 @@ fn stands(
         .get(namespace, &progress.event.spec.policy)
         .and_then(|o| o.member(&step.workload)?.last_writer)
         .unwrap_or_else(|| "somebody".into());
-    Some(Done::Ends {
-        phase: EventPhase::Superseded,
-        outcome: Outcome::NewerRelease,
-        message: format!(
-            "{by} wrote release {live} before the rollback could; theirs stands, and {}",
-            wish::so_far(progress)
-        ),
-    })
+    Some(Done::superseded(format!(
+        "{by} wrote release {live} before the rollback could; theirs stands, and {}",
+        wish::so_far(progress)
+    )))
 }
 
 /// The change: only if it is still this object, this version and this template.
