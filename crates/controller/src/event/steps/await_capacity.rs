@@ -2,9 +2,9 @@
 
 use backstop_api::event::{Outcome, Step};
 use backstop_engine::{rollout, snapshot::Workload};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
-use super::{Done, Progress, watched, wish};
+use super::{Done, Progress, deadline, watched, wish};
 use crate::{calls::CallError, context::Context, observe::Observer};
 
 /// At least so many replicas of the Deployment are available.
@@ -77,13 +77,7 @@ fn watch(
     if so {
         return Done::holds(state);
     }
-    let now = Timestamp::now();
-    let started = progress.status.steps[index].started_at.unwrap_or(now);
-    let timeout = step
-        .timeout
-        .map_or(SignedDuration::ZERO, backstop_api::Duration::as_signed);
-    let late = (now.duration_since(started) >= timeout)
-        .then(|| format!("{state}, and {} s are over", timeout.as_secs()));
+    let late = deadline::late(progress, index, step, &state, Timestamp::now());
     match hopeless.or(late) {
         None => Done::wait(state),
         Some(why) if step.optional => {

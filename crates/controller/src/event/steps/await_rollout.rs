@@ -7,7 +7,7 @@ use backstop_engine::{
 };
 use jiff::Timestamp;
 
-use super::{Done, Progress, deployment, ignored_annotations};
+use super::{Done, Progress, deadline, deployment, ignored_annotations};
 use crate::{calls::CallError, context::Context, observe};
 
 pub(super) async fn perform(
@@ -21,7 +21,7 @@ pub(super) async fn perform(
         return Ok(Done::wait("waiting to see the Deployment"));
     };
     let now = Timestamp::now();
-    let started = progress.status.steps[index].started_at.unwrap_or(now);
+    let started = deadline::began(progress, index, now);
     let event = progress.event_now();
     Ok(
         match rollout::progress(&event, step, workload.as_ref(), started, now) {

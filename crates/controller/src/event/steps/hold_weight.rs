@@ -7,7 +7,7 @@ use backstop_engine::{
 };
 use jiff::Timestamp;
 
-use super::{Done, Progress, watched, wish};
+use super::{Done, Progress, deadline, watched, wish};
 use crate::{calls::CallError, context::Context, observe::Observer};
 
 pub(super) async fn perform(
@@ -41,7 +41,7 @@ fn look(observer: &Observer, progress: &Progress<'_>, index: usize, step: &Step)
         return Done::wait("waiting to see the canary");
     };
     let now = Timestamp::now();
-    let since = progress.status.steps[index].started_at.unwrap_or(now);
+    let since = deadline::began(progress, index, now);
     let between = gradual::between(
         &observer.policy,
         canary,

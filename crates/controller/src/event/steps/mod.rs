@@ -3,6 +3,7 @@
 mod await_capacity;
 mod await_endpoints;
 mod await_rollout;
+mod deadline;
 mod hand_back;
 mod hold_weight;
 mod quarantine;
