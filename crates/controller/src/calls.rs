@@ -115,9 +115,15 @@ impl CallError {
     }
 }
 
-/// A JSON Patch whose test does not hold is refused as invalid.
-pub(crate) fn is_failed_test(message: &str) -> bool {
-    message.contains("test") || message.contains("the server rejected our request")
+/// Whether every test of a JSON Patch holds for the object. As for the server, what is not there is
+/// as good as null.
+fn tests_hold(object: &Value, operations: &Value) -> bool {
+    let mut tests = operations.as_array().into_iter().flatten();
+    tests.all(|operation| {
+        let path = operation["path"].as_str().unwrap_or_default();
+        let now = object.pointer(path).unwrap_or(&Value::Null);
+        operation["op"] != "test" || *now == operation["value"]
+    })
 }
 
 /// Makes calls.
@@ -225,10 +231,42 @@ impl Calls {
         operation: &'static str,
         api: &Api<K>,
         name: &str,
-        operations: Value,
+        operations: &Value,
     ) -> Result<K, CallError>
     where
-        K: Clone + DeserializeOwned + Debug,
+        K: Clone + DeserializeOwned + Serialize + Debug,
+    {
+        let params = PatchParams::default();
+        self.send_json_patch(operation, api, name, operations, params)
+            .await
+    }
+
+    /// Asks the server what it would say to a JSON Patch, as [`Self::json_patch`] sends it.
+    pub async fn try_json_patch<K>(
+        &self,
+        operation: &'static str,
+        api: &Api<K>,
+        name: &str,
+        operations: &Value,
+    ) -> Result<K, CallError>
+    where
+        K: Clone + DeserializeOwned + Serialize + Debug,
+    {
+        let params = PatchParams::default().dry_run();
+        self.send_json_patch(operation, api, name, operations, params)
+            .await
+    }
+
+    async fn send_json_patch<K>(
+        &self,
+        operation: &'static str,
+        api: &Api<K>,
+        name: &str,
+        operations: &Value,
+        params: PatchParams,
+    ) -> Result<K, CallError>
+    where
+        K: Clone + DeserializeOwned + Serialize + Debug,
     {
         let malformed = |error: serde_json::Error| CallError::Refused {
             operation,
@@ -236,20 +274,32 @@ impl Calls {
             message: format!("the patch is malformed: {error}"),
         };
         let patch: Patch<Value> =
-            Patch::Json(serde_json::from_value(operations).map_err(malformed)?);
+            Patch::Json(serde_json::from_value(operations.clone()).map_err(malformed)?);
         let params = PatchParams {
             field_manager: Some(FIELD_MANAGER.into()),
-            ..PatchParams::default()
+            ..params
         };
-        match self
+        let sent = self
             .write(operation, api.patch(name, &params, &patch))
-            .await
-        {
-            Err(CallError::Refused {
-                code: 422, message, ..
-            }) if is_failed_test(&message) => Err(CallError::Conflict { operation, message }),
-            result => result,
+            .await;
+        let Err(CallError::Refused {
+            code: 422, message, ..
+        }) = &sent
+        else {
+            return sent;
+        };
+        // A test that does not hold, an object that is not valid and a policy that says no are all
+        // refused alike, in words that nobody promises. The object tells them apart: where the tests
+        // hold for it, it was not changed meanwhile.
+        let now = self.read("get refused object", api.get(name)).await?;
+        let now = serde_json::to_value(&now).unwrap_or_default();
+        if tests_hold(&now, operations) {
+            return sent;
         }
+        Err(CallError::Conflict {
+            operation,
+            message: message.clone(),
+        })
     }
 
     /// Deletes the object with this UID; that it is gone already is as good.
@@ -281,6 +331,9 @@ impl Calls {
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
+    use axum::{http::StatusCode, routing::get};
+    use k8s_openapi::api::apps::v1::Deployment;
+    use serde_json::json;
     use tokio::sync::watch;
 
     use super::*;
@@ -335,6 +388,50 @@ mod tests {
                 r#"backstop_api_calls_total{operation="get deployment",result="timeout"} 1"#
             ),
             "{text}"
+        );
+    }
+
+    /// What is said of a JSON Patch that a server refuses in these words, where it holds a
+    /// Deployment of version 2 by then and the patch was made for `version`.
+    async fn refused(words: &'static str, version: &str) -> CallError {
+        let status = json!({
+            "kind": "Status", "apiVersion": "v1", "status": "Failure",
+            "message": words, "reason": "Invalid", "code": 422,
+        });
+        let object = json!({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": "web", "namespace": "shop", "resourceVersion": "2"},
+        });
+        let patched = async move || (StatusCode::UNPROCESSABLE_ENTITY, status.to_string());
+        let path = "/apis/apps/v1/namespaces/shop/deployments/web";
+        let server =
+            axum::Router::new().route(path, get(async move || object.to_string()).patch(patched));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async { axum::serve(listener, server).await });
+        let client = kube::Client::try_from(kube::Config::new(url.parse().unwrap())).unwrap();
+        let api: Api<Deployment> = Api::namespaced(client, "shop");
+        let (_lease, _, calls) = calls(true);
+        let operations = json!([
+            {"op": "test", "path": "/metadata/resourceVersion", "value": version},
+            {"op": "add", "path": "/spec/paused", "value": true},
+        ]);
+        let sent = calls.json_patch("patch deployment", &api, "web", &operations);
+        sent.await.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn a_lost_race_is_told_by_the_object_whatever_the_words() {
+        let error = refused("it does not fit", "1").await;
+        assert!(matches!(error, CallError::Conflict { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_policy_that_says_no_is_no_lost_race_whatever_the_words() {
+        let error = refused("denied: test the latest image first", "2").await;
+        assert_eq!(
+            error.to_string(),
+            "patch deployment: refused by the API server (422): denied: test the latest image first"
         );
     }
 }

@@ -12,7 +12,7 @@ use backstop_engine::config::{
     restore::{Restore, restorable},
     users::User,
 };
-use kube::api::{DynamicObject, ObjectMeta, Patch, PatchParams, PostParams, TypeMeta};
+use kube::api::{DynamicObject, ObjectMeta, PostParams, TypeMeta};
 use serde_json::{Value, json};
 
 use super::{
@@ -104,7 +104,6 @@ async fn restore_one(
     // Whose the fields were before the first write of ours: a later look shows them as ours.
     let mut before: Option<Vec<Value>> = None;
     let mut done: Option<Outcome> = None;
-    let mut refused_at: Option<Option<String>> = None;
     for _ in 0..RACES {
         let found = match get(place, key).await {
             Ok(found) => found,
@@ -135,7 +134,6 @@ async fn restore_one(
             let used: Vec<User> = used.get(key).into_iter().flatten().cloned().collect();
             decision = restorable(at_point, at_failed, now.as_ref(), &used);
         }
-        let version = version(found.as_ref());
         let attempt = match (&decision, found) {
             (Restore::Write, Some(object)) => {
                 before = Some(managed_fields(&object));
@@ -168,11 +166,6 @@ async fn restore_one(
                 | CallError::AlreadyExists { .. }
                 | CallError::NotFound { .. },
             ) => {}
-            // So is a test of the patch that does not hold, and so is an object that is not valid.
-            // Looking again tells: at the same version no test fails.
-            Err(CallError::Refused { code: 422, .. }) if refused_at.as_ref() != Some(&version) => {
-                refused_at = Some(version);
-            }
             Err(CallError::Refused { code, message, .. }) => {
                 return Ok(Outcome::left(key, &refused(key.kind, code, &message)));
             }
@@ -201,14 +194,6 @@ async fn contents(
         ))),
         Err(LoadError::Call(error)) => Err(error),
     }
-}
-
-/// The version of an object, `None` where there is none.
-fn version(object: Option<&Value>) -> Option<String> {
-    object?
-        .pointer("/metadata/resourceVersion")?
-        .as_str()
-        .map(str::to_owned)
 }
 
 fn unknown_users(code: u16) -> String {
@@ -281,20 +266,11 @@ async fn patch(
         ConfigKind::ConfigMap => "patch configmap",
         ConfigKind::Secret => "patch secret",
     };
-    let operations =
-        serde_json::from_value(Value::Array(operations)).map_err(|_| CallError::Refused {
-            operation,
-            code: 0,
-            message: "the patch is malformed".into(),
-        })?;
-    let patch = Patch::<Value>::Json(operations);
-    let params = PatchParams {
-        field_manager: Some(FIELD_MANAGER.into()),
-        ..PatchParams::default()
-    };
     let api = place.objects(key.kind);
-    let patched = api.patch(&key.name, &params, &patch);
-    place.calls.write(operation, patched).await.map(value)
+    let operations = Value::Array(operations);
+    let calls = place.calls;
+    let patched = calls.json_patch(operation, &api, &key.name, &operations);
+    patched.await.map(value)
 }
 
 async fn create(

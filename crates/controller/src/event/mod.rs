@@ -1,6 +1,7 @@
 //! The event reconciler: carries out the steps of a rollback that was decided, and tells how it
 //! ended. Nothing is chosen here: the plan says everything.
 
+mod done;
 mod orphan;
 mod progress;
 mod steps;
@@ -10,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 
 use backstop_api::{
     RollbackEvent,
-    event::{EventPhase, Found, Outcome, StepKind, StepState},
+    event::{EventPhase, StepKind, StepState},
 };
 use jiff::Timestamp;
 use kube::{Resource, ResourceExt, runtime::controller::Action};
@@ -20,6 +21,7 @@ use crate::{
     calls::CallError,
     context::{Context, Guarded},
 };
+pub(crate) use done::Done;
 use progress::Progress;
 
 /// A rollout is looked at again after so long, beside every change that the watch tells of.
@@ -53,27 +55,6 @@ impl Error {
             Self::Status(CallError::Conflict { .. } | CallError::NotFound { .. })
         )
     }
-}
-
-/// What came of a step.
-pub(crate) enum Done {
-    /// It holds.
-    Holds {
-        message: String,
-        written: Option<steps::Written>,
-    },
-    /// What is there is recorded before it is changed: then the step is begun again.
-    Found(Found),
-    /// The rollback is not any more as it was read: it is read again before anything is changed.
-    OldPicture,
-    /// It takes time.
-    Wait { message: String },
-    /// The rollback ends here.
-    Ends {
-        phase: EventPhase,
-        outcome: Outcome,
-        message: String,
-    },
 }
 
 /// Looks at one rollback.

@@ -72,7 +72,8 @@ pub(super) fn plan(order: &Order<'_>) -> Result<Vec<Step>, String> {
     Ok(steps)
 }
 
-/// What the canary has left after each step.
+/// What the canary has left after each step: nothing after the last, for a policy's steps end with
+/// 100.
 fn shares(canary: &ValidCanary, now: u8, action: Action) -> Vec<u8> {
     if action != Action::GradualRollback {
         return vec![0];
@@ -87,9 +88,6 @@ fn shares(canary: &ValidCanary, now: u8, action: Action) -> Vec<u8> {
         .filter(|left| *left < now)
         .collect();
     shares.dedup();
-    if shares.last() != Some(&0) {
-        shares.push(0);
-    }
     shares
 }
 

@@ -1,10 +1,10 @@
 //! AwaitCapacity and AwaitStopped: so many replicas are available, or none is left.
 
-use backstop_api::event::{EventPhase, Outcome, Step};
+use backstop_api::event::{Outcome, Step};
 use backstop_engine::{rollout, snapshot::Workload};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
-use super::{Done, Progress, watched, wish};
+use super::{Done, Progress, deadline, watched, wish};
 use crate::{calls::CallError, context::Context, observe::Observer};
 
 /// At least so many replicas of the Deployment are available.
@@ -68,42 +68,29 @@ fn watch(
         .member(&step.workload)
         .filter(|w| w.uid == step.workload_uid && !w.deleting);
     let Some(workload) = there else {
-        return Done::Ends {
-            phase: EventPhase::Failed,
-            outcome: Outcome::WorkloadDeleted,
-            message: format!("Deployment {} is not there any more", step.workload),
-        };
+        return Done::ends(
+            Outcome::WorkloadDeleted,
+            format!("Deployment {} is not there any more", step.workload),
+        );
     };
     let (so, hopeless, state) = look(&workload);
     if so {
-        return held(state);
+        return Done::holds(state);
     }
-    let now = Timestamp::now();
-    let started = progress.status.steps[index].started_at.unwrap_or(now);
-    let timeout = step
-        .timeout
-        .map_or(SignedDuration::ZERO, backstop_api::Duration::as_signed);
-    let late = (now.duration_since(started) >= timeout)
-        .then(|| format!("{state}, and {} s are over", timeout.as_secs()));
+    let late = deadline::late(progress, index, step, &state, Timestamp::now());
     match hopeless.or(late) {
-        None => Done::Wait { message: state },
-        Some(why) if step.optional => held(format!("{why}; the rollback goes on without it")),
-        Some(why) => Done::Ends {
-            phase: EventPhase::Failed,
-            outcome: Outcome::TimedOut,
-            message: format!(
+        None => Done::wait(state),
+        Some(why) if step.optional => {
+            Done::holds(format!("{why}; the rollback goes on without it"))
+        }
+        Some(why) => Done::ends(
+            Outcome::TimedOut,
+            format!(
                 "{why}; {}. kubectl describe deployment/{} and its pods say what \
                  they wait for",
                 wish::so_far(progress),
                 step.workload
             ),
-        },
-    }
-}
-
-fn held(message: String) -> Done {
-    Done::Holds {
-        message,
-        written: None,
+        ),
     }
 }

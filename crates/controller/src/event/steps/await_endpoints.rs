@@ -1,11 +1,11 @@
 //! AwaitEndpoints: the Service's endpoints are the good stack's, and as many as it had are ready.
 
-use backstop_api::event::{EventPhase, Outcome, Step};
-use jiff::{SignedDuration, Timestamp};
+use backstop_api::event::{Outcome, Step};
+use jiff::Timestamp;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::{Api, api::ListParams};
 
-use super::{Done, Progress};
+use super::{Done, Progress, deadline};
 use crate::{calls::CallError, context::Context};
 
 pub(super) async fn perform(
@@ -59,27 +59,17 @@ pub(super) async fn perform(
         o.service().as_ref().map(|s| &s.selector) == to
     });
     if ready.len() >= wanted && others.is_empty() && seen {
-        return Ok(Done::Holds {
-            message: state,
-            written: None,
-        });
+        return Ok(Done::holds(state));
     }
-    let now = Timestamp::now();
-    let started = progress.status.steps[index].started_at.unwrap_or(now);
-    let timeout = step
-        .timeout
-        .map_or(SignedDuration::ZERO, backstop_api::Duration::as_signed);
-    Ok(if now.duration_since(started) < timeout {
-        Done::Wait { message: state }
-    } else {
-        Done::Ends {
-            phase: EventPhase::Failed,
-            outcome: Outcome::TimedOut,
-            message: format!(
-                "{state}, and {} s are over; kubectl get endpointslices -l \
-                 kubernetes.io/service-name={service} says which are not ready",
-                timeout.as_secs()
+    let late = deadline::late(progress, index, step, &state, Timestamp::now());
+    Ok(match late {
+        None => Done::wait(state),
+        Some(late) => Done::ends(
+            Outcome::TimedOut,
+            format!(
+                "{late}; kubectl get endpointslices -l kubernetes.io/service-name={service} says \
+                 which are not ready"
             ),
-        }
+        ),
     })
 }

@@ -7,7 +7,7 @@ use backstop_engine::{
 };
 use jiff::Timestamp;
 
-use super::{Done, Progress, deployment, ignored_annotations};
+use super::{Done, Progress, deadline, deployment, ignored_annotations};
 use crate::{calls::CallError, context::Context, observe};
 
 pub(super) async fn perform(
@@ -18,20 +18,15 @@ pub(super) async fn perform(
     step: &Step,
 ) -> Result<Done, CallError> {
     let Some(workload) = look(context, namespace, progress, step).await? else {
-        return Ok(Done::Wait {
-            message: "waiting to see the Deployment".into(),
-        });
+        return Ok(Done::wait("waiting to see the Deployment"));
     };
     let now = Timestamp::now();
-    let started = progress.status.steps[index].started_at.unwrap_or(now);
+    let started = deadline::began(progress, index, now);
     let event = progress.event_now();
     Ok(
         match rollout::progress(&event, step, workload.as_ref(), started, now) {
-            Rollout::Going { message } => Done::Wait { message },
-            Rollout::Complete => Done::Holds {
-                message: format!("{} is fully rolled out", step.workload),
-                written: None,
-            },
+            Rollout::Going { message } => Done::wait(message),
+            Rollout::Complete => Done::holds(format!("{} is fully rolled out", step.workload)),
             Rollout::Ended { outcome, message } => {
                 let phase = match outcome {
                     Outcome::NewerRelease => EventPhase::Superseded,

@@ -2,11 +2,11 @@
 //! nothing replaces the pods, and nothing deletes them, until they are isolated.
 
 use backstop_api::{
-    event::{EventPhase, Found, FoundReplicaSet, Outcome, Step},
+    event::{Found, FoundReplicaSet, Outcome, Step},
     names::{LABEL_SUSPECT, label_value},
 };
 use backstop_engine::release;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::api::{apps::v1::ReplicaSet, core::v1::Pod};
 use kube::{
     Api, ResourceExt,
@@ -14,7 +14,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::{Done, Progress, Written, deployment, ignored_annotations, wish};
+use super::{Done, Progress, deadline, deployment, ignored_annotations, wish};
 use crate::{calls::CallError, context::Context};
 
 pub(super) async fn perform(
@@ -31,16 +31,12 @@ pub(super) async fn perform(
     let ignored = ignored_annotations(context, namespace, &progress.event.spec.policy);
     if release::identity(&object["spec"]["template"], &ignored) == step.from {
         // Its ReplicaSet is wanted again, and would be made again.
-        return Ok(Done::Ends {
-            phase: EventPhase::Superseded,
-            outcome: Outcome::NewerRelease,
-            message: format!(
-                "somebody wrote release {} to {} again; theirs stands, and {}",
-                step.from,
-                step.workload,
-                wish::so_far(progress)
-            ),
-        });
+        return Ok(Done::superseded(format!(
+            "somebody wrote release {} to {} again; theirs stands, and {}",
+            step.from,
+            step.workload,
+            wish::so_far(progress)
+        )));
     }
     let api: Api<ReplicaSet> = Api::namespaced(context.client.clone(), namespace);
     let Some(found) = &progress.status.steps[index].found else {
@@ -60,22 +56,31 @@ pub(super) async fn perform(
         }
     }
     if !left.is_empty() {
-        return Ok(waits(progress, index, step, &left.join(", ")));
+        let left = left.join(", ");
+        let state = format!("the garbage collector has to let the pods of ReplicaSet {left} go");
+        let late = deadline::late(progress, index, step, &state, Timestamp::now());
+        return Ok(match late {
+            None => Done::wait(state),
+            Some(late) => Done::ends(
+                Outcome::TimedOut,
+                format!(
+                    "{late}; see whether kube-controller-manager runs, and finish the rollout of {} by hand",
+                    step.workload
+                ),
+            ),
+        });
     }
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), namespace);
     let mut suspects = 0;
     for set in &found.replica_sets {
         suspects += mark(context, &pods, set, step).await?;
     }
-    Ok(Done::Holds {
-        message: format!(
-            "{suspects} pods of release {} are in no ReplicaSet any more, and have the label \
-             {LABEL_SUSPECT}={} until they are isolated",
-            step.from,
-            label_value(&step.workload)
-        ),
-        written: Some(Written::now()),
-    })
+    Ok(Done::written(format!(
+        "{suspects} pods of release {} are in no ReplicaSet any more, and have the label \
+         {LABEL_SUSPECT}={} until they are isolated",
+        step.from,
+        label_value(&step.workload)
+    )))
 }
 
 /// The ReplicaSets of the release that failed, as far as they have pods.
@@ -184,29 +189,4 @@ async fn mark(
         }
     }
     Ok(count)
-}
-
-fn waits(progress: &Progress<'_>, index: usize, step: &Step, left: &str) -> Done {
-    let now = Timestamp::now();
-    let started = progress.status.steps[index].started_at.unwrap_or(now);
-    let timeout = step
-        .timeout
-        .map_or(SignedDuration::ZERO, backstop_api::Duration::as_signed);
-    if now.duration_since(started) < timeout {
-        return Done::Wait {
-            message: format!(
-                "waiting for the garbage collector to let the pods of ReplicaSet {left} go"
-            ),
-        };
-    }
-    Done::Ends {
-        phase: EventPhase::Failed,
-        outcome: Outcome::TimedOut,
-        message: format!(
-            "ReplicaSet {left} is being deleted for {} s; see whether the cluster's garbage collector \
-             runs, and finish the rollout of {} by hand",
-            timeout.as_secs(),
-            step.workload
-        ),
-    }
 }

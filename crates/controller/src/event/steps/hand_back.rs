@@ -4,10 +4,7 @@
 
 use backstop_api::{RollbackPoint, event::Step, names::FIELD_MANAGER};
 use backstop_engine::ownership;
-use kube::{
-    Api,
-    api::{Patch, PatchParams},
-};
+use kube::Api;
 use serde_json::{Value, json};
 
 use super::{Done, Progress, deployment, deployments};
@@ -34,13 +31,10 @@ pub(super) async fn perform(
     };
     let held_by_point = point.and_then(|release| release.workload(&step.workload).cloned());
     let Some(release) = held_by_point else {
-        return Ok(Done::Holds {
-            message: format!(
-                "RollbackPoint {} is gone, and with it whose the fields were",
-                step.point
-            ),
-            written: None,
-        });
+        return Ok(Done::holds(format!(
+            "RollbackPoint {} is gone, and with it whose the fields were",
+            step.point
+        )));
     };
     let strategy = step
         .rolling
@@ -60,10 +54,9 @@ pub(super) async fn perform(
                 .is_some_and(|now| now > ours.generation)
         });
         if newer && found["spec"]["template"] != release.template {
-            return Ok(Done::Holds {
-                message: "somebody has written the Deployment since; its fields are theirs".into(),
-                written: None,
-            });
+            return Ok(Done::holds(
+                "somebody has written the Deployment since; its fields are theirs",
+            ));
         }
         let current = managed_fields(&found);
         let handed = ownership::hand_back(&current, &release.ownership, strategy, FIELD_MANAGER);
@@ -82,24 +75,19 @@ pub(super) async fn perform(
                     "ownership could not be handed back"
                 );
                 lost = message;
+                break;
             }
             Err(error) => return Err(error),
         }
     }
-    Ok(Done::Holds {
-        message: format!(
-            "ownership could not be handed back ({lost}); the next kubectl apply --server-side may \
+    Ok(Done::holds(format!(
+        "ownership could not be handed back ({lost}); the next kubectl apply --server-side may \
              need --force-conflicts once"
-        ),
-        written: None,
-    })
+    )))
 }
 
 fn held() -> Done {
-    Done::Holds {
-        message: "the fields belong to whom they belonged when the release proved itself".into(),
-        written: None,
-    }
+    Done::holds("the fields belong to whom they belonged when the release proved itself")
 }
 
 /// Writes managedFields alone.
@@ -115,30 +103,15 @@ pub(super) async fn write(
         {"op": "test", "path": "/metadata/resourceVersion", "value": found["metadata"]["resourceVersion"]},
         {"op": "replace", "path": "/metadata/managedFields", "value": managed},
     ]);
-    let operations = serde_json::from_value(operations).map_err(|e| CallError::Refused {
-        operation: "patch deployment ownership",
-        code: 0,
-        message: e.to_string(),
-    })?;
     let api = deployments(context, namespace);
-    let params = PatchParams {
-        field_manager: Some(FIELD_MANAGER.into()),
-        ..PatchParams::default()
-    };
-    let patch = Patch::<Value>::Json(operations);
-    let patched = api.patch(&step.workload, &params, &patch);
-    match context
+    context
         .calls
-        .write("patch deployment ownership", patched)
+        .json_patch(
+            "patch deployment ownership",
+            &api,
+            &step.workload,
+            &operations,
+        )
         .await
-    {
-        Ok(_) => Ok(()),
-        // The version has moved on between: a test of the patch does not hold.
-        Err(CallError::Refused {
-            code: 422,
-            message,
-            operation,
-        }) => Err(CallError::Conflict { operation, message }),
-        Err(error) => Err(error),
-    }
+        .map(|_| ())
 }

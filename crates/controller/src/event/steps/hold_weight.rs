@@ -7,7 +7,7 @@ use backstop_engine::{
 };
 use jiff::Timestamp;
 
-use super::{Done, Progress, watched, wish};
+use super::{Done, Progress, deadline, watched, wish};
 use crate::{calls::CallError, context::Context, observe::Observer};
 
 pub(super) async fn perform(
@@ -26,28 +26,22 @@ pub(super) async fn perform(
 fn look(observer: &Observer, progress: &Progress<'_>, index: usize, step: &Step) -> Done {
     let (ValidStrategy::Canary(canary), Some(change)) = (&observer.policy.strategy, &step.weight)
     else {
-        return held("there is nothing to wait for".into());
+        return Done::holds("there is nothing to wait for");
     };
     let share = observer.route().and_then(Result::ok).map(|r| r.share);
     if share.is_some_and(|share| share != change.to && share != change.from) {
-        return Done::Ends {
-            phase: EventPhase::Superseded,
-            outcome: Outcome::NewerRelease,
-            message: format!(
-                "somebody gave the canary {} % instead of {} %; theirs stands, and {}",
-                share.unwrap_or_default(),
-                change.to,
-                wish::so_far(progress)
-            ),
-        };
+        return Done::superseded(format!(
+            "somebody gave the canary {} % instead of {} %; theirs stands, and {}",
+            share.unwrap_or_default(),
+            change.to,
+            wish::so_far(progress)
+        ));
     }
     let Some(workload) = observer.workload() else {
-        return Done::Wait {
-            message: "waiting to see the canary".into(),
-        };
+        return Done::wait("waiting to see the canary");
     };
     let now = Timestamp::now();
-    let since = progress.status.steps[index].started_at.unwrap_or(now);
+    let since = deadline::began(progress, index, now);
     let between = gradual::between(
         &observer.policy,
         canary,
@@ -58,8 +52,8 @@ fn look(observer: &Observer, progress: &Progress<'_>, index: usize, step: &Step)
         now,
     );
     match between {
-        Between::Wait(message) => Done::Wait { message },
-        Between::GoOn(message) => held(message),
+        Between::Wait(message) => Done::wait(message),
+        Between::GoOn(message) => Done::holds(message),
         Between::Stop(why) => Done::Ends {
             phase: EventPhase::Succeeded,
             outcome: Outcome::Recovered,
@@ -69,12 +63,5 @@ fn look(observer: &Observer, progress: &Progress<'_>, index: usize, step: &Step)
                 change.to
             ),
         },
-    }
-}
-
-fn held(message: String) -> Done {
-    Done::Holds {
-        message,
-        written: None,
     }
 }

@@ -17,7 +17,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::{Done, Progress, Written, wish};
+use super::{Done, Progress, wish};
 use crate::{calls::CallError, context::Context};
 
 pub(super) async fn perform(
@@ -55,10 +55,7 @@ pub(super) async fn perform(
             "{message}; {kept} are kept: kubectl get pods -l {ours}, and delete them when you have looked"
         );
     }
-    Ok(Done::Holds {
-        message,
-        written: Some(Written::now()),
-    })
+    Ok(Done::written(message))
 }
 
 /// Pods with such labels that are not on their way out; those that run first, so that they are kept.
@@ -100,7 +97,7 @@ async fn isolate(
     ]);
     match context
         .calls
-        .json_patch("patch pod", api, &pod.name_any(), operations)
+        .json_patch("patch pod", api, &pod.name_any(), &operations)
         .await
     {
         Ok(_) | Err(CallError::NotFound { .. }) => Ok(()),

@@ -3,6 +3,7 @@
 mod await_capacity;
 mod await_endpoints;
 mod await_rollout;
+mod deadline;
 mod detach;
 mod hand_back;
 mod hold_weight;
@@ -20,7 +21,7 @@ mod wish;
 mod write_template;
 
 use backstop_api::{
-    event::{EventPhase, Outcome, Restored, Step, StepKind, StepState},
+    event::{Outcome, Restored, Step, StepKind, StepState},
     names::{LABEL_SUSPECT, label_value},
 };
 use jiff::Timestamp;
@@ -46,7 +47,7 @@ pub(crate) struct Written {
 
 impl Written {
     /// Something other than a template, now.
-    fn now() -> Self {
+    pub(super) fn now() -> Self {
         Self {
             restored: None,
             left: Vec::new(),
@@ -191,13 +192,7 @@ async fn deployment(
         .calls
         .read("get deployment", api.get(&step.workload))
         .await;
-    let gone = |message: String| {
-        Ok(Err(Done::Ends {
-            phase: EventPhase::Failed,
-            outcome: Outcome::WorkloadDeleted,
-            message,
-        }))
-    };
+    let gone = |message: String| Ok(Err(Done::ends(Outcome::WorkloadDeleted, message)));
     let object = match found {
         Ok(object) => object,
         Err(CallError::NotFound { .. }) => {

@@ -31,13 +31,10 @@ pub(super) async fn perform(
     };
     let Some(release) = release else {
         // The next step says whose template it is; this one has nothing to record.
-        return Ok(Done::Holds {
-            message: format!(
-                "release {} is not live any more and is not recorded",
-                step.from
-            ),
-            written: None,
-        });
+        return Ok(Done::holds(format!(
+            "release {} is not live any more and is not recorded",
+            step.from
+        )));
     };
     let workload = release
         .workloads
@@ -82,13 +79,10 @@ pub(super) async fn perform(
         }
         Err(error) => return Err(error),
     }
-    Ok(Done::Holds {
-        message: format!(
-            "release {} is recorded as failed in RollbackPoint {name}",
-            step.from
-        ),
-        written: None,
-    })
+    Ok(Done::holds(format!(
+        "release {} is recorded as failed in RollbackPoint {name}",
+        step.from
+    )))
 }
 
 /// The release that fails, as long as it is live. Where nobody watches its policy any more, a single
@@ -103,9 +97,7 @@ async fn failed(
     let live = |release: &Release| release.hash == step.from;
     if let Some(observer) = context.observers.get(namespace, &spec.policy) {
         if !observer.is_ready() {
-            return Ok(Err(Done::Wait {
-                message: "waiting to see the Deployment".into(),
-            }));
+            return Ok(Err(Done::wait("waiting to see the Deployment")));
         }
         let release = release_of(&observer).filter(live).map(without_floor);
         return Ok(Ok(release));

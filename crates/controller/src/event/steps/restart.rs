@@ -2,7 +2,7 @@
 //! `kubectl rollout restart` does it, with the time of the decision: done twice, it is done once.
 
 use backstop_api::{
-    event::{EventPhase, Outcome, Restored, Step},
+    event::{Restored, Step},
     names::ANNOTATION_RESTARTED_AT,
 };
 use backstop_engine::release;
@@ -48,16 +48,12 @@ pub(super) async fn perform(
         return Ok(holds(&found));
     }
     if live != step.from {
-        return Ok(Done::Ends {
-            phase: EventPhase::Superseded,
-            outcome: Outcome::NewerRelease,
-            message: format!(
-                "somebody wrote release {live} to {} before the rollback could restart it; theirs stands, \
+        return Ok(Done::superseded(format!(
+            "somebody wrote release {live} to {} before the rollback could restart it; theirs stands, \
                  and {}",
-                step.workload,
-                wish::so_far(progress)
-            ),
-        });
+            step.workload,
+            wish::so_far(progress)
+        )));
     }
     if let Some(done) = wish::against(context, namespace, progress, Some(&found)).await? {
         return Ok(done);
@@ -75,7 +71,7 @@ pub(super) async fn perform(
     let api = deployments(context, namespace);
     let patched = context
         .calls
-        .json_patch("patch deployment", &api, &step.workload, operations)
+        .json_patch("patch deployment", &api, &step.workload, &operations)
         .await?;
     Ok(holds(&serde_json::to_value(&patched).unwrap_or_default()))
 }

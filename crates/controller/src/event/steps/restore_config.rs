@@ -30,10 +30,9 @@ pub(super) async fn perform(
         return Ok(done);
     }
     let left_alone = |why: String| {
-        Ok(Done::Holds {
-            message: format!("configuration is left as it is: {why}"),
-            written: None,
-        })
+        Ok(Done::holds(format!(
+            "configuration is left as it is: {why}"
+        )))
     };
     let api: Api<RollbackPoint> = Api::namespaced(context.client.clone(), namespace);
     let point = match context
@@ -53,9 +52,7 @@ pub(super) async fn perform(
         Some(Ok(ring)) => ring,
         Some(Err(why)) => return left_alone(why),
         None => {
-            return Ok(Done::Wait {
-                message: "waiting for the keys".into(),
-            });
+            return Ok(Done::wait("waiting for the keys"));
         }
     };
     let own: BTreeSet<String> = observer.policy.deployments.iter().cloned().collect();

@@ -3,7 +3,6 @@
 
 use backstop_api::{event::Step, names::FIELD_MANAGER, point::Ownership};
 use backstop_engine::ownership;
-use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::{Done, deployment, deployments, hand_back};
@@ -18,12 +17,14 @@ pub(super) async fn perform(
     step: &Step,
 ) -> Result<Done, CallError> {
     let (Some(before), Some(rolling)) = (&step.strategy_before, &step.rolling) else {
-        return Ok(held("the strategy was not changed"));
+        return Ok(Done::holds("the strategy was not changed"));
     };
     let mut lost = String::new();
     for _ in 0..RACES {
         let Ok(found) = deployment(context, namespace, step).await? else {
-            return Ok(held("the Deployment is gone, and its strategy with it"));
+            return Ok(Done::holds(
+                "the Deployment is gone, and its strategy with it",
+            ));
         };
         let now = &found["spec"]["strategy"];
         if now == before {
@@ -40,7 +41,7 @@ pub(super) async fn perform(
                 .is_none_or(|wrote| now["rollingUpdate"][key] == json!(wrote))
         });
         if !ours {
-            return Ok(held(
+            return Ok(Done::holds(
                 "somebody has written the strategy since; theirs stands",
             ));
         }
@@ -49,29 +50,15 @@ pub(super) async fn perform(
             {"op": "test", "path": "/spec/strategy", "value": now},
             {"op": "replace", "path": "/spec/strategy", "value": before},
         ]);
-        let operations = serde_json::from_value(operations).map_err(|e| CallError::Refused {
-            operation: "patch deployment",
-            code: 0,
-            message: e.to_string(),
-        })?;
-        let params = PatchParams {
-            field_manager: Some(FIELD_MANAGER.into()),
-            ..PatchParams::default()
-        };
-        let patch = Patch::<Value>::Json(operations);
         let api = deployments(context, namespace);
-        let patched = api.patch(&step.workload, &params, &patch);
-        match context.calls.write("patch deployment", patched).await {
+        let patched =
+            context
+                .calls
+                .json_patch("patch deployment", &api, &step.workload, &operations);
+        match patched.await {
             // Looked at again: the next round hands the ownership back.
             Ok(_) => {}
-            Err(
-                CallError::Conflict { message, .. }
-                | CallError::Refused {
-                    code: 422, message, ..
-                },
-            ) => {
-                lost = message;
-            }
+            Err(CallError::Conflict { message, .. }) => lost = message,
             Err(error) => return Err(error),
         }
     }
@@ -101,12 +88,5 @@ async fn release_ownership(
     if handed != current {
         hand_back::write(context, namespace, step, found, handed).await?;
     }
-    Ok(held("the strategy is as it was before"))
-}
-
-fn held(message: &str) -> Done {
-    Done::Holds {
-        message: message.into(),
-        written: None,
-    }
+    Ok(Done::holds("the strategy is as it was before"))
 }

@@ -1,13 +1,13 @@
 //! Scale: so many replicas are wanted. Where an autoscaler owns them, its minimum is raised instead:
 //! a number that we write would be overwritten by it.
 
-use backstop_api::event::{Autoscaler, Capacity, EventPhase, Found, Outcome, Step};
+use backstop_api::event::{Autoscaler, Capacity, Found, Outcome, Step};
 use backstop_engine::ownership;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use kube::{Api, ResourceExt, api::ListParams};
 use serde_json::{Value, json};
 
-use super::{Done, Progress, Written, deployment, deployments, wish};
+use super::{Done, Progress, deployment, deployments, wish};
 use crate::{calls::CallError, context::Context, observe::managed_fields};
 
 /// The number of replicas in a field set.
@@ -58,7 +58,7 @@ pub(super) async fn perform(
     if let Some(autoscaler) = &before.autoscaler {
         raise(context, namespace, autoscaler, wanted).await?;
         if now > 0 {
-            return Ok(held(format!(
+            return Ok(Done::written(format!(
                 "HorizontalPodAutoscaler {} keeps at least {} replicas",
                 autoscaler.name,
                 raised(autoscaler, wanted)
@@ -67,31 +67,26 @@ pub(super) async fn perform(
         // An autoscaler leaves a Deployment alone that is scaled to zero.
     }
     if now == wanted {
-        return Ok(held(format!("{} wants {wanted} replicas", step.workload)));
+        return Ok(Done::written(format!(
+            "{} wants {wanted} replicas",
+            step.workload
+        )));
     }
     if now != before.replicas {
-        return Ok(Done::Ends {
-            phase: EventPhase::Failed,
-            outcome: Outcome::Contested,
-            message: format!(
+        return Ok(Done::ends(
+            Outcome::Contested,
+            format!(
                 "somebody scaled {} from {} to {now} replicas meanwhile; theirs stands, and a person has \
                  to go on",
                 step.workload, before.replicas
             ),
-        });
+        ));
     }
     write_replicas(context, namespace, step, now, wanted).await?;
-    Ok(held(format!(
+    Ok(Done::written(format!(
         "{} wants {wanted} replicas instead of {now}",
         step.workload
     )))
-}
-
-fn held(message: String) -> Done {
-    Done::Holds {
-        message,
-        written: Some(Written::now()),
-    }
 }
 
 /// `/spec/replicas` of a Deployment.
@@ -182,7 +177,7 @@ pub(super) async fn write_minimum(
             "patch horizontalpodautoscaler",
             &api,
             &autoscaler.name,
-            operations,
+            &operations,
         )
         .await;
     match written {
@@ -208,7 +203,7 @@ pub(super) async fn write_replicas(
     // Where a test does not hold, it is looked at again.
     context
         .calls
-        .json_patch("patch deployment", &api, &step.workload, operations)
+        .json_patch("patch deployment", &api, &step.workload, &operations)
         .await
         .map(|_| ())
 }

@@ -30,10 +30,10 @@ pub(super) async fn perform(
     let Some((wrote, found)) =
         scaled.and_then(|s| Some((s.step.replicas.unwrap_or(0), s.found.as_ref()?)))
     else {
-        return Ok(held("the replicas were not changed".into()));
+        return Ok(Done::holds("the replicas were not changed"));
     };
     let Some(before) = &found.capacity else {
-        return Ok(held("the replicas were not changed".into()));
+        return Ok(Done::holds("the replicas were not changed"));
     };
     if let Some(autoscaler) = &before.autoscaler {
         let raised = scale::raised(autoscaler, wrote);
@@ -48,20 +48,20 @@ pub(super) async fn perform(
             .await?;
             give_minimum_back(context, namespace, &autoscaler.name, found).await?;
         }
-        return Ok(held(format!(
+        return Ok(Done::holds(format!(
             "HorizontalPodAutoscaler {} has its own minimum of {} again",
             autoscaler.name, autoscaler.min_replicas
         )));
     }
     let Ok(object) = deployment(context, namespace, step).await? else {
-        return Ok(held("the Deployment is gone".into()));
+        return Ok(Done::holds("the Deployment is gone"));
     };
     let now = scale::replicas(&object);
     // Where they serve by now, the pods stay: only whose they are goes back.
     let stay = step.replicas.is_some() && progress.has_moved_traffic();
     if now != before.replicas && !stay {
         if now != wrote {
-            return Ok(held(format!(
+            return Ok(Done::holds(format!(
                 "somebody scaled {} to {now} replicas since; theirs stands",
                 step.workload
             )));
@@ -69,7 +69,7 @@ pub(super) async fn perform(
         scale::write_replicas(context, namespace, step, now, before.replicas).await?;
     }
     let Ok(object) = deployment(context, namespace, step).await? else {
-        return Ok(held("the Deployment is gone".into()));
+        return Ok(Done::holds("the Deployment is gone"));
     };
     let current = managed_fields(&object);
     let handed = ownership::give_back(&current, &REPLICAS, &found.owners, FIELD_MANAGER);
@@ -77,7 +77,10 @@ pub(super) async fn perform(
         hand_back::write(context, namespace, step, &object, handed).await?;
     }
     let wanted = if stay { now } else { before.replicas };
-    Ok(held(format!("{} wants {wanted} replicas", step.workload)))
+    Ok(Done::holds(format!(
+        "{} wants {wanted} replicas",
+        step.workload
+    )))
 }
 
 async fn give_minimum_back(
@@ -104,18 +107,11 @@ async fn give_minimum_back(
     ]);
     let written = context
         .calls
-        .json_patch("patch horizontalpodautoscaler", &api, name, operations)
+        .json_patch("patch horizontalpodautoscaler", &api, name, &operations)
         .await;
     match written {
         // A courtesy to the next apply: a lost race is not worth another try.
         Ok(_) | Err(CallError::Refused { .. } | CallError::Conflict { .. }) => Ok(()),
         Err(error) => Err(error),
-    }
-}
-
-fn held(message: String) -> Done {
-    Done::Holds {
-        message,
-        written: None,
     }
 }

@@ -1,7 +1,7 @@
 //! ShiftWeight: the route gives the canary so much, if it gives it what it did when that was decided.
 
 use backstop_api::{
-    event::{EventPhase, Found, Outcome, Step},
+    event::{Found, Outcome, Step},
     names::FIELD_MANAGER,
 };
 use backstop_engine::{ownership, policy::ValidStrategy};
@@ -9,7 +9,7 @@ use backstop_traffic::{Percent, Route};
 use kube::{Api, api::DynamicObject};
 use serde_json::{Value, json};
 
-use super::{Done, Progress, Written, watched, wish};
+use super::{Done, Progress, watched, wish};
 use crate::{
     calls::CallError,
     context::Context,
@@ -28,9 +28,9 @@ pub(super) async fn perform(
     step: &Step,
 ) -> Result<Done, CallError> {
     let Some(change) = &step.weight else {
-        return Ok(ends(
+        return Ok(Done::ends(
             Outcome::PointUnusable,
-            "the step names no route".into(),
+            "the step names no route",
         ));
     };
     let observer = match watched(context, namespace, progress).await? {
@@ -46,7 +46,7 @@ pub(super) async fn perform(
             "the policy has another strategy by now; {}",
             wish::so_far(progress)
         );
-        return Ok(ends(Outcome::PolicyNotInForce, message));
+        return Ok(Done::ends(Outcome::PolicyNotInForce, message));
     };
     let resource = route::resource(provider);
     let api: Api<DynamicObject> =
@@ -67,14 +67,14 @@ pub(super) async fn perform(
             change.route.name,
             wish::so_far(progress)
         );
-        return Ok(ends(Outcome::WorkloadDeleted, message));
+        return Ok(Done::ends(Outcome::WorkloadDeleted, message));
     }
     let selection = route::selection(&canary.parameters);
     let read = match Route::read(provider, &selection, &object) {
         Ok(read) => read,
         Err(error) => {
             let message = format!("{error}; {}", wish::so_far(progress));
-            return Ok(ends(Outcome::Contested, message));
+            return Ok(Done::ends(Outcome::Contested, message));
         }
     };
     let managed = managed_fields(&object);
@@ -90,23 +90,19 @@ pub(super) async fn perform(
     let name = &change.route.name;
     if read.weights().holds(to) {
         hand_back(context, &api, name, &object, found).await?;
-        return Ok(Done::Holds {
-            message: format!("{} {name} gives the canary {to}", provider.kind),
-            written: Some(Written::now()),
-        });
+        return Ok(Done::written(format!(
+            "{} {name} gives the canary {to}",
+            provider.kind
+        )));
     }
     let share = read.weights().percent().get();
     if share != change.from {
-        return Ok(Done::Ends {
-            phase: EventPhase::Superseded,
-            outcome: Outcome::NewerRelease,
-            message: format!(
-                "somebody gave the canary {share} % in {} {name} instead of {} %; theirs stands, and {}",
-                provider.kind,
-                change.from,
-                wish::so_far(progress)
-            ),
-        });
+        return Ok(Done::superseded(format!(
+            "somebody gave the canary {share} % in {} {name} instead of {} %; theirs stands, and {}",
+            provider.kind,
+            change.from,
+            wish::so_far(progress)
+        )));
     }
     if let Some(done) = wish::against(context, namespace, progress, None).await? {
         return Ok(done);
@@ -114,18 +110,10 @@ pub(super) async fn perform(
     // Where a test does not hold, somebody has edited the route: it is looked at again.
     context
         .calls
-        .json_patch("patch route", &api, name, Value::Array(read.shift(to)))
+        .json_patch("patch route", &api, name, &Value::Array(read.shift(to)))
         .await?;
     // And read back at once.
     Box::pin(perform(context, namespace, progress, index, step)).await
-}
-
-fn ends(outcome: Outcome, message: String) -> Done {
-    Done::Ends {
-        phase: EventPhase::Failed,
-        outcome,
-        message,
-    }
 }
 
 /// The route's fields belong to whom they belonged.
@@ -151,7 +139,7 @@ async fn hand_back(
     ]);
     match context
         .calls
-        .json_patch("patch route", api, name, operations)
+        .json_patch("patch route", api, name, &operations)
         .await
     {
         // A courtesy to the next apply: a lost race is not worth another try.

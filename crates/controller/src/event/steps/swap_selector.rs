@@ -1,7 +1,7 @@
 //! SwapSelector: the Service selects the good stack, if it selects what it did when that was decided.
 
 use backstop_api::{
-    event::{EventPhase, Found, Outcome, Step},
+    event::{Found, Outcome, Step},
     names::FIELD_MANAGER,
 };
 use backstop_engine::ownership;
@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Service;
 use kube::Api;
 use serde_json::{Value, json};
 
-use super::{Done, Progress, Written, wish};
+use super::{Done, Progress, wish};
 use crate::{calls::CallError, context::Context, observe::managed_fields};
 
 /// The selector in a field set.
@@ -22,15 +22,11 @@ pub(super) async fn perform(
     index: usize,
     step: &Step,
 ) -> Result<Done, CallError> {
-    let ends = |outcome, message: String| {
-        Ok(Done::Ends {
-            phase: EventPhase::Failed,
-            outcome,
-            message,
-        })
-    };
     let Some(change) = &step.selector else {
-        return ends(Outcome::PointUnusable, "the step names no Service".into());
+        return Ok(Done::ends(
+            Outcome::PointUnusable,
+            "the step names no Service",
+        ));
     };
     let api: Api<Service> = Api::namespaced(context.client.clone(), namespace);
     let object = match context
@@ -48,7 +44,7 @@ pub(super) async fn perform(
             change.service,
             wish::so_far(progress)
         );
-        return ends(Outcome::WorkloadDeleted, message);
+        return Ok(Done::ends(Outcome::WorkloadDeleted, message));
     }
     let now = &object["spec"]["selector"];
     let managed = managed_fields(&object);
@@ -67,28 +63,21 @@ pub(super) async fn perform(
             ]);
             context
                 .calls
-                .json_patch("patch service", &api, &change.service, operations)
+                .json_patch("patch service", &api, &change.service, &operations)
                 .await?;
         }
-        return Ok(Done::Holds {
-            message: format!(
-                "Service {} selects the pods of {}",
-                change.service, step.workload
-            ),
-            written: Some(Written::now()),
-        });
+        return Ok(Done::written(format!(
+            "Service {} selects the pods of {}",
+            change.service, step.workload
+        )));
     }
     if *now != json!(change.from) {
-        return Ok(Done::Ends {
-            phase: EventPhase::Superseded,
-            outcome: Outcome::NewerRelease,
-            message: format!(
-                "somebody changed what Service {} selects before the rollback could; theirs stands, and \
+        return Ok(Done::superseded(format!(
+            "somebody changed what Service {} selects before the rollback could; theirs stands, and \
                  {}",
-                change.service,
-                wish::so_far(progress)
-            ),
-        });
+            change.service,
+            wish::so_far(progress)
+        )));
     }
     if let Some(done) = wish::against(context, namespace, progress, None).await? {
         return Ok(done);
@@ -101,7 +90,7 @@ pub(super) async fn perform(
     // Where a test does not hold, it is looked at again.
     context
         .calls
-        .json_patch("patch service", &api, &change.service, operations)
+        .json_patch("patch service", &api, &change.service, &operations)
         .await?;
     // Looked at again at once: the next look gives the ownership back.
     Box::pin(perform(context, namespace, progress, index, step)).await

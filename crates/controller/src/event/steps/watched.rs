@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use backstop_api::event::{EventPhase, Outcome};
+use backstop_api::event::Outcome;
 
 use super::{Done, Progress, wish};
 use crate::{calls::CallError, context::Context, event::orphan, observe::Observer};
@@ -16,9 +16,7 @@ pub(super) async fn watched(
 ) -> Result<Result<Arc<Observer>, Done>, CallError> {
     let name = &progress.event.spec.policy;
     if let Some(observer) = context.observers.get(namespace, name) {
-        let wait = || Done::Wait {
-            message: "waiting to see what is there".into(),
-        };
+        let wait = || Done::wait("waiting to see what is there");
         return Ok(if observer.is_ready() {
             Ok(observer)
         } else {
@@ -32,16 +30,13 @@ pub(super) async fn watched(
             .map(|why| format!("RollbackPolicy {name} is not in force: {why}")),
     };
     Ok(Err(match gone {
-        None => Done::Wait {
-            message: format!("waiting for policy {name} to be looked after"),
-        },
-        Some(why) => Done::Ends {
-            phase: EventPhase::Failed,
-            outcome: Outcome::PolicyNotInForce,
-            message: format!(
+        None => Done::wait(format!("waiting for policy {name} to be looked after")),
+        Some(why) => Done::ends(
+            Outcome::PolicyNotInForce,
+            format!(
                 "{why}, so nobody knows what belongs together; {}, and a person has to go on",
                 wish::so_far(progress)
             ),
-        },
+        ),
     }))
 }

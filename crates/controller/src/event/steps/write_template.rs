@@ -2,23 +2,17 @@
 
 use backstop_api::{
     RollbackPoint,
-    event::{EventPhase, Outcome, Restored, Step},
-    names::{ANNOTATION_LAST_APPLIED, FIELD_MANAGER},
+    event::{Outcome, Restored, Step},
+    names::ANNOTATION_LAST_APPLIED,
     point::WorkloadRelease,
 };
 use backstop_engine::{ownership, release};
 use jiff::Timestamp;
-use kube::{
-    Api,
-    api::{Patch, PatchParams},
-};
+use kube::Api;
 use serde_json::{Value, json};
 
 use super::{Done, Progress, Written, deployment, deployments, ignored_annotations, wish};
-use crate::{
-    calls::{CallError, is_failed_test},
-    context::Context,
-};
+use crate::{calls::CallError, context::Context};
 
 /// The Deployment's status and an autoscaler write all the time; so often is a lost race run again
 /// at once.
@@ -47,21 +41,14 @@ pub(super) async fn perform(
         if let Some(done) = wish::against(context, namespace, progress, Some(&found)).await? {
             return Ok(done);
         }
-        let patch = patch(step, &point, &found, namespace)?;
-        let api = deployments(context, namespace);
-        let params = PatchParams {
-            field_manager: Some(FIELD_MANAGER.into()),
-            ..PatchParams::default()
-        };
-        let dry = PatchParams {
-            dry_run: true,
-            ..params.clone()
-        };
-        let tried = api.patch(&step.workload, &dry, &patch);
-        let written = match context.calls.write("dry-run deployment", tried).await {
+        let (api, name) = (deployments(context, namespace), step.workload.as_str());
+        let change = change(step, &point, &found);
+        let calls = &context.calls;
+        let tried = calls.try_json_patch("dry-run deployment", &api, name, &change);
+        let written = match tried.await {
             Ok(_) => {
-                let write = api.patch(&step.workload, &params, &patch);
-                context.calls.write("patch deployment", write).await
+                let written = calls.json_patch("patch deployment", &api, name, &change);
+                written.await
             }
             Err(error) => Err(error),
         };
@@ -87,22 +74,16 @@ pub(super) async fn perform(
             }
             // A test of the patch failed, or the object changed between: look again whose it is.
             Err(CallError::Conflict { message, .. }) => lost = message,
-            Err(CallError::Refused {
-                code: 422, message, ..
-            }) if is_failed_test(&message) => {
-                lost = message;
-            }
             Err(CallError::Refused { code, message, .. }) => {
-                return Ok(Done::Ends {
-                    phase: EventPhase::Failed,
-                    outcome: Outcome::WriteRefused,
-                    message: format!(
+                return Ok(Done::ends(
+                    Outcome::WriteRefused,
+                    format!(
                         "the API server refuses the template of {} ({code}): {message}; {}, a \
                          person has to roll back",
                         step.point,
                         wish::so_far(progress)
                     ),
-                });
+                ));
             }
             Err(error) => return Err(error),
         }
@@ -122,15 +103,14 @@ async fn good_template(
 ) -> Result<Result<WorkloadRelease, Done>, CallError> {
     let api: Api<RollbackPoint> = Api::namespaced(context.client.clone(), namespace);
     let unusable = |why: String| {
-        Ok(Err(Done::Ends {
-            phase: EventPhase::Failed,
-            outcome: Outcome::PointUnusable,
-            message: format!(
+        Ok(Err(Done::ends(
+            Outcome::PointUnusable,
+            format!(
                 "RollbackPoint {} {why}; {}",
                 step.point,
                 wish::so_far(progress)
             ),
-        }))
+        )))
     };
     let point = match context
         .calls
@@ -187,23 +167,14 @@ fn stands(
         .get(namespace, &progress.event.spec.policy)
         .and_then(|o| o.member(&step.workload)?.last_writer)
         .unwrap_or_else(|| "somebody".into());
-    Some(Done::Ends {
-        phase: EventPhase::Superseded,
-        outcome: Outcome::NewerRelease,
-        message: format!(
-            "{by} wrote release {live} before the rollback could; theirs stands, and {}",
-            wish::so_far(progress)
-        ),
-    })
+    Some(Done::superseded(format!(
+        "{by} wrote release {live} before the rollback could; theirs stands, and {}",
+        wish::so_far(progress)
+    )))
 }
 
 /// The change: only if it is still this object, this version and this template.
-fn patch(
-    step: &Step,
-    point: &WorkloadRelease,
-    found: &Value,
-    namespace: &str,
-) -> Result<Patch<Value>, CallError> {
+fn change(step: &Step, point: &WorkloadRelease, found: &Value) -> Value {
     let mut operations = vec![
         json!({"op": "test", "path": "/metadata/uid", "value": step.workload_uid}),
         json!({"op": "test", "path": "/metadata/resourceVersion", "value": found["metadata"]["resourceVersion"]}),
@@ -238,13 +209,5 @@ fn patch(
         );
         operations.push(json!({"op": "replace", "path": path, "value": text}));
     }
-    let patch = serde_json::from_value(Value::Array(operations)).map_err(|error| {
-        tracing::error!(%error, namespace, deployment = step.workload, "the patch is malformed");
-        CallError::Refused {
-            operation: "patch deployment",
-            code: 0,
-            message: error.to_string(),
-        }
-    })?;
-    Ok(Patch::Json(patch))
+    Value::Array(operations)
 }
