@@ -1,6 +1,8 @@
 //! Blue-green: the release is what the Service selects, and going back is to select the stack that
 //! was live before, when that is ready at the capacity that it had.
 
+use std::time::Instant;
+
 use anyhow::{Context as _, ensure};
 use backstop_api::RollbackPolicy;
 use backstop_api::event::{EventPhase, Outcome, StepKind};
@@ -194,6 +196,7 @@ async fn a_policy_that_cannot_work_is_refused_in_words() -> anyhow::Result<()> {
     world.deploy(&stack(BLUE, "v1")).await?;
     world.deploy(&stack(GREEN, "v1")).await?;
     world.policy(policy(true)).await?;
+    let applied = Instant::now();
     let says = async |words: &str| {
         eventually(words, SOON, async || {
             let policy = world.api::<RollbackPolicy>().get("web").await?;
@@ -209,6 +212,10 @@ async fn a_policy_that_cannot_work_is_refused_in_words() -> anyhow::Result<()> {
         .await
     };
     let refused = says("spec.strategy.blueGreen.service: 'web' is not there").await?;
+    println!(
+        "Accepted=False {:.2?} after it was applied",
+        applied.elapsed()
+    );
     assert_eq!(refused.reason, "CannotWork");
     select(&world, None, true).await?;
     says("selects the pods of both stacks").await?;

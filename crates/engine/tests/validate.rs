@@ -137,22 +137,27 @@ fn a_reason_to_stop_that_cannot_be_evaluated_is_refused() {
 }
 
 #[test]
-fn more_capacity_is_for_rolling_alone() {
-    let wish = || with(errors(), json!({"action": "ScaleAndRollback"}));
-    for fields in [
-        json!({"strategy": {"type": "Recreate"}}),
-        blue_green(json!({})),
-        canary(json!({})),
+fn more_capacity_and_isolation_are_for_rolling_alone() {
+    for (action, strategy) in [
+        (Action::ScaleAndRollback, json!({"scale": {"by": 2}})),
+        (Action::IsolateAndRollback, json!({"isolate": {"keep": 1}})),
     ] {
-        says(
-            spec(&[wish()], fields),
-            "spec.triggers[0].action",
-            "ScaleAndRollback",
-            "Rolling only",
-        );
+        let wish = || with(errors(), json!({"action": action}));
+        for fields in [
+            json!({"strategy": {"type": "Recreate"}}),
+            blue_green(json!({})),
+            canary(json!({})),
+        ] {
+            says(
+                spec(&[wish()], fields),
+                "spec.triggers[0].action",
+                &format!("{action:?}"),
+                "Rolling only",
+            );
+        }
+        let rolling = policy(&[wish()], json!({"strategy": strategy}));
+        assert_eq!(rolling.triggers[0].action, action);
     }
-    let rolling = policy(&[wish()], json!({"strategy": {"scale": {"by": 2}}}));
-    assert_eq!(rolling.triggers[0].action, Action::ScaleAndRollback);
 }
 
 #[test]
@@ -312,16 +317,13 @@ fn a_query_without_a_condition_is_refused() {
 }
 
 #[test]
-fn actions_that_are_not_there_yet_are_refused() {
-    for action in ["BlockDeployment"] {
-        let spec = trigger(json!({"action": action}));
-        says(
-            spec,
-            "spec.triggers[0].action",
-            action,
-            "ScaleAndRollback, IsolateAndRollback and Notify",
-        );
-    }
+fn an_action_that_is_not_there_yet_is_refused() {
+    says(
+        trigger(json!({"action": "BlockDeployment"})),
+        "spec.triggers[0].action",
+        "BlockDeployment",
+        "ScaleAndRollback, IsolateAndRollback and Notify",
+    );
 }
 
 #[test]

@@ -21,7 +21,7 @@ mod wish;
 mod write_template;
 
 use backstop_api::{
-    event::{Outcome, Restored, Step, StepKind, StepState},
+    event::{Outcome, Restored, Step, StepKind},
     names::{LABEL_SUSPECT, label_value},
 };
 use jiff::Timestamp;
@@ -147,25 +147,25 @@ pub(super) async fn clean_up(
 /// What a person has to know of a rollback that ends at step `index`, beside why it ended.
 pub(super) fn left_behind(progress: &Progress<'_>, index: usize) -> String {
     let steps = &progress.status.steps;
-    let detached = steps.iter().filter(|s| {
-        s.step.kind == StepKind::DetachSuspects && (s.state == StepState::Done || s.found.is_some())
-    });
-    let still = |workload: &str| {
-        steps
+    let not_isolated = |workload: &str| {
+        steps[index..]
             .iter()
-            .skip(index)
             .any(|s| s.step.kind == StepKind::IsolateSuspects && s.step.workload == workload)
     };
-    detached
-        .filter(|s| still(&s.step.workload))
-        .map(|s| {
-            format!(
-                "; pods of the release that failed run on in no ReplicaSet, and get requests, until a rollback \
-                 succeeds or you delete them: kubectl get pods -l {LABEL_SUSPECT}={}",
-                label_value(&s.step.workload)
-            )
-        })
-        .collect()
+    let suspects: Vec<String> = steps
+        .iter()
+        .filter(|s| s.step.kind == StepKind::DetachSuspects && s.found.is_some())
+        .filter(|s| not_isolated(&s.step.workload))
+        .map(|s| format!("{LABEL_SUSPECT}={}", label_value(&s.step.workload)))
+        .collect();
+    if suspects.is_empty() {
+        return String::new();
+    }
+    format!(
+        "; pods of the release that failed run on in no ReplicaSet and get requests, until a rollback \
+         succeeds or you delete them: kubectl get pods -l {}",
+        suspects.join(", and -l ")
+    )
 }
 
 /// Deployments as they come, with the fields of whatever version the server has.
