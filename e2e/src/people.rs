@@ -4,19 +4,23 @@ use std::time::Duration;
 
 use backstop_testenv::{Cluster, eventually};
 use kube::Client;
+use serde_json::json;
 
 use crate::install::{Operator, install};
 use crate::raw::{Raw, policy};
 
 const SOON: Duration = Duration::from_secs(30);
 
-/// Both may do with Backstop's objects whatever RBAC can allow. Alice may patch the Deployment `web` besides.
+/// Both may do with Backstop's objects whatever RBAC can allow, and patch configuration and autoscalers. Alice may patch
+/// the Deployment `web` besides.
 const PEOPLE: &str = r#"
 apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
 metadata: {name: backstop}
 rules:
 - {apiGroups: [backstop.dev], resources: ["*"], verbs: ["*"]}
+- {apiGroups: [""], resources: [configmaps, secrets], verbs: [patch]}
+- {apiGroups: [autoscaling], resources: [horizontalpodautoscalers], verbs: [patch]}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
@@ -39,6 +43,30 @@ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: web}
 subjects:
 - {apiGroup: rbac.authorization.k8s.io, kind: User, name: alice}
 "#;
+
+/// What a person may patch: of these groups and resources those of these names; all where none is named.
+#[derive(Clone, Copy, Debug)]
+pub struct Right<'a> {
+    group: &'a str,
+    resource: &'a str,
+    names: &'a [&'a str],
+}
+
+/// The right to patch what has these names, or everything of the kind where none is named.
+pub const fn right<'a>(group: &'a str, resource: &'a str, names: &'a [&'a str]) -> Right<'a> {
+    Right {
+        group,
+        resource,
+        names,
+    }
+}
+
+/// The rights to what a policy reaches without naming it.
+pub const UNNAMED: [Right<'static>; 3] = [
+    right("", "configmaps", &[]),
+    right("", "secrets", &[]),
+    right("autoscaling", "horizontalpodautoscalers", &[]),
+];
 
 /// A namespace with people in it.
 pub struct People {
@@ -96,6 +124,34 @@ impl People {
             .delete("first")
             .await?;
         Ok(people)
+    }
+
+    /// Somebody who may write Backstop's objects, and patch this besides.
+    pub async fn person(&self, name: &str, rights: &[Right<'_>]) -> anyhow::Result<Client> {
+        let mut rules =
+            vec![json!({"apiGroups": ["backstop.dev"], "resources": ["*"], "verbs": ["*"]})];
+        for right in rights {
+            let mut rule = json!({
+                "apiGroups": [right.group], "resources": [right.resource], "verbs": ["patch"],
+            });
+            if !right.names.is_empty() {
+                rule["resourceNames"] = json!(right.names);
+            }
+            rules.push(rule);
+        }
+        let role = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": name},
+            "rules": rules,
+        });
+        let group = "rbac.authorization.k8s.io";
+        let binding = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": name},
+            "roleRef": {"apiGroup": group, "kind": "Role", "name": name},
+            "subjects": [{"apiGroup": group, "kind": "User", "name": name}],
+        });
+        let both = format!("{role}\n---\n{binding}\n");
+        self.cluster.apply(&self.namespace, &both).await?;
+        self.cluster.client_for(name, &[]).await
     }
 
     /// The policies, as one of the people sees them.

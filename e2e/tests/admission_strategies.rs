@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use backstop_e2e::people::People;
+use backstop_e2e::people::{People, Right, UNNAMED, right};
 use backstop_e2e::raw::{Raw, policy, refused, with};
 use backstop_testenv::eventually;
 use backstop_traffic::Table;
@@ -12,51 +12,14 @@ use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(30);
 
-/// What a person may patch: of these groups and resources those of these names; all where none is named.
-struct Right<'a> {
-    group: &'a str,
-    resource: &'a str,
-    names: &'a [&'a str],
-}
-
-const fn right<'a>(group: &'a str, resource: &'a str, names: &'a [&'a str]) -> Right<'a> {
-    Right {
-        group,
-        resource,
-        names,
-    }
-}
-
 /// The eight Deployments that a policy may name.
 const EIGHT: [&str; 8] = [
     "web-0", "web-1", "web-2", "web-3", "web-4", "web-5", "web-6", "web-7",
 ];
 
-/// Somebody who may write Backstop's objects, and patch this besides.
+/// Somebody who may write Backstop's objects, and patch this besides and what is reached without being named.
 async fn person(people: &People, name: &str, rights: &[Right<'_>]) -> anyhow::Result<Client> {
-    let mut rules =
-        vec![json!({"apiGroups": ["backstop.dev"], "resources": ["*"], "verbs": ["*"]})];
-    for right in rights {
-        let mut rule =
-            json!({"apiGroups": [right.group], "resources": [right.resource], "verbs": ["patch"]});
-        if !right.names.is_empty() {
-            rule["resourceNames"] = json!(right.names);
-        }
-        rules.push(rule);
-    }
-    let role = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": name},
-        "rules": rules,
-    });
-    let group = "rbac.authorization.k8s.io";
-    let binding = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": name},
-        "roleRef": {"apiGroup": group, "kind": "Role", "name": name},
-        "subjects": [{"apiGroup": group, "kind": "User", "name": name}],
-    });
-    let both = format!("{role}\n---\n{binding}\n");
-    people.cluster.apply(&people.namespace, &both).await?;
-    people.cluster.client_for(name, &[]).await
+    people.person(name, &[&UNNAMED, rights].concat()).await
 }
 
 /// Waits until a policy is accepted: the authorizer learns of roles by watching.

@@ -10,6 +10,7 @@ use anyhow::{Context as _, bail, ensure};
 use backstop_api::RollbackPolicy;
 use backstop_e2e::{chart, install};
 use backstop_testenv::{Cluster, eventually};
+use backstop_traffic::Table;
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use kube::api::{ListParams, PostParams};
@@ -42,6 +43,20 @@ topologySpreadConstraints: [{maxSkew: 2, topologyKey: zone, whenUnsatisfiable: D
 extraEnv: [{name: HTTPS_PROXY, value: "http://proxy:3128"}]
 extraArgs: [--verbose]
 "#;
+
+/// The entry for Gloo, as docs/routes.md has it.
+const GLOO: &str = "
+routes:
+  providers:
+  - name: gloo
+    group: gateway.solo.io
+    version: v1
+    kind: RouteTable
+    plural: routetables
+    rules: /spec/routes/*
+    ruleName: /name
+    backends: {shape: List, at: /routeAction/multi/destinations, name: /destination/upstream/name, weight: weight}
+";
 
 fn values_file(text: &str) -> anyhow::Result<tempfile::NamedTempFile> {
     let file = tempfile::Builder::new().suffix(".yaml").tempfile()?;
@@ -138,6 +153,57 @@ async fn every_object_of_the_chart_is_taken_by_the_api_server() -> anyhow::Resul
     Ok(())
 }
 
+#[tokio::test]
+async fn kinds_of_routes_of_the_values_reach_the_operator() -> anyhow::Result<()> {
+    let cluster = Cluster::shared().await?;
+    install(cluster).await?;
+    let values = values_file(GLOO)?;
+    let values = values.path().display().to_string();
+    let objects = chart::render(cluster, &["--values", &values]).await?;
+    accepted(cluster, &objects).await?;
+
+    let pod = &find(&objects, "Deployment", "backstop")?["spec"]["template"];
+    let container = &pod["spec"]["containers"][0];
+    let args = container["args"].as_array().context("args")?;
+    let file = "--routes-file=/etc/backstop/routes.yaml";
+    ensure!(args.contains(&file.into()), "{args:?}");
+    ensure!(container["volumeMounts"][0]["mountPath"] == "/etc/backstop");
+    let volume = &pod["spec"]["volumes"][0];
+    ensure!(volume["configMap"]["name"] == "backstop-routes", "{volume}");
+    let map = find(&objects, "ConfigMap", "backstop-routes")?;
+    let text = map["data"]["routes.yaml"].as_str().context("no file")?;
+    let table = Table::builtin().with_file(text);
+    let table = table.map_err(|errors| anyhow::anyhow!("{errors:?}"))?;
+    ensure!(table.get("gloo")?.plural == "routetables");
+
+    let role = find(&objects, "ClusterRole", "backstop-routes")?;
+    let right = json!({
+        "apiGroups": ["gateway.solo.io"], "resources": ["routetables"],
+        "verbs": ["get", "list", "watch", "patch"],
+    });
+    ensure!(
+        role["rules"].as_array().context("rules")?.contains(&right),
+        "{role}"
+    );
+    for name in ["backstop-policies", "backstop-reach"] {
+        let policy = find(&objects, "ValidatingAdmissionPolicy", name)?;
+        let entry = "'gloo': 'gateway.solo.io/routetables', 'alb': ";
+        ensure!(policy.to_string().contains(entry), "{name}: {policy}");
+    }
+    // Other kinds, other pods.
+    let digest = |pod: &Value| pod["metadata"]["annotations"]["backstop.dev/routes"].clone();
+    let args = [
+        "--values",
+        &values,
+        "--set",
+        "routes.providers[0].version=v2",
+    ];
+    let others = chart::render(cluster, &args).await?;
+    let other = &find(&others, "Deployment", "backstop")?["spec"]["template"];
+    ensure!(digest(pod).is_string() && digest(pod) != digest(other));
+    Ok(())
+}
+
 /// The built operator. What runs these tests builds it first.
 fn operator() -> anyhow::Result<PathBuf> {
     let test = std::env::current_exe()?;
@@ -194,6 +260,10 @@ async fn a_value_that_is_not_there_or_cannot_be_is_refused() -> anyhow::Result<(
             "at '/prometheus/url': 'prometheus:9090' does not match",
         ),
         ("prometheus.allow={a.example}", "at '/prometheus/allow/0'"),
+        (
+            "routes.providers[0].name=gloo",
+            "at '/routes/providers/0': missing properties 'group', 'version', 'kind', 'plural', 'backends'",
+        ),
         (
             "logging.format=xml",
             "at '/logging/format': value must be one of",
@@ -318,11 +388,11 @@ async fn the_admission_policies_name_only_fields_that_there_are() -> anyhow::Res
     install(cluster).await?;
     let policies: Api<ValidatingAdmissionPolicy> = Api::all(cluster.client().await?);
     eventually(
-        "four checked policies without a warning",
+        "five checked policies without a warning",
         SOON,
         async || {
             let all = policies.list(&ListParams::default()).await?.items;
-            ensure!(all.len() == 4, "{} policies", all.len());
+            ensure!(all.len() == 5, "{} policies", all.len());
             for policy in all {
                 let name = policy.name_any();
                 let checked = policy

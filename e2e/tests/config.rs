@@ -3,10 +3,12 @@
 
 use anyhow::{Context as _, ensure};
 use backstop_api::RollbackEvent;
+use backstop_api::condition::ConditionStatus;
 use backstop_api::event::{EventPhase, Outcome, StepKind};
 use backstop_e2e::world::{App, World, quick_policy};
+use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 async fn config_map(world: &World, mode: &str) -> anyhow::Result<()> {
@@ -195,6 +197,56 @@ async fn a_shared_config_map_is_left_alone_and_that_is_said() -> anyhow::Result<
         left.iter()
             .any(|words| words.contains("ConfigMap web-config") && words.contains("other")),
         "{left:?}"
+    );
+    Ok(())
+}
+
+/// What etcd does not take is not kept, and the point says so.
+#[tokio::test]
+async fn what_is_too_large_to_be_kept_is_named_by_the_point() -> anyhow::Result<()> {
+    let world = World::new("config-large").await?;
+    // Noise, because a ConfigMap's contents are compressed: it fits into a ConfigMap, and not into a store.
+    let mut state = 1_u64;
+    let noise: Vec<u8> = (0..1_040_000)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_le_bytes()[3]
+        })
+        .collect();
+    let object = ConfigMap {
+        metadata: ObjectMeta {
+            name: Some("web-config".to_owned()),
+            ..ObjectMeta::default()
+        },
+        binary_data: Some([("NOISE".to_owned(), ByteString(noise))].into()),
+        ..ConfigMap::default()
+    };
+    world
+        .api::<ConfigMap>()
+        .create(&PostParams::default(), &object)
+        .await?;
+    world
+        .deploy(&App::version("v1").config_map("web-config"))
+        .await?;
+    world.policy(quick_policy()).await?;
+    world.good_point(1).await?;
+    let condition = world
+        .eventually("the point to say so", async || {
+            let status = world.good_point(1).await?.status.unwrap_or_default();
+            let mut conditions = status.conditions.into_iter();
+            let said = conditions.find(|c| c.type_ == "ConfigCaptured");
+            said.context("no such condition")
+        })
+        .await?;
+    assert_eq!(condition.status, ConditionStatus::False);
+    assert_eq!(condition.reason, "ConfigNotCaptured");
+    let words = &condition.message;
+    ensure!(
+        words.contains("ConfigMap web-config, whose contents are not kept, since they take 1")
+            && words.contains("mend that, and the next point keeps them"),
+        "{words}"
     );
     Ok(())
 }

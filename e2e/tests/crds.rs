@@ -524,8 +524,8 @@ async fn the_api_server_fills_in_the_same_defaults_as_backstop() -> anyhow::Resu
         policies.delete("defaults").await?;
         defaults_agree::<RollbackPolicy>(&policies, strategy).await?;
     }
-    defaults_agree::<RollbackPoint>(&people.points(&people.alice), point("web")).await?;
-    defaults_agree::<RollbackEvent>(&people.events(&people.alice), event("web", "alice")).await
+    defaults_agree::<RollbackPoint>(&people.points(&people.admin), point("web")).await?;
+    defaults_agree::<RollbackEvent>(&people.events(&people.admin), event("web", "admin")).await
 }
 
 #[tokio::test]

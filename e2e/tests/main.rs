@@ -2,6 +2,7 @@
 
 mod admission;
 mod admission_events;
+mod admission_reach;
 mod admission_strategies;
 mod blue_green;
 mod canary;

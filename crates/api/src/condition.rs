@@ -14,6 +14,13 @@ pub const DATA_AVAILABLE: &str = "DataAvailable";
 pub const PROTECTED: &str = "Protected";
 /// The type of a policy's condition: a person has to act.
 pub const ACTION_REQUIRED: &str = "ActionRequired";
+/// The type of a point's condition: the release is recorded.
+pub const CAPTURED: &str = "Captured";
+/// The type of a point's condition: the contents of the release's configuration are kept. It is there only where it is
+/// False, with the reason [`CONFIG_NOT_CAPTURED`].
+pub const CONFIG_CAPTURED: &str = "ConfigCaptured";
+/// The reason why configuration does not go back with a release.
+pub const CONFIG_NOT_CAPTURED: &str = "ConfigNotCaptured";
 
 /// One thing that is true, false or unknown of an object, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -211,7 +211,8 @@ pub struct Image {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RollbackPointStatus {
-    /// `Captured`: whether the release is recorded, and if not, what stands in the way.
+    /// `Captured`: whether the release is recorded, and if not, what stands in the way. `ConfigCaptured`,
+    /// where it is False: which ConfigMaps and Secrets are not kept with it, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
     /// When the release was recorded.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use backstop_api::{
     RollbackPoint, RollbackPointStatus,
-    condition::{self, Condition, ConditionStatus},
+    condition::{self, CAPTURED, Condition, ConditionStatus},
     names::ANNOTATION_PROVED_AT,
     point::Verdict,
     policy::{Severity, TriggerState},
@@ -19,9 +19,6 @@ use crate::{
     observe::Observer,
     policy::capture::{label, own_config, store_config},
 };
-
-/// The type of the condition.
-const CAPTURED: &str = "Captured";
 
 /// Fills in the release that is live, or says what stands in the way. Returns whether it is done.
 pub(super) async fn fill(context: &Context, point: &RollbackPoint) -> Result<bool, CallError> {

@@ -1,5 +1,6 @@
 //! The point reconciler: fills in the points that people make, and keeps as many as are wanted.
 
+mod config;
 mod fill;
 mod retain;
 
@@ -29,6 +30,9 @@ pub enum Error {
     /// The release could not be filled in.
     #[error("filling in: {0}")]
     Fill(#[source] CallError),
+    /// It could not be said which configuration is not kept.
+    #[error("status: {0}")]
+    Status(#[source] CallError),
     /// Old points could not be removed.
     #[error("retaining: {0}")]
     Retain(#[source] CallError),
@@ -58,7 +62,12 @@ pub async fn reconcile(
     retain::retain(&context, point)
         .await
         .map_err(Error::Retain)?;
-    Ok(Action::await_change())
+    let said = config::say(&context, point).await.map_err(Error::Status)?;
+    Ok(if said {
+        Action::await_change()
+    } else {
+        Action::requeue(AGAIN)
+    })
 }
 
 /// The live release, as it is recorded: with all Deployments of the policy, so that it can be gone

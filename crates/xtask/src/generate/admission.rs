@@ -43,12 +43,13 @@ mod tests {
 
     #[test]
     fn the_right_to_every_kind_of_route_is_asked_for() {
-        let path = root().join(SOURCE).join("policies.yaml");
-        let policies = fs::read_to_string(path).unwrap();
-        for provider in Table::builtin().iter() {
-            let (name, group, plural) = (&provider.name, &provider.group, &provider.plural);
-            let entry = format!("'{name}': '{group}/{plural}'");
-            assert!(policies.contains(&entry), "policies.yaml has no {entry}");
+        for file in ["policies.yaml", "reach.yaml"] {
+            let policies = fs::read_to_string(root().join(SOURCE).join(file)).unwrap();
+            for provider in Table::builtin().iter() {
+                let (name, group, plural) = (&provider.name, &provider.group, &provider.plural);
+                let entry = format!("'{name}': '{group}/{plural}'");
+                assert!(policies.contains(&entry), "{file} has no {entry}");
+            }
         }
     }
 }

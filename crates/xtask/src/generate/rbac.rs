@@ -268,7 +268,7 @@ const ROLES: [Role; 6] = [
         name: "backstop-edit",
         scope: Scope::Users(&["edit", "admin"]),
         about: "To protect workloads and to roll back. The admission policies ask besides for the right to patch the \
-                Deployment in question.",
+                Deployment in question, and what else a policy reaches.",
         rules: &[
             Rule {
                 group: BACKSTOP,
@@ -415,6 +415,9 @@ fail closed: they concern Backstop's own objects alone.
 |---|---|
 | whoever may patch the Deployment | write a RollbackPolicy for it; make, change and delete its RollbackPoints; ask for a rollback (a RollbackEvent with `cause: Manual`) in their own name; call one off (`backstop.dev/cancel`) |
 | whoever may patch every Deployment that is named, and the Service or the route | write a RollbackPolicy for several Deployments, for BlueGreen or for Canary; of a kind of route from `--routes-file` whoever may patch `*` in `*` |
+| whoever may patch HorizontalPodAutoscalers in the namespace, besides | write a RollbackPolicy with BlueGreen, Canary or ScaleAndRollback |
+| whoever may patch ConfigMaps, and Secrets, in the namespace, besides | write a RollbackPolicy without `points.config: Ignore`, and without `points.secrets: Ignore` |
+| whoever may patch all that a RollbackPolicy reaches | ask for a rollback by it; for its RollbackPoints every Deployment counts |
 | Backstop alone | fill `spec.release` of a point; quarantine; say that a point soaked; record a rollback that a trigger caused, with its evidence; write status; change the `backstop.dev/` labels of points and events, and such annotations of points; give events names that end in a number |
 | everybody with the right to delete | delete a RollbackEvent that has ended |
 
