@@ -32,3 +32,4 @@ mod routes;
 mod several;
 mod testenv;
 mod testenv_traffic;
+mod web;

@@ -16,7 +16,7 @@ pub use strategy::{
     RollingParameters, RouteParameters, ScaleParameters, Strategy, StrategyType,
 };
 pub use trigger::{
-    Action, MinimumSamples, NoDataPolicy, PrometheusSource, Severity, Signal, Trigger,
-    WorkloadSource,
+    Action, MinimumSamples, NoDataPolicy, PrometheusSource, Severity, Signal, Trigger, WebHeader,
+    WebSource, WorkloadSource,
 };
 pub use window::Window;
