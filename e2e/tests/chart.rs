@@ -25,6 +25,7 @@ image: {repository: images.example/backstop, digest: "sha256:0000000000000000000
 imagePullSecrets: [{name: pull}]
 replicas: 3
 prometheus: {url: "http://prometheus.monitoring:9090", allow: ["https://a.example", "http://b.example:9090"]}
+web: {allow: ["https://c.example/api"]}
 logging: {format: json, filter: "backstop=debug,info"}
 leaderElection: {leaseName: other}
 crds: {keep: false}
@@ -132,6 +133,7 @@ async fn every_object_of_the_chart_is_taken_by_the_api_server() -> anyhow::Resul
         "--prometheus-url=http://prometheus.monitoring:9090",
         "--prometheus-allow=https://a.example",
         "--prometheus-allow=http://b.example:9090",
+        "--web-allow=https://c.example/api",
         &format!("--watch-namespace={watched}"),
         "--verbose",
     ] {

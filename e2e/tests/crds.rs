@@ -150,10 +150,10 @@ async fn a_trigger_that_cannot_work_is_refused() -> anyhow::Result<()> {
     let people = People::new().await?;
     let query = json!({"query": "up"});
     let source =
-        "this source is not available in this version; available are prometheus and workload";
+        "this source is not available in this version; available are prometheus, workload and web";
     let action = "action: available in this version are Rollback, GradualRollback, ScaleAndRollback, IsolateAndRollback and Notify";
     let apart = "workload.signals: Restarts and UnreadyShare are numbers of their own; put each in a trigger of its own";
-    let one = "a trigger has exactly one source: set either prometheus or workload";
+    let one = "a trigger has exactly one source: set prometheus, workload or web";
     let mut broken = vec![
         (trigger(json!({})), one),
         (
@@ -163,6 +163,17 @@ async fn a_trigger_that_cannot_work_is_refused() -> anyhow::Result<()> {
         (
             trigger(json!({"prometheus": query})),
             "condition is required with prometheus, for example: value > 0.05",
+        ),
+        (
+            trigger(json!({"web": {"url": "https://a/b", "jsonPath": "$.rate"}})),
+            "condition is required with web, for example: value > 0.05",
+        ),
+        (
+            trigger(json!({
+                "condition": "value > 0.05",
+                "web": {"url": "https://a/b", "jsonPath": "$.rate", "range": "25h"},
+            })),
+            "web.range must be at most 24h",
         ),
         (
             crashes(json!({"minimumSamples": {"query": "up", "atLeast": 1}})),
@@ -207,12 +218,10 @@ async fn a_trigger_that_cannot_work_is_refused() -> anyhow::Result<()> {
             "spec.triggers[1]: Duplicate value: {\"name\":\"t\"}",
         ),
     ];
-    for name in ["probe", "resource", "alert", "web", "vulnerability"] {
+    for name in ["probe", "resource", "alert", "vulnerability"] {
         broken.push((trigger(json!({name: {}})), source));
     }
-    for name in ["BlockDeployment"] {
-        broken.push((crashes(json!({"action": name})), action));
-    }
+    broken.push((crashes(json!({"action": "BlockDeployment"})), action));
     all_refused(&people.policies(&people.alice), broken).await
 }
 

@@ -34,3 +34,4 @@ mod routes;
 mod several;
 mod testenv;
 mod testenv_traffic;
+mod web;

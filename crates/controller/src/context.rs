@@ -48,8 +48,10 @@ pub struct Context {
     pub routes: Table,
     /// The keys under which configuration is told apart and kept; or why there are none.
     pub keys: watch::Receiver<Keys>,
-    /// Which addresses may be asked.
+    /// Which addresses of Prometheus may be asked.
     pub allowed: AllowList,
+    /// Which web services may be asked.
+    pub web_allowed: AllowList,
     /// Every policy.
     pub policies: Store<Guarded<RollbackPolicy>>,
     /// Every point, without its template.

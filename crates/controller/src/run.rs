@@ -52,6 +52,8 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         settings.prometheus_url.as_deref(),
         &settings.prometheus_allow,
     )?;
+    // A list of its own: what answers queries is not there to be sent whatever a policy likes.
+    let web_allowed = AllowList::new(None, &settings.web_allow)?;
     let routes = routes(&settings)?;
     let client = Client::try_default().await?;
     let (stop, stopped) = watch::channel(false);
@@ -68,7 +70,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         until(stopped.clone()),
     ));
     let version = client.apiserver_version().await?;
-    tracing::info!(server = version.git_version, allowed = %allowed, identity = settings.identity, "starting");
+    tracing::info!(server = version.git_version, allowed = %allowed, web = %web_allowed, identity = settings.identity, "starting");
     ready.send_replace(true);
 
     let (mut leadership, keeper) = leader::compete(client.clone(), &settings).await?;
@@ -84,7 +86,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
             &client,
             &settings,
             &metrics,
-            &allowed,
+            (&allowed, &web_allowed),
             &routes,
             leadership.clone(),
             stopped.clone(),
@@ -134,7 +136,7 @@ async fn lead(
     client: &Client,
     settings: &Settings,
     metrics: &Arc<Metrics>,
-    allowed: &AllowList,
+    (allowed, web_allowed): (&AllowList, &AllowList),
     routes: &Table,
     leadership: Leadership,
     stopped: watch::Receiver<bool>,
@@ -161,6 +163,7 @@ async fn lead(
             },
         ),
         allowed: allowed.clone(),
+        web_allowed: web_allowed.clone(),
         routes: routes.clone(),
         keys: has_keys,
         policies: policies.store.clone(),

@@ -27,6 +27,9 @@ pub struct Settings {
     /// Addresses that policies may name, such as https://prometheus.monitoring.svc:9090.
     #[arg(long, env = "BACKSTOP_PROMETHEUS_ALLOW", value_delimiter = ',')]
     pub prometheus_allow: Vec<String>,
+    /// Addresses of web services that policies may ask, such as https://status.example.com/api.
+    #[arg(long, env = "BACKSTOP_WEB_ALLOW", value_delimiter = ',')]
+    pub web_allow: Vec<String>,
     /// A YAML file with kinds of routes beside those that Backstop knows by itself.
     #[arg(long, env = "BACKSTOP_ROUTES_FILE")]
     pub routes_file: Option<std::path::PathBuf>,

@@ -14,9 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::{
     decide::{self, Act},
     guards::{self, Look},
-    plan,
-    policy::Source,
-    rollout,
+    plan, rollout,
     snapshot::{Event, Workload},
     target,
 };
@@ -283,7 +281,7 @@ fn calmed_down(look: &Look<'_>, event: &Event, status: &RollbackEventStatus) -> 
     let Some(memory) = look.state.triggers.get(name) else {
         return Some(Next::wait(format!("waiting to see trigger {name}"), None));
     };
-    let of_the_cluster = matches!(trigger.source, Source::Workload { .. });
+    let of_the_cluster = !trigger.is_asked();
     let breath = memory.since.checked_add(BREATH).unwrap_or(Timestamp::MAX);
     if memory.is_quiet() && of_the_cluster && look.now < breath {
         let message = format!(
@@ -470,7 +468,7 @@ fn longest_interval(look: &Look<'_>) -> SignedDuration {
     look.policy
         .triggers
         .iter()
-        .filter(|t| matches!(t.source, Source::Prometheus { .. }))
+        .filter(|t| t.is_asked())
         .map(|t| t.interval)
         .max()
         .unwrap_or(SignedDuration::ZERO)

@@ -13,7 +13,7 @@ use backstop_api::{
 };
 use jiff::SignedDuration;
 
-use crate::{condition::Condition, query::QueryTemplate};
+use crate::{condition::Condition, query::QueryTemplate, web::WebTemplate};
 
 mod strategy;
 
@@ -102,6 +102,12 @@ impl ValidTrigger {
         self.action != Action::Notify
     }
 
+    /// Whether it is asked, at its interval. What the workload's own status says is told.
+    #[must_use]
+    pub fn is_asked(&self) -> bool {
+        !matches!(self.source, Source::Workload { .. })
+    }
+
     /// How far back from its evaluation a reading looks.
     #[must_use]
     pub fn range(&self) -> SignedDuration {
@@ -111,6 +117,7 @@ impl ValidTrigger {
                 .as_ref()
                 .map_or(SignedDuration::ZERO, |m| m.query.longest_range())
                 .max(query.longest_range()),
+            Source::Web(web) => web.range,
         }
     }
 }
@@ -129,6 +136,8 @@ pub enum Source {
         /// How much there must be to judge by.
         minimum: Option<Minimum>,
     },
+    /// A web service.
+    Web(Box<WebTemplate>),
     /// The workload's own status.
     Workload {
         /// Which signs.
@@ -255,7 +264,7 @@ pub fn validate(name: &str, spec: &RollbackPolicySpec) -> Result<ValidPolicy, Ve
 
 /// How far back a query may look. A release is judged, and its restoration verified, only when all
 /// that a query looks at is about it: one that looks back for a week would be of no use for a week.
-const LONGEST_REACH: SignedDuration = SignedDuration::from_hours(24);
+pub(crate) const LONGEST_REACH: SignedDuration = SignedDuration::from_hours(24);
 
 fn near_query(text: &str) -> Result<QueryTemplate, String> {
     let query = QueryTemplate::parse(text).map_err(|e| e.to_string())?;
@@ -277,7 +286,6 @@ fn later_source(trigger: &backstop_api::policy::Trigger) -> Option<&'static str>
         ("probe", &trigger.probe),
         ("resource", &trigger.resource),
         ("alert", &trigger.alert),
-        ("web", &trigger.web),
         ("vulnerability", &trigger.vulnerability),
     ]
     .into_iter()
@@ -308,8 +316,8 @@ fn source(
     trigger: &backstop_api::policy::Trigger,
     refuse: &mut impl FnMut(&str, String, String),
 ) -> Option<Source> {
-    let source = match (&trigger.prometheus, &trigger.workload) {
-        (Some(prometheus), None) => {
+    let source = match (&trigger.prometheus, &trigger.workload, &trigger.web) {
+        (Some(prometheus), None, None) => {
             let query = near_query(&prometheus.query)
                 .map_err(|problem| refuse("prometheus.query", prometheus.query.clone(), problem));
             let minimum = trigger.minimum_samples.as_ref().map(|minimum| {
@@ -332,31 +340,34 @@ fn source(
                 _ => None,
             }
         }
-        (None, Some(workload)) => Some(Source::Workload {
-            signals: workload.signals.clone(),
-        }),
+        (None, Some(workload), None) => {
+            if let Some((value, problem)) = wrong_signals(&workload.signals) {
+                refuse("workload.signals", value, problem.into());
+            }
+            Some(Source::Workload {
+                signals: workload.signals.clone(),
+            })
+        }
+        (None, None, Some(web)) => {
+            WebTemplate::parse(web, refuse).map(|web| Source::Web(Box::new(web)))
+        }
         _ => {
             // What is asked for by name is refused by name.
             let field = later_source(trigger).unwrap_or("prometheus");
             refuse(
                 field,
                 trigger.name.clone(),
-                "needs exactly one source; available are prometheus and workload".into(),
+                "needs exactly one source; available are prometheus, workload and web".into(),
             );
             None
         }
     };
-    if let (Some(Source::Workload { signals }), minimum) = (&source, &trigger.minimum_samples) {
-        if let Some(minimum) = minimum {
-            refuse(
-                "minimumSamples",
-                minimum.query.clone(),
-                "goes with prometheus only; remove it".into(),
-            );
-        }
-        if let Some((value, problem)) = wrong_signals(signals) {
-            refuse("workload.signals", value, problem.into());
-        }
+    if let (None, Some(minimum)) = (&trigger.prometheus, &trigger.minimum_samples) {
+        refuse(
+            "minimumSamples",
+            minimum.query.clone(),
+            "goes with prometheus only; remove it".into(),
+        );
     }
     source
 }
@@ -376,7 +387,7 @@ fn valid_trigger(
     let source = source(trigger, &mut refuse);
     let text = match (&trigger.condition, &source) {
         (Some(text), _) => text.as_str(),
-        (None, Some(Source::Prometheus { .. })) => {
+        (None, Some(Source::Prometheus { .. } | Source::Web(_))) => {
             refuse(
                 "condition",
                 String::new(),

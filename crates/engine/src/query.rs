@@ -28,6 +28,7 @@ mod placeholder;
 mod promql;
 mod reach;
 mod scope;
+mod text;
 
 use std::fmt;
 use std::str::FromStr;
@@ -37,6 +38,7 @@ use thiserror::Error;
 
 use placeholder::Part;
 pub use placeholder::{Placeholder, QueryContext};
+pub use text::TextTemplate;
 
 /// The longest template that is accepted, in bytes.
 ///

@@ -93,10 +93,13 @@ struct Scope<'a> {
 impl Scope<'_> {
     /// From when on readings of this trigger are evidence; `None` while that cannot be said.
     fn evidence_from(&self, trigger: &ValidTrigger) -> Option<Timestamp> {
-        let Source::Prometheus { query, minimum, .. } = &trigger.source else {
-            return Some(self.release.since);
+        let scoped = match &trigger.source {
+            Source::Workload { .. } => return Some(self.release.since),
+            Source::Prometheus { query, minimum, .. } => {
+                query.is_scoped() && minimum.as_ref().is_none_or(|m| m.query.is_scoped())
+            }
+            Source::Web(web) => web.is_scoped(),
         };
-        let scoped = query.is_scoped() && minimum.as_ref().is_none_or(|m| m.query.is_scoped());
         let start = if self.restored {
             self.release.completed_at?
         } else if scoped && !self.known {
@@ -140,7 +143,11 @@ fn look(
     memory.query = Some(observed.query.clone());
     let asked_at = observed.asked_at;
     if now.duration_since(asked_at) > too_old(trigger) {
-        let why = format!("the newest answer is from {asked_at:.0}; is Prometheus slow?");
+        let whom = match trigger.source {
+            Source::Web(_) => "the web service",
+            Source::Prometheus { .. } | Source::Workload { .. } => "Prometheus",
+        };
+        let why = format!("the newest answer is from {asked_at:.0}; is {whom} slow?");
         return (Look::Error(why), asked_at);
     }
     let look = match &observed.reading {
@@ -289,8 +296,7 @@ fn was_interrupted(trigger: &ValidTrigger, memory: &TriggerMemory, asked_at: Tim
     let last = memory
         .asked_at
         .or_else(|| memory.samples.back().map(|s| s.at).max(memory.active_since));
-    matches!(trigger.source, Source::Prometheus { .. })
-        && last.is_some_and(|last| asked_at.duration_since(last) > too_old(trigger))
+    trigger.is_asked() && last.is_some_and(|last| asked_at.duration_since(last) > too_old(trigger))
 }
 
 fn behind(workload: &Workload) -> String {

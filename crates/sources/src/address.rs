@@ -29,6 +29,37 @@ impl fmt::Display for Address {
     }
 }
 
+/// A URL of a web service that may be asked, with its query: only an [`AllowList`] makes one.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct WebAddress(Url);
+
+impl WebAddress {
+    /// Scheme, host and port.
+    pub(crate) fn origin(&self) -> Address {
+        let mut origin = self.0.clone();
+        origin.set_query(None);
+        origin.set_path("");
+        Address(origin)
+    }
+
+    pub(crate) fn url(&self) -> &Url {
+        &self.0
+    }
+}
+
+/// Without the query, in which somebody may have put a secret.
+impl fmt::Display for WebAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&redacted(self.0.as_str()))
+    }
+}
+
+impl fmt::Debug for WebAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "WebAddress({self})")
+    }
+}
+
 /// The addresses that the operator's configuration permits.
 #[derive(Clone, Debug)]
 pub struct AllowList {
@@ -79,6 +110,28 @@ impl AllowList {
             address: redacted(address),
             allowed: self.to_string(),
         })
+    }
+}
+
+impl AllowList {
+    /// A URL that a policy names: an address, and after a `?` whatever it likes.
+    pub fn check_url(&self, url: &str) -> Result<WebAddress, AddressError> {
+        let (address, query) = match url.split_once('?') {
+            Some((address, query)) => (address, Some(query)),
+            None => (url, None),
+        };
+        self.check(address)?;
+        if query.is_some_and(|query| query.contains('#')) {
+            let address = redacted(url);
+            return Err(AddressError::NotPlain { address });
+        }
+        // What was checked is sent, but for the slash at its end, which matters to some servers.
+        let mut url = Url::parse(address).map_err(|error| AddressError::NotAnAddress {
+            address: redacted(address),
+            reason: error.to_string(),
+        })?;
+        url.set_query(query);
+        Ok(WebAddress(url))
     }
 }
 
@@ -310,6 +363,35 @@ mod tests {
                 "{address}: {:?}",
                 list().check(address)
             );
+        }
+    }
+
+    #[test]
+    fn a_url_is_allowed_by_what_stands_before_its_query() {
+        for url in [
+            "https://shared.corp/prom/rate/?of=web&secret=hunter2",
+            "https://prom.monitoring.svc:9090?x=/../%2e%2e",
+        ] {
+            let address = list().check_url(url).expect(url);
+            assert!(!format!("{address} {address:?}").contains("hunter2"));
+        }
+        let slash = list()
+            .check_url("https://shared.corp/prom/?a=1")
+            .expect("allowed");
+        assert_eq!(slash.url().as_str(), "https://shared.corp/prom/?a=1");
+        assert_eq!(slash.to_string(), "https://shared.corp/prom/");
+        assert_eq!(slash.origin().to_string(), "https://shared.corp");
+        for url in [
+            "https://shared.corp?/prom",
+            "https://shared.corp/prom/../admin?a=1",
+            "https://shared.corp/prom/%2e%2e/admin?a=1",
+            "https://evil.example?https://shared.corp/prom",
+            "https://evil.example\\@shared.corp/prom",
+            "https://shared.corp/prom?a=1#b",
+            "https://a:hunter2@shared.corp/prom?a=1",
+        ] {
+            let error = list().check_url(url).expect_err(url).to_string();
+            assert!(!error.contains("hunter2"), "{error}");
         }
     }
 

@@ -1,4 +1,5 @@
-//! Where Backstop's readings come from: metrics queries answered as typed readings.
+//! Where Backstop's readings come from: queries to Prometheus and to web services, answered as typed
+//! readings.
 //!
 //! A source answers every question with a [`Reading`]: a number, or the reason why there is none. It
 //! never fails otherwise, so that a trigger cannot mistake an error for a value.
@@ -25,12 +26,15 @@
 
 mod address;
 mod credentials;
+mod http;
 mod outcome;
 mod prometheus;
 mod querier;
+mod web;
 
-pub use address::{Address, AddressError, AllowList};
+pub use address::{Address, AddressError, AllowList, WebAddress};
 pub use credentials::{Credentials, CredentialsError};
 pub use outcome::{Observer, Outcome};
 pub use prometheus::{Endpoint, InstantQuery, LARGEST_ANSWER, PrometheusClient};
 pub use querier::{Limits, Querier};
+pub use web::{LARGEST_WEB_ANSWER, WebQuery};

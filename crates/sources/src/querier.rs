@@ -14,8 +14,10 @@ use jiff::Timestamp;
 use moka::sync::Cache;
 use tokio::sync::Semaphore;
 
+use crate::Credentials;
 use crate::outcome::{Observer, Outcome};
 use crate::prometheus::{Endpoint, Failure, InstantQuery, PrometheusClient};
+use crate::web::{self, WebQuery};
 
 /// How much is asked at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +59,36 @@ struct Connection {
     slots: Semaphore,
 }
 
-type Question = (Endpoint, InstantQuery);
+type Question = (Endpoint, Asked);
+
+/// What is asked.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Asked {
+    Prometheus(InstantQuery),
+    Web(WebQuery),
+}
+
+impl Asked {
+    fn timeout(&self) -> Duration {
+        match self {
+            Self::Prometheus(query) => query.timeout,
+            Self::Web(query) => query.timeout,
+        }
+    }
+
+    /// What ran out of time, for messages: a web service is named, as in all that it says.
+    fn timed_out(&self) -> Failure {
+        let failure = Failure::timeout(self.timeout());
+        match self {
+            Self::Prometheus(_) => failure,
+            Self::Web(query) => Failure::new(
+                failure.reason,
+                format!("{}: {}", query.address, failure.why),
+            ),
+        }
+    }
+}
+
 type Asking = BoxFuture<'static, Reading>;
 
 impl Querier {
@@ -86,11 +117,27 @@ impl Querier {
         query: &InstantQuery,
         now: Timestamp,
     ) -> Reading {
-        self.asking(endpoint, query, now).await
+        let asked = Asked::Prometheus(query.clone());
+        self.asking(endpoint.clone(), asked, now).await
     }
 
-    fn asking(&self, endpoint: &Endpoint, query: &InstantQuery, now: Timestamp) -> Shared<Asking> {
-        let question = (endpoint.clone(), query.clone());
+    /// Asks a web service, as [`Self::query`] does a Prometheus: together with whoever is asking it
+    /// the same with the same credentials, and under the same limits, those of its host and port.
+    pub async fn fetch(
+        &self,
+        credentials: &Credentials,
+        query: &WebQuery,
+        now: Timestamp,
+    ) -> Reading {
+        let endpoint = Endpoint {
+            address: query.address.origin(),
+            credentials: credentials.clone(),
+        };
+        self.asking(endpoint, Asked::Web(query.clone()), now).await
+    }
+
+    fn asking(&self, endpoint: Endpoint, asked: Asked, now: Timestamp) -> Shared<Asking> {
+        let question = (endpoint, asked);
         // Whoever panicked while holding the lock left the map whole.
         let mut in_flight = self
             .0
@@ -113,11 +160,11 @@ impl Querier {
 }
 
 impl Inner {
-    async fn ask(self: Arc<Self>, (endpoint, query): Question, now: Timestamp) -> Reading {
+    async fn ask(self: Arc<Self>, (endpoint, asked): Question, now: Timestamp) -> Reading {
         let begun = Instant::now();
-        let reading = tokio::time::timeout(query.timeout, self.attempts(&endpoint, &query, now))
+        let reading = tokio::time::timeout(asked.timeout(), self.attempts(&endpoint, &asked, now))
             .await
-            .unwrap_or_else(|_| Err(Failure::timeout(query.timeout)))
+            .unwrap_or_else(|_| Err(asked.timed_out()))
             .unwrap_or_else(Reading::from);
         self.observer
             .observe(begun.elapsed(), Outcome::from(&reading));
@@ -127,7 +174,7 @@ impl Inner {
     async fn attempts(
         &self,
         endpoint: &Endpoint,
-        query: &InstantQuery,
+        asked: &Asked,
         now: Timestamp,
     ) -> Result<Reading, Failure> {
         let connection = self.connection(endpoint)?;
@@ -135,7 +182,10 @@ impl Inner {
             // Acquiring fails only once a semaphore is closed, which none of these ever is.
             let _at_the_endpoint = connection.slots.acquire().await.ok();
             let _overall = self.slots.acquire().await.ok();
-            connection.client.ask(query, now).await
+            match asked {
+                Asked::Prometheus(query) => connection.client.ask(query, now).await,
+                Asked::Web(query) => web::ask(connection.client.web(), endpoint, query, now).await,
+            }
         };
         let once_more = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(100))

@@ -151,6 +151,10 @@ async fn every_policy_is_accepted_by_a_running_operator() -> anyhow::Result<()> 
             {
                 flags.extend(["--prometheus-allow".to_owned(), address.to_owned()]);
             }
+            if let Some(url) = trigger.pointer("/web/url").and_then(Value::as_str) {
+                let address = url.split_once('?').map_or(url, |(address, _)| address);
+                flags.extend(["--web-allow".to_owned(), address.to_owned()]);
+            }
         }
     }
     let world = World::with("docs", &flags).await?;

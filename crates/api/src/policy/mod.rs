@@ -17,7 +17,7 @@ pub use strategy::{
     StrategyType,
 };
 pub use trigger::{
-    Action, MinimumSamples, NoDataPolicy, PrometheusSource, Severity, Signal, Trigger,
-    WorkloadSource,
+    Action, MinimumSamples, NoDataPolicy, PrometheusSource, Severity, Signal, Trigger, WebHeader,
+    WebSource, WorkloadSource,
 };
 pub use window::Window;

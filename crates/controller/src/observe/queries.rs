@@ -11,8 +11,9 @@ use backstop_engine::{
     reading::{Reading, Unavailable},
     snapshot::{Observed, Workload},
     trigger,
+    web::{WebQuestion, WebTemplate},
 };
-use backstop_sources::{Credentials, Endpoint, InstantQuery};
+use backstop_sources::{Credentials, Endpoint, InstantQuery, WebQuery};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
@@ -55,10 +56,7 @@ impl Question {
 /// Starts a task for each trigger that asks. They end when the observer is gone.
 pub(super) fn start(observer: &Arc<Observer>, context: &Arc<Context>) {
     for index in 0..observer.policy.triggers.len() {
-        if matches!(
-            observer.policy.triggers[index].source,
-            Source::Prometheus { .. }
-        ) {
+        if observer.policy.triggers[index].is_asked() {
             tokio::spawn(ask(
                 Arc::downgrade(observer),
                 Arc::downgrade(context),
@@ -113,41 +111,45 @@ async fn look(
 ) -> Observed {
     let trigger = &observer.policy.triggers[index];
     let asked_at = Timestamp::now();
-    let Source::Prometheus {
-        query,
-        address,
-        secret_name,
-        minimum,
-    } = &trigger.source
-    else {
-        unreachable!("only such triggers ask");
-    };
-    let rendered = query.render(&asked.context);
-    let reading = match &rendered {
-        Ok(_) => {
-            let endpoint = access
-                .endpoint(
-                    context,
-                    &observer.namespace,
-                    address.as_deref(),
-                    secret_name.as_deref(),
-                )
-                .await;
-            match endpoint {
-                Ok(endpoint) => {
-                    let limit = pace.min(LONGEST_QUERY);
-                    answer(context, &endpoint, query, minimum.as_ref(), asked, limit).await
+    let limit = pace.min(LONGEST_QUERY);
+    let (query, reading) = match &trigger.source {
+        Source::Prometheus {
+            query,
+            address,
+            secret_name,
+            minimum,
+        } => {
+            let shown = query.render(&asked.context).map_err(|e| e.to_string());
+            let reading = match &shown {
+                Ok(_) => {
+                    let address = address.as_deref();
+                    let endpoint = access
+                        .endpoint(
+                            context,
+                            &observer.namespace,
+                            address,
+                            secret_name.as_deref(),
+                        )
+                        .await;
+                    match endpoint {
+                        Ok(endpoint) => {
+                            answer(context, &endpoint, query, minimum.as_ref(), asked, limit).await
+                        }
+                        Err(why) => misconfigured(why),
+                    }
                 }
-                Err(why) => Reading::Unavailable {
-                    reason: Unavailable::Misconfigured,
-                    why,
-                },
-            }
+                Err(why) => misconfigured(why.clone()),
+            };
+            (shown.unwrap_or_else(|_| query.to_string()), reading)
         }
-        Err(error) => Reading::Unavailable {
-            reason: Unavailable::Misconfigured,
-            why: error.to_string(),
+        Source::Web(web) => match web.render(&asked.context) {
+            Ok(question) => {
+                let reading = fetch(observer, context, web, &question, limit, access).await;
+                (question.in_words(), reading)
+            }
+            Err(error) => (web.url().to_owned(), misconfigured(error.to_string())),
         },
+        Source::Workload { .. } => unreachable!("only such triggers ask"),
     };
     if matches!(
         reading,
@@ -160,10 +162,55 @@ async fn look(
     }
     Observed {
         release: asked.release.clone(),
-        query: rendered.unwrap_or_else(|_| query.to_string()),
+        query,
         reading,
         asked_at,
     }
+}
+
+fn misconfigured(why: String) -> Reading {
+    Reading::Unavailable {
+        reason: Unavailable::Misconfigured,
+        why,
+    }
+}
+
+/// Asks a web service.
+async fn fetch(
+    observer: &Observer,
+    context: &Context,
+    web: &WebTemplate,
+    question: &WebQuestion,
+    limit: Duration,
+    access: &mut Access,
+) -> Reading {
+    let address = match context.web_allowed.check_url(&question.url) {
+        Ok(address) => address,
+        Err(error) => return misconfigured(error.to_string()),
+    };
+    let secret = web.secret_name.as_deref();
+    let credentials = match access
+        .credentials(context, &observer.namespace, secret)
+        .await
+    {
+        Ok(credentials) => credentials,
+        Err(why) => return misconfigured(why),
+    };
+    let query = WebQuery {
+        address,
+        body: question.body.clone(),
+        headers: web
+            .headers
+            .iter()
+            .map(|header| (header.name.clone(), header.value.clone()))
+            .collect(),
+        path: web.path.clone(),
+        timeout: limit,
+    };
+    context
+        .querier
+        .fetch(&credentials, &query, Timestamp::now())
+        .await
 }
 
 async fn answer(
@@ -199,10 +246,10 @@ async fn answer(
     }
 }
 
-/// Where to ask, and with which credentials.
+/// With which credentials to ask.
 #[derive(Default)]
 struct Access {
-    endpoint: Option<(Endpoint, Instant)>,
+    credentials: Option<(Credentials, Instant)>,
 }
 
 impl Access {
@@ -213,30 +260,38 @@ impl Access {
         address: Option<&str>,
         secret: Option<&str>,
     ) -> Result<Endpoint, String> {
-        if let Some((endpoint, until)) = &self.endpoint
-            && Instant::now() < *until
-        {
-            return Ok(endpoint.clone());
-        }
         let address = match address {
             Some(address) => context.allowed.check(address),
             None => context.allowed.own(),
         }
         .map_err(|e| e.to_string())?;
-        let credentials = match secret {
-            None => Credentials::none(),
-            Some(name) => credentials(context, namespace, name).await?,
-        };
-        let endpoint = Endpoint {
+        Ok(Endpoint {
             address,
-            credentials,
+            credentials: self.credentials(context, namespace, secret).await?,
+        })
+    }
+
+    async fn credentials(
+        &mut self,
+        context: &Context,
+        namespace: &str,
+        secret: Option<&str>,
+    ) -> Result<Credentials, String> {
+        let Some(secret) = secret else {
+            return Ok(Credentials::none());
         };
-        self.endpoint = Some((endpoint.clone(), Instant::now() + CREDENTIALS_KEPT));
-        Ok(endpoint)
+        if let Some((credentials, until)) = &self.credentials
+            && Instant::now() < *until
+        {
+            return Ok(credentials.clone());
+        }
+        let read = credentials(context, namespace, secret).await?;
+        self.credentials = Some((read.clone(), Instant::now() + CREDENTIALS_KEPT));
+        Ok(read)
     }
 
     fn did_not_work(&mut self) {
-        if let Some((_, until)) = &mut self.endpoint {
+        if let Some((_, until)) = &mut self.credentials {
             *until = (*until).min(Instant::now() + CREDENTIALS_RETRIED);
         }
     }

@@ -11,18 +11,24 @@ pub(super) fn validate(context: &Context, object: &RollbackPolicy) -> Result<Val
     let policy = valid(&object.name_any(), &object.spec).map_err(|errors| in_words(&errors))?;
     let mut errors = Vec::new();
     for (index, trigger) in policy.triggers.iter().enumerate() {
-        let Source::Prometheus { address, .. } = &trigger.source else {
-            continue;
-        };
-        let checked = match address {
-            Some(address) => context.allowed.check(address),
-            None => context.allowed.own(),
+        let (field, checked) = match &trigger.source {
+            Source::Prometheus { address, .. } => {
+                let checked = match address {
+                    Some(address) => context.allowed.check(address),
+                    None => context.allowed.own(),
+                };
+                ("prometheus.address", checked.map(drop))
+            }
+            // With placeholders before the `?` it is known only when they are filled in.
+            Source::Web(web) if web.address_is_known() => (
+                "web.url",
+                context.web_allowed.check_url(web.url()).map(drop),
+            ),
+            Source::Web(_) | Source::Workload { .. } => continue,
         };
         if let Err(error) = checked {
             // The error names the address, without a password that somebody may have put into it.
-            errors.push(format!(
-                "spec.triggers[{index}].prometheus.address: {error}"
-            ));
+            errors.push(format!("spec.triggers[{index}].{field}: {error}"));
         }
     }
     if let ValidStrategy::Canary(canary) = &policy.strategy

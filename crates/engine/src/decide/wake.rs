@@ -4,7 +4,7 @@ use backstop_api::policy::TriggerState;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Course;
-use crate::{guards::Look, policy::Source, trigger};
+use crate::{guards::Look, trigger};
 
 /// The earliest time at which a new look can come to another answer.
 pub(super) fn at(look: &Look<'_>, course: &Course<'_>) -> Option<Timestamp> {
@@ -15,7 +15,7 @@ pub(super) fn at(look: &Look<'_>, course: &Course<'_>) -> Option<Timestamp> {
         };
         // Sources that are asked wake us with every answer; the workload's own status does not
         // change again only because `for` is over.
-        let told = matches!(trigger.source, Source::Workload { .. });
+        let told = !trigger.is_asked();
         if told && memory.state == TriggerState::Pending {
             times.extend(
                 memory

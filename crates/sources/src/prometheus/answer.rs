@@ -12,13 +12,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Failure, InstantQuery};
-
-/// An answer as it was received.
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) content_type: String,
-    pub(super) body: Vec<u8>,
-}
+use crate::http::{self, Answer};
 
 /// The frame around every answer of the API.
 #[derive(Deserialize)]
@@ -56,9 +50,9 @@ pub(super) fn read(
     let reason = reason_for(answer.status, &kind);
     let Failure { why, .. } = refusal(reason, &kind, &message);
     let why = match (reason, why.is_empty()) {
-        (_, true) => described(answer),
+        (_, true) => http::described(answer.status),
         // Whatever a proxy calls it: this is what has to be looked at.
-        (Unavailable::Unauthorized, false) => format!("{} ({why})", described(answer)),
+        (Unavailable::Unauthorized, false) => format!("{} ({why})", http::described(answer.status)),
         (_, false) => why,
     };
     Err(Failure::new(reason, why))
@@ -66,14 +60,9 @@ pub(super) fn read(
 
 fn reason_for(status: StatusCode, kind: &str) -> Unavailable {
     match status.as_u16() {
-        300..=399 => Unavailable::Misconfigured,
-        401 | 403 => Unavailable::Unauthorized,
-        429 => Unavailable::ServerError,
-        400..500 => Unavailable::Rejected,
         // Prometheus says 503 where its own time limit was reached.
         500..600 if kind == "timeout" => Unavailable::Timeout,
-        500..600 => Unavailable::ServerError,
-        _ => Unavailable::Malformed,
+        _ => http::reason_for(status),
     }
 }
 
@@ -94,17 +83,6 @@ fn refusal(reason: Unavailable, kind: &str, message: &str) -> Failure {
         ": "
     };
     Failure::new(reason, format!("{kind}{separator}{message}"))
-}
-
-/// The status and the kind of body. The body itself is not repeated: it may be any page.
-fn described(answer: &Answer) -> String {
-    let hint = match answer.status.as_u16() {
-        300..=399 => ", a redirect, which is not followed: use the address that it leads to",
-        401 | 403 => ": are the credentials right, and is there a Secret with them?",
-        404 => ": is the path of the address right?",
-        _ => "",
-    };
-    format!("HTTP {}{hint}", answer.status)
 }
 
 fn malformed(answer: &Answer, error: &serde_json::Error) -> Failure {

@@ -1,16 +1,14 @@
 //! One Prometheus: connecting, asking, and reading what comes back up to a limit.
 
-use std::error::Error as _;
 use std::time::Duration;
 
 use backstop_engine::reading::{Reading, Unavailable};
 use jiff::Timestamp;
 use prometheus_http_query as promql;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
-use reqwest::{Response, redirect};
 
-use super::answer::{self, Answer};
+use super::answer;
 use super::{Endpoint, Failure, InstantQuery};
+use crate::http::{self, Answer, chain};
 
 /// The longest answer that is read, in bytes: a single number needs a few hundred.
 pub const LARGEST_ANSWER: usize = 1 << 20;
@@ -19,6 +17,7 @@ pub const LARGEST_ANSWER: usize = 1 << 20;
 #[derive(Clone)]
 pub struct PrometheusClient {
     http: promql::Client,
+    web: reqwest::Client,
     endpoint: Endpoint,
 }
 
@@ -32,36 +31,19 @@ impl PrometheusClient {
     }
 
     pub(crate) fn build(endpoint: Endpoint) -> Result<Self, Failure> {
-        // An error says that a provider is installed, which is all that is needed.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let Endpoint {
-            address,
-            credentials,
-        } = &endpoint;
-        let mut headers = HeaderMap::new();
-        if let Some(authorization) = credentials.authorization() {
-            headers.insert(AUTHORIZATION, authorization);
-        }
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("backstop/", env!("CARGO_PKG_VERSION")))
-            .default_headers(headers)
-            // A redirect would lead out of the allow-list.
-            .redirect(redirect::Policy::none());
-        if let Some(roots) = credentials.roots() {
-            builder = builder.tls_certs_only(roots);
-        } else if !address.is_encrypted() {
-            // An image without system certificates can do without them here.
-            builder = builder.tls_certs_only([]);
-        }
-        if let Some(identity) = credentials.identity() {
-            builder = builder.identity(identity);
-        }
-        let client = builder.build().map_err(|error| {
-            Failure::new(Unavailable::Misconfigured, credentials.scrub(chain(&error)))
-        })?;
-        let http = promql::Client::from(client, address.as_str())
+        let web = http::client(&endpoint)?;
+        let http = promql::Client::from(web.clone(), endpoint.address.as_str())
             .map_err(|error| Failure::new(Unavailable::Misconfigured, error.to_string()))?;
-        Ok(Self { http, endpoint })
+        Ok(Self {
+            http,
+            web,
+            endpoint,
+        })
+    }
+
+    /// What it asks with: the same pool of connections, for other questions to this endpoint.
+    pub(crate) fn web(&self) -> &reqwest::Client {
+        &self.web
     }
 
     /// Asks once. `now` is what the time of the answer is compared with, unless the query names a
@@ -106,7 +88,7 @@ impl PrometheusClient {
             request = request.query("time", at);
         }
         match request.post_raw().await {
-            Ok(response) => receive(response).await,
+            Ok(response) => http::receive(response, LARGEST_ANSWER).await,
             Err(promql::Error::Client(error)) => Err(match error.inner() {
                 Some(source) => self.unsent(source, query.timeout),
                 None => Failure::new(Unavailable::Unreachable, error.to_string()),
@@ -132,74 +114,6 @@ impl std::fmt::Debug for PrometheusClient {
         f.debug_struct("PrometheusClient")
             .field("endpoint", &self.endpoint)
             .finish_non_exhaustive()
-    }
-}
-
-async fn receive(mut response: Response) -> Result<Answer, Failure> {
-    let status = response.status();
-    let content_type = response.headers().get(CONTENT_TYPE);
-    let content_type = content_type
-        .and_then(|it| it.to_str().ok())
-        .unwrap_or_default()
-        .to_owned();
-    let mut body = Vec::new();
-    loop {
-        match response.chunk().await {
-            Ok(None) => {
-                return Ok(Answer {
-                    status,
-                    content_type,
-                    body,
-                });
-            }
-            Ok(Some(chunk)) if body.len() + chunk.len() <= LARGEST_ANSWER => {
-                body.extend_from_slice(&chunk);
-            }
-            // What an error page says in so many words does not matter, only its status does.
-            Ok(Some(_)) if !status.is_success() => {
-                return Ok(Answer {
-                    status,
-                    content_type,
-                    body: Vec::new(),
-                });
-            }
-            Ok(Some(_)) => {
-                return Err(Failure::new(
-                    Unavailable::Ambiguous,
-                    format!(
-                        "the answer is longer than {LARGEST_ANSWER} bytes; one number is meant"
-                    ),
-                ));
-            }
-            Err(error) => {
-                return Err(Failure::new(
-                    Unavailable::Malformed,
-                    format!(
-                        "the answer broke off after {} bytes: {}",
-                        body.len(),
-                        chain(&error)
-                    ),
-                ));
-            }
-        }
-    }
-}
-
-/// The causes of an error. The outermost text is left out: it repeats the URL and adds nothing.
-fn chain(error: &reqwest::Error) -> String {
-    let mut texts: Vec<String> = Vec::new();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let text = cause.to_string();
-        if texts.last() != Some(&text) {
-            texts.push(text);
-        }
-        source = cause.source();
-    }
-    if texts.is_empty() {
-        "unknown error".to_owned()
-    } else {
-        texts.join(": ")
     }
 }
 
