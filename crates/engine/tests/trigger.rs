@@ -266,6 +266,24 @@ fn an_unscoped_query_counts_a_range_after_the_first_ready_pod() {
 }
 
 #[test]
+fn a_web_service_is_believed_at_once_only_about_a_release_that_the_question_names() {
+    let asking = |url: &str| {
+        json!({
+            "name": "errors", "condition": "value > 0.05", "interval": "10s",
+            "web": {"url": url, "jsonPath": "$.rate", "range": "1m"},
+        })
+    };
+    let mut it = Judged::new(asking("https://a/b?of={{ release }}"));
+    it.state.release.as_mut().unwrap().first_ready_at = None;
+    assert_eq!(it.on(bad(10)), Firing);
+
+    let mut it = Judged::new(asking("https://a/b?of={{ workload }}"));
+    assert_eq!(it.on(bad(59)), Inactive);
+    assert!(!it.memory().is_quiet());
+    assert_eq!(it.on(bad(60)), Firing);
+}
+
+#[test]
 fn minimum_samples_that_are_not_scoped_make_the_trigger_unscoped() {
     let minimum =
         json!({"for": "0s", "minimumSamples": {"query": "sum(rate(requests[5m]))", "atLeast": 10}});
