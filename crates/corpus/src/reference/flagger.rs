@@ -2,7 +2,7 @@
 //!
 //! After its documentation, "How it works" and "Metrics Analysis": at each `interval` all metrics are checked; one
 //! outside of its `thresholdRange` fails the check, and so does one without values ("no values found ... probably not
-//! receiving traffic"), as which NaN counts too. Failed checks are added up over the analysis and are not taken off by
+//! receiving traffic"), as which NaN counts since pull request 1095. Failed checks are added up over the analysis and are not taken off by
 //! good ones; when there are `threshold` of them, the next look rolls the canary back.
 
 use super::Judge;
