@@ -5,6 +5,7 @@ use anyhow::{Context as _, ensure};
 use backstop_api::RollbackPolicy;
 use backstop_api::event::{EventPhase, Outcome, StepKind, StepState};
 use backstop_e2e::crds;
+use backstop_e2e::metrics::{Metered, changed, error_rate, failing, healthy};
 use backstop_e2e::world::{App, SOON, World, cannot_start};
 use backstop_testenv::{eventually, fate};
 use k8s_openapi::api::apps::v1::Deployment;
@@ -96,14 +97,19 @@ async fn replicas(world: &World, name: &str) -> anyhow::Result<Option<i32>> {
 /// The stable side at v1 has proved itself, and there is an idle canary of v1.
 async fn stable_is_good(name: &str, policy: Value) -> anyhow::Result<World> {
     let world = World::new(name).await?;
+    stable_is_good_in(&world, policy).await?;
+    Ok(world)
+}
+
+async fn stable_is_good_in(world: &World, policy: Value) -> anyhow::Result<()> {
     let crd = crds::published("gateway.networking.k8s.io", "httproutes")?.context("no CRD")?;
     crds::install(world.cluster, &crd).await?;
     world.deploy(&stable("v1")).await?;
     world.deploy(&canary("v1", 0)).await?;
-    share_as(&world, 0, "kubectl", true).await?;
+    share_as(world, 0, "kubectl", true).await?;
     world.policy(policy).await?;
     world.good_point(1).await?;
-    Ok(world)
+    Ok(())
 }
 
 /// At once, and then the canary is as it was at the point.
@@ -176,6 +182,42 @@ async fn a_warning_takes_it_away_step_by_step() -> anyhow::Result<()> {
         ensure!(between.as_millis() >= 1000, "only {between} between steps");
     }
     Ok(())
+}
+
+/// It is well again after the first steps, by numbers that were asked for after the last one: it goes no further.
+#[tokio::test]
+async fn a_gradual_rollback_stops_when_it_is_well_again() -> anyhow::Result<()> {
+    let mut policy = policy();
+    policy["strategy"]["canary"]["stepInterval"] = json!("8s");
+    policy["strategy"]["canary"]["stopWhen"] = json!("value < 0.02");
+    policy["triggers"] = json!([changed(error_rate(), json!({"severity": "Warning"}))]);
+    let world = Metered::new("canary-stop").await?;
+    world.load("v1", healthy()).await?;
+    world.load("v2", failing()).await?;
+    stable_is_good_in(&world, policy).await?;
+    world.deploy(&canary("v2", 2)).await?;
+    world.rolled_out_of(CANARY, "v2").await?;
+    share_as(&world, 40, "kubectl", true).await?;
+    eventually("the first step back", SOON, async || {
+        let (_, share) = share(&world).await?;
+        ensure!(share < 40, "{share} %");
+        Ok(())
+    })
+    .await?;
+    // Fewer requests were all that it needed.
+    world.load("v2", healthy()).await?;
+    let event = world
+        .ended("web-1", EventPhase::Succeeded, Outcome::Recovered)
+        .await?;
+    let (stable, canary) = share(&world).await?;
+    ensure!(
+        canary > 0 && canary < 40 && stable + canary == 100,
+        "{stable} and {canary}: {:?}",
+        event.status
+    );
+    assert_eq!(world.version_of(CANARY).await?, "v2");
+    assert_eq!(replicas(&world, CANARY).await?, Some(2));
+    world.nothing_is_quarantined().await
 }
 
 /// Somebody's later edit of the route is noticed, and not fought.

@@ -12,7 +12,7 @@
 //! assert_eq!(template.longest_range().as_secs(), 60);
 //!
 //! let context = QueryContext {
-//!     workload: "web".into(),
+//!     workloads: vec!["web".into()],
 //!     namespace: "shop".into(),
 //!     template_hashes: vec!["7d9f8c5b6".into()],
 //!     release: "r1".into(),

@@ -16,8 +16,14 @@ pub enum Reading {
         /// The time of the sample, by the source's clock.
         at: Timestamp,
     },
-    /// The source answered, and there is nothing to judge: an empty result, NaN, too few samples.
+    /// The source answered that there is nothing: an empty result.
     NoData {
+        /// For a person: what came back.
+        why: String,
+    },
+    /// The source answered with what cannot be judged: NaN, infinity, too few samples. That is no
+    /// sign of trouble, whatever the policy makes of silence.
+    Inconclusive {
         /// For a person: what came back.
         why: String,
     },

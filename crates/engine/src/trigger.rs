@@ -25,6 +25,11 @@ const STALE_AFTER_INTERVALS: i32 = 3;
 /// A reading that took longer than its interval is still good for so long.
 const STALE_AFTER_AT_LEAST: SignedDuration = SignedDuration::from_secs(10);
 
+/// A reading may come so small a share of its interval too early: a tenth.
+const JITTER_SHARE: i32 = 10;
+/// And never more than this: jitter does not grow with the interval.
+const JITTER_AT_MOST: SignedDuration = SignedDuration::from_millis(500);
+
 /// Equal values closer together than this are one sample.
 const CROWDED: SignedDuration = SignedDuration::from_secs(2);
 
@@ -34,6 +39,8 @@ enum Look {
     Value { value: f64, at: Timestamp },
     /// Nothing was found.
     NoData(String),
+    /// What was found cannot be judged: NaN, infinity, too few samples.
+    Inconclusive(String),
     /// The readings still reach back before this release, or none is there yet.
     Settling(String),
     /// The Deployment controller has not seen the newest spec: nothing is news, and nothing breaks
@@ -161,7 +168,7 @@ fn look(
             )),
             Some(_) => match reading {
                 Reading::Value { value, .. } if !value.is_finite() => {
-                    Look::NoData(format!("{value} is no number to compare with"))
+                    Look::Inconclusive(format!("{value} is no number to compare with"))
                 }
                 Reading::Value { value, at } => Look::Value {
                     value: *value,
@@ -170,7 +177,10 @@ fn look(
                 Reading::NoData { why } if scope.silence_counts(trigger, asked_at) => {
                     Look::NoData(why.clone())
                 }
-                Reading::NoData { why } => {
+                Reading::Inconclusive { why } if scope.silence_counts(trigger, asked_at) => {
+                    Look::Inconclusive(why.clone())
+                }
+                Reading::NoData { why } | Reading::Inconclusive { why } => {
                     Look::Settling(format!("{why}, as is to be expected of so new a release"))
                 }
                 Reading::Stale { .. } | Reading::Unavailable { .. } => {
@@ -269,7 +279,13 @@ fn step(
             NoDataPolicy::Ignore => (false, format!("{why} (noData: Ignore)")),
             NoDataPolicy::Fire => (true, format!("{why} (noData: Fire)")),
         },
-        Look::Stale(why) => return rest(memory, TriggerState::NoData, why, now),
+        // Never bad, even where silence is: a ratio without traffic is NaN.
+        Look::Inconclusive(why) if trigger.no_data == NoDataPolicy::Ignore => {
+            (false, format!("{why} (noData: Ignore)"))
+        }
+        Look::Inconclusive(why) | Look::Stale(why) => {
+            return rest(memory, TriggerState::NoData, why, now);
+        }
         Look::Settling(why) | Look::Behind(why) => {
             return rest(memory, TriggerState::Inactive, why, now);
         }
@@ -280,7 +296,9 @@ fn step(
     }
     let active_since = *memory.active_since.get_or_insert(asked_at);
     // Counted by readings and not by the clock: one bad reading, however long ago, is one.
-    let fires = asked_at.duration_since(active_since) >= trigger.for_;
+    let held = asked_at.duration_since(active_since);
+    let fires =
+        held >= trigger.for_ || !held.is_zero() && held + punctuality(trigger) >= trigger.for_;
     let next = if fires {
         TriggerState::Firing
     } else {
@@ -304,6 +322,18 @@ fn behind(workload: &Workload) -> String {
         "the Deployment controller has seen generation {} of {}",
         workload.observed_generation, workload.generation
     )
+}
+
+/// How much too early a reading may come and still count as on time. Nobody is asked on the
+/// nanosecond: without it every second `for` of two intervals would last three.
+fn punctuality(trigger: &ValidTrigger) -> SignedDuration {
+    match trigger.source {
+        Source::Prometheus { .. } | Source::Web(_) => {
+            (trigger.interval / JITTER_SHARE).min(JITTER_AT_MOST)
+        }
+        // The cluster tells by itself, and the end of `for` is waited for exactly.
+        Source::Workload { .. } => SignedDuration::ZERO,
+    }
 }
 
 /// How old a reading may be and still speak for now.
@@ -408,14 +438,14 @@ pub fn number(value: f64) -> String {
 pub fn with_minimum(reading: Reading, samples: &Reading, at_least: f64) -> Reading {
     match samples {
         Reading::Value { value, .. } if *value >= at_least => reading,
-        Reading::Value { value, .. } => Reading::NoData {
+        Reading::Value { value, .. } => Reading::Inconclusive {
             why: format!(
                 "only {} of at least {} samples",
                 number(*value),
                 number(at_least)
             ),
         },
-        Reading::NoData { why } => Reading::NoData {
+        Reading::NoData { why } | Reading::Inconclusive { why } => Reading::Inconclusive {
             why: format!("minimumSamples: {why}"),
         },
         other => other.clone(),
@@ -442,13 +472,13 @@ mod tests {
     }
 
     #[test]
-    fn too_few_samples_are_no_data() {
+    fn too_few_samples_are_inconclusive() {
         let at = Timestamp::UNIX_EPOCH;
         let bad = Reading::Value { value: 1.0, at };
         let few = Reading::Value { value: 12.0, at };
         assert_eq!(
             with_minimum(bad.clone(), &few, 100.0),
-            Reading::NoData {
+            Reading::Inconclusive {
                 why: "only 12 of at least 100 samples".into()
             }
         );

@@ -42,16 +42,22 @@ impl Judged {
         self.look(now.duration_since(at(0)).as_secs())
     }
 
+    /// The same, where parts of a second matter.
+    fn on_at(&mut self, answer: Observed) -> TriggerState {
+        let now = answer.asked_at;
+        let name = self.policy.triggers[0].name.clone();
+        self.seen.readings.insert(name, answer);
+        self.look_at(now)
+    }
+
     /// Judges at this time on what is there.
     fn look(&mut self, now: i64) -> TriggerState {
+        self.look_at(at(now))
+    }
+
+    fn look_at(&mut self, now: jiff::Timestamp) -> TriggerState {
         let workload = self.seen.workload.clone().unwrap();
-        trigger::judge(
-            &self.policy,
-            &mut self.state,
-            &self.seen,
-            &workload,
-            at(now),
-        );
+        trigger::judge(&self.policy, &mut self.state, &self.seen, &workload, now);
         self.memory().state
     }
 
@@ -217,6 +223,70 @@ fn what_is_not_an_empty_answer_never_fires_and_is_never_quiet() {
         let mut it = Judged::new(with(errors(), inverted));
         assert_eq!(it.on(no_number), NoData, "NaN is no evidence");
     }
+}
+
+/// Rule 5.
+#[test]
+fn what_cannot_be_judged_never_fires_even_where_silence_does() {
+    let too_few = with_minimum(
+        bad(60).reading,
+        &Reading::Value {
+            value: 3.0,
+            at: at(60),
+        },
+        100.0,
+    );
+    let no_number = Reading::Inconclusive {
+        why: "the value is NaN".into(),
+    };
+    for reading in [too_few, no_number, value(f64::NAN, 60).reading] {
+        for (policy, expected) in [("Hold", NoData), ("Fire", NoData), ("Ignore", Inactive)] {
+            let mut it = Judged::new(with(errors(), json!({"for": "0s", "noData": policy})));
+            assert_eq!(
+                it.on(answer(reading.clone(), 60)),
+                expected,
+                "{policy}: {reading:?}"
+            );
+        }
+        let mut it = Judged::new(with(errors(), json!({"noData": "Fire"})));
+        it.on(nothing(60));
+        it.on(answer(reading.clone(), 70));
+        assert_eq!(
+            it.on(nothing(90)),
+            Pending,
+            "it breaks the run: {reading:?}"
+        );
+    }
+}
+
+/// Nobody is asked on the nanosecond.
+#[test]
+fn a_reading_that_comes_a_little_early_does_not_make_for_an_interval_longer() {
+    let every_second = json!({"interval": "1s", "for": "2s"});
+    let early = |asked: i64, by: i64| {
+        let mut observed = bad(asked);
+        observed.asked_at -= jiff::SignedDuration::from_millis(by);
+        observed
+    };
+    let third = |by| {
+        let mut it = Judged::new(with(errors(), every_second.clone()));
+        it.on_at(bad(10));
+        assert_eq!(it.on_at(early(11, by)), Pending);
+        it.on_at(early(12, by))
+    };
+    assert_eq!(third(1), Firing);
+    assert_eq!(third(100), Firing);
+    assert_eq!(
+        third(101),
+        Pending,
+        "more than a tenth of the interval is early"
+    );
+    let mut it = Judged::new(with(errors(), json!({"interval": "1s", "for": "50ms"})));
+    assert_eq!(
+        it.on_at(bad(10)),
+        Pending,
+        "one reading has not held for any time"
+    );
 }
 
 #[test]
@@ -433,20 +503,22 @@ fn numbers_of_the_workload_are_compared() {
 }
 
 #[test]
-fn too_few_samples_are_no_data_and_an_unknown_number_of_them_is_unknown() {
+fn too_few_samples_are_inconclusive_and_an_unknown_number_of_them_is_unknown() {
     let number = |value| Reading::Value { value, at: at(0) };
     assert_eq!(
         with_minimum(number(0.5), &number(100.0), 100.0),
         number(0.5)
     );
     let few = with_minimum(number(0.5), &number(99.0), 100.0);
-    assert!(matches!(&few, Reading::NoData { why } if why.contains("only 99 of at least 100")));
+    assert!(
+        matches!(&few, Reading::Inconclusive { why } if why.contains("only 99 of at least 100"))
+    );
     let none = Reading::NoData {
         why: "empty".into(),
     };
     assert!(matches!(
         with_minimum(number(0.5), &none, 1.0),
-        Reading::NoData { .. }
+        Reading::Inconclusive { .. }
     ));
     for unusable in [unreachable(0).reading, stale(0).reading] {
         assert_eq!(with_minimum(number(0.5), &unusable, 1.0), unusable);

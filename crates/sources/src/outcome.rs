@@ -34,7 +34,7 @@ impl From<&Reading> for Outcome {
     fn from(reading: &Reading) -> Self {
         match reading {
             Reading::Value { .. } => Self::Value,
-            Reading::NoData { .. } => Self::NoData,
+            Reading::NoData { .. } | Reading::Inconclusive { .. } => Self::NoData,
             Reading::Stale { .. } => Self::Stale,
             Reading::Unavailable { reason, .. } => Self::Unavailable(*reason),
         }

@@ -222,8 +222,8 @@ pub enum NoDataPolicy {
     /// Nothing can be said: neither good nor bad. No rollback and no point.
     #[default]
     Hold,
-    /// Bad: silence itself is the sign of trouble. Only for an empty answer, never for a Prometheus
-    /// that cannot be reached.
+    /// Bad: silence itself is the sign of trouble. Only for an empty answer, never for NaN, too few
+    /// samples or a Prometheus that cannot be reached.
     Fire,
     /// Good: there is nothing to report.
     Ignore,

@@ -40,11 +40,11 @@ impl Question {
     /// About the live release of a workload.
     #[must_use]
     pub fn about(namespace: &str, workload: &Workload, template_hashes: Vec<String>) -> Self {
-        let names: Vec<&str> = workload.live().iter().map(|w| w.name.as_str()).collect();
+        let live = workload.live().iter();
         Self {
             release: workload.release.clone(),
             context: QueryContext {
-                workload: names.join("|"),
+                workloads: live.map(|w| w.name.clone()).collect(),
                 namespace: namespace.to_owned(),
                 template_hashes,
                 release: workload.release.clone(),

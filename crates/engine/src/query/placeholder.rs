@@ -11,7 +11,7 @@ pub(super) const LONGEST_POD_PREFIX: usize = 58;
 /// What a template can refer to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placeholder {
-    /// `{{ workload }}`: the workload's name, as it is.
+    /// `{{ workload }}`: the workload's name, as it is; of several a regular expression.
     Workload,
     /// `{{ namespace }}`: the workload's namespace, as it is.
     Namespace,
@@ -116,8 +116,8 @@ pub(super) fn fill(
 /// The release that a query asks about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueryContext {
-    /// The name of the Deployment.
-    pub workload: String,
+    /// The names of the Deployments: those that are live for the policy.
+    pub workloads: Vec<String>,
     /// Its namespace.
     pub namespace: String,
     /// The `pod-template-hash` of each ReplicaSet of the release: several after a restart, which
@@ -134,35 +134,43 @@ impl QueryContext {
     pub(super) fn value(&self, placeholder: Placeholder) -> Result<String, QueryError> {
         let checked = |value: &str| checked(placeholder, value);
         match placeholder {
-            Placeholder::Workload => checked(&self.workload),
+            Placeholder::Workload => Ok(match self.names(placeholder)?.as_slice() {
+                // Plain: a query may compare it as it is.
+                [one] => one.clone(),
+                several => any_of(several),
+            }),
             Placeholder::Namespace => checked(&self.namespace),
             Placeholder::Release => checked(&self.release),
             Placeholder::Hash => Ok(any_of(&self.hashes(placeholder)?)),
             Placeholder::Pods => {
-                let workload = checked(&self.workload)?;
+                let names = self.names(placeholder)?;
                 let hashes = self.hashes(placeholder)?;
-                let prefix = |hash: &String| workload.len() + 1 + hash.len() + 1;
-                if hashes.iter().any(|hash| prefix(hash) > LONGEST_POD_PREFIX) {
+                let hash = hashes.iter().map(String::len).max().unwrap_or_default();
+                let is_cut = |name: &&String| name.len() + 1 + hash + 1 > LONGEST_POD_PREFIX;
+                if let Some(workload) = names.iter().find(is_cut).cloned() {
                     return Err(QueryError::PodNamesCut { workload });
                 }
-                Ok(format!(
-                    "{}-{}-[a-z0-9]+",
-                    escaped(&workload),
-                    any_of(&hashes)
-                ))
+                let (names, hashes) = (any_of(&names), any_of(&hashes));
+                Ok(format!("{names}-{hashes}-[a-z0-9]+"))
             }
         }
     }
 
-    fn hashes(&self, placeholder: Placeholder) -> Result<Vec<String>, QueryError> {
-        if self.template_hashes.is_empty() {
-            return Err(QueryError::MissingValue { placeholder });
-        }
-        self.template_hashes
-            .iter()
-            .map(|hash| checked(placeholder, hash))
-            .collect()
+    fn names(&self, placeholder: Placeholder) -> Result<Vec<String>, QueryError> {
+        all_checked(placeholder, &self.workloads)
     }
+
+    fn hashes(&self, placeholder: Placeholder) -> Result<Vec<String>, QueryError> {
+        all_checked(placeholder, &self.template_hashes)
+    }
+}
+
+fn all_checked(placeholder: Placeholder, values: &[String]) -> Result<Vec<String>, QueryError> {
+    if values.is_empty() {
+        return Err(QueryError::MissingValue { placeholder });
+    }
+    let values = values.iter();
+    values.map(|value| checked(placeholder, value)).collect()
 }
 
 fn checked(placeholder: Placeholder, value: &str) -> Result<String, QueryError> {

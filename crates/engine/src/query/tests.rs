@@ -4,7 +4,7 @@ use super::{LONGEST_QUERY, Placeholder, QueryContext, QueryError, QueryTemplate}
 
 fn context() -> QueryContext {
     QueryContext {
-        workload: "web".into(),
+        workloads: vec!["web".into()],
         namespace: "shop".into(),
         template_hashes: vec!["7d9f8c5b6".into()],
         release: "3f2a".into(),
@@ -61,9 +61,26 @@ fn several_hashes_stay_together_within_a_longer_pattern() {
 }
 
 #[test]
+fn several_deployments_are_all_meant() {
+    let several = QueryContext {
+        workloads: vec!["web".into(), "web.worker".into()],
+        template_hashes: vec!["7d9f8c5b6".into(), "5c8d7f9b4".into()],
+        ..context()
+    };
+    assert_eq!(
+        rendered(r#"x{pod=~"{{ pods }}"}"#, &several),
+        r#"x{pod=~"(?:web|web[.]worker)-(?:7d9f8c5b6|5c8d7f9b4)-[a-z0-9]+"}"#
+    );
+    assert_eq!(
+        rendered(r#"x{app=~"{{ workload }}"}"#, &several),
+        r#"x{app=~"(?:web|web[.]worker)"}"#
+    );
+}
+
+#[test]
 fn a_dot_in_a_name_matches_only_a_dot() {
     let dotted = QueryContext {
-        workload: "web.v1".into(),
+        workloads: vec!["web.v1".into()],
         ..context()
     };
     assert_eq!(
@@ -341,7 +358,7 @@ fn a_value_that_would_leave_its_string_is_refused() {
         "we\"b", "we'b", "we\\b", "we`b", "we b", "web\n", "WEB", ".*", "wéb", "a|b",
     ] {
         let context = QueryContext {
-            workload: workload.into(),
+            workloads: vec![workload.into()],
             ..context()
         };
         assert_eq!(
@@ -358,7 +375,7 @@ fn a_value_that_would_leave_its_string_is_refused() {
 fn pods_whose_names_are_cut_before_the_hash_ends_cannot_be_told_apart() {
     let template = parsed(r#"x{pod=~"{{ pods }}"}"#);
     let named = |length| QueryContext {
-        workload: "w".repeat(length),
+        workloads: vec!["w".repeat(length)],
         ..context()
     };
     // 47 + "-" + 9 + "-" are the 58 characters that Kubernetes keeps.

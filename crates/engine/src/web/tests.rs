@@ -13,7 +13,7 @@ fn parsed(source: Value) -> Result<WebTemplate, Vec<String>> {
 
 fn context() -> QueryContext {
     QueryContext {
-        workload: "web".into(),
+        workloads: vec!["web".into()],
         namespace: "shop".into(),
         template_hashes: vec!["abc".into(), "def".into()],
         release: "r1".into(),

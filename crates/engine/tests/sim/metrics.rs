@@ -42,7 +42,7 @@ pub fn answer(world: &World, release: &str, scoped: bool) -> Option<Observed> {
         Answers::NoData => Reading::NoData {
             why: "empty result".into(),
         },
-        Answers::NotANumber => Reading::NoData { why: "NaN".into() },
+        Answers::NotANumber => Reading::Inconclusive { why: "NaN".into() },
         Answers::Unreachable => Reading::Unavailable {
             reason: Unavailable::Unreachable,
             why: "connection refused".into(),

@@ -273,6 +273,9 @@ impl Monitor {
                     trigger.no_data == NoDataPolicy::Fire,
                     trigger.no_data == NoDataPolicy::Hold,
                 ),
+                Some(Reading::Inconclusive { .. }) => {
+                    (false, false, trigger.no_data != NoDataPolicy::Ignore)
+                }
                 Some(Reading::Stale { .. } | Reading::Unavailable { .. }) | None => {
                     (false, false, true)
                 }

@@ -140,18 +140,18 @@ fn number(data: Value, query: &InstantQuery, now: Timestamp) -> Result<Reading, 
 }
 
 fn judge(sample: Sample, query: &InstantQuery, now: Timestamp) -> Result<Reading, Failure> {
-    let no_data = |why: &str| {
-        Ok(Reading::NoData {
+    let inconclusive = |why: &str| {
+        Ok(Reading::Inconclusive {
             why: why.to_owned(),
         })
     };
     let value = sample.value();
     if value.is_nan() {
-        return no_data("the value is NaN, such as from 0 / 0");
+        return inconclusive("the value is NaN, such as from 0 / 0");
     }
     if value.is_infinite() {
         let sign = if value > 0.0 { '+' } else { '-' };
-        return no_data(&format!(
+        return inconclusive(&format!(
             "the value is {sign}Inf, such as from a division by 0"
         ));
     }

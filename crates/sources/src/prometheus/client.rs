@@ -68,6 +68,7 @@ impl PrometheusClient {
         };
         match answer {
             Ok(Reading::NoData { why }) => Ok(Reading::NoData { why: scrub(why) }),
+            Ok(Reading::Inconclusive { why }) => Ok(Reading::Inconclusive { why: scrub(why) }),
             Ok(reading) => Ok(reading),
             Err(Failure { reason, why }) => Err(Failure {
                 reason,

@@ -40,6 +40,54 @@ impl Table {
     }
 }
 
+/// Rows of words, under a header.
+pub(crate) struct Grid {
+    rows: Vec<Vec<String>>,
+}
+
+impl Grid {
+    /// A table with these columns.
+    pub(crate) fn new(header: &[&str]) -> Self {
+        let header = header.iter().map(|name| (*name).to_owned()).collect();
+        Self { rows: vec![header] }
+    }
+
+    /// One more row, with as many cells as there are columns.
+    pub(crate) fn row(&mut self, cells: Vec<String>) {
+        self.rows.push(cells);
+    }
+
+    /// The table: the first column to the left, the others to the right.
+    pub(crate) fn text(&self) -> String {
+        let columns = self.rows.first().map_or(0, Vec::len);
+        let width = |column: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(column));
+            cells.map(|c| c.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..columns).map(width).collect();
+        let mut text = String::new();
+        for (index, row) in self.rows.iter().enumerate() {
+            for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+                let _ = match column {
+                    0 => write!(text, "| {cell:width$} |"),
+                    _ => write!(text, " {cell:>width$} |"),
+                };
+            }
+            text.push('\n');
+            if index == 0 {
+                for (column, width) in widths.iter().enumerate() {
+                    let _ = match column {
+                        0 => write!(text, "|-{:-<width$}-|", ""),
+                        _ => write!(text, "-{:-<width$}:|", ""),
+                    };
+                }
+                text.push('\n');
+            }
+        }
+        text
+    }
+}
+
 fn millis(duration: SignedDuration) -> f64 {
     duration.as_secs_f64() * 1000.0
 }
@@ -68,6 +116,14 @@ mod tests {
             Some(SignedDuration::from_millis(7))
         );
         assert_eq!(percentile(&[], 50), None);
+    }
+
+    #[test]
+    fn the_cells_of_a_grid_stand_below_each_other() {
+        let mut grid = Grid::new(&["class", "n"]);
+        grid.row(vec!["a".into(), "100".into()]);
+        let expected = "| class |   n |\n|-------|----:|\n| a     | 100 |\n";
+        assert_eq!(grid.text(), expected);
     }
 
     #[test]

@@ -55,9 +55,18 @@ fn whole_seconds_and_exponents_are_read() {
 }
 
 #[test]
-fn what_is_no_finite_number_is_no_data() {
+fn an_empty_answer_is_no_data() {
+    assert_eq!(
+        success("vector", "[]"),
+        Ok(Reading::NoData {
+            why: "the query selects no series".to_owned()
+        })
+    );
+}
+
+#[test]
+fn what_is_no_finite_number_is_inconclusive() {
     for (reading, why) in [
-        (success("vector", "[]"), "the query selects no series"),
         (vector("NaN"), "the value is NaN, such as from 0 / 0"),
         (
             vector("+Inf"),
@@ -70,7 +79,7 @@ fn what_is_no_finite_number_is_no_data() {
     ] {
         assert_eq!(
             reading,
-            Ok(Reading::NoData {
+            Ok(Reading::Inconclusive {
                 why: why.to_owned()
             })
         );

@@ -1,0 +1,72 @@
+//! The queries of `policy.yaml`, answered from a trace.
+
+use crate::promql::{Answer, histogram_quantile, increase, newest, sum};
+use crate::trace::{BOUNDS, Scrape, Side, Trace};
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measure {
+    /// The share of the requests of the last minute that failed.
+    ErrorShare,
+    /// The 95th percentile of the latencies of the last two minutes, in seconds.
+    Latency,
+    /// The highest memory of a pod, in bytes.
+    Memory,
+}
+
+/// The quantile of [`Measure::Latency`].
+const QUANTILE: f64 = 0.95;
+
+impl Measure {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::ErrorShare, Self::Latency, Self::Memory];
+
+    /// The trigger that asks for it.
+    pub fn trigger(self) -> &'static str {
+        match self {
+            Self::ErrorShare => "error-rate",
+            Self::Latency => "latency",
+            Self::Memory => "memory",
+        }
+    }
+
+    /// How far back it looks, in seconds.
+    fn range(self) -> i64 {
+        match self {
+            Self::ErrorShare => 60,
+            Self::Latency => 120,
+            Self::Memory => 0,
+        }
+    }
+
+    /// The answer about the pods of a side.
+    pub fn ask(self, trace: &Trace, side: Side, at: i64) -> Answer {
+        let grown = |counter: &dyn Fn(&Scrape) -> f64| {
+            sum(trace
+                .side(side)
+                .map(|p| increase(p, counter, self.range(), at)))
+        };
+        match self {
+            Self::ErrorShare => Some(grown(&|s| s.errors)? / grown(&|s| s.requests)?),
+            Self::Latency => {
+                let all = grown(&|s| s.requests)?;
+                let mut buckets = [0.0; BOUNDS.len()];
+                for (index, bucket) in buckets.iter_mut().enumerate() {
+                    *bucket = grown(&|s| s.buckets[index])?;
+                }
+                Some(histogram_quantile(QUANTILE, &buckets, all))
+            }
+            Self::Memory => {
+                let pods = trace.side(side).filter_map(|p| newest(p, at));
+                pods.map(|s| s.memory).reduce(f64::max)
+            }
+        }
+    }
+
+    /// How many requests were measured by it; `None` where that does not matter.
+    pub fn samples(self, trace: &Trace, side: Side, at: i64) -> Option<Answer> {
+        let pods = || trace.side(side);
+        let requests = || sum(pods().map(|p| increase(p, |s| s.requests, self.range(), at)));
+        (self != Self::Memory).then(requests)
+    }
+}

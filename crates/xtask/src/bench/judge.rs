@@ -1,0 +1,158 @@
+//! How well releases are judged: traces with known truth, by Backstop's engine and by the rules of others.
+
+use std::thread;
+
+use anyhow::{anyhow, ensure};
+use backstop_corpus::{
+    class::Class,
+    generate::trace,
+    reference::{ArgoRollouts, Flagger, judge},
+    replay::replay,
+    score::Score,
+    shape::Shape,
+};
+
+use super::table::Grid;
+
+/// The first seed of the corpus that nothing is tuned to.
+const HELD_OUT: u64 = 1_000_000;
+/// What the columns are.
+const HEADER: [&str; 9] = [
+    "class",
+    "good / bad",
+    "caught",
+    "false",
+    "delay",
+    "Argo: caught",
+    "false",
+    "Flagger: caught",
+    "false",
+];
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// How many good and how many bad releases of each class
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
+    traces: u64,
+    /// The first seed
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+/// What each of them made of one class.
+#[derive(Default)]
+struct Scores {
+    backstop: Score,
+    argo: Score,
+    flagger: Score,
+}
+
+impl Scores {
+    fn merge(&mut self, other: Self) {
+        let Self {
+            backstop,
+            argo,
+            flagger,
+        } = other;
+        self.backstop.merge(backstop);
+        self.argo.merge(argo);
+        self.flagger.merge(flagger);
+    }
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    for (name, shape, first) in [
+        (
+            "The corpus that may be tuned to",
+            Shape::tuning(),
+            args.seed,
+        ),
+        (
+            "The corpus that nothing is tuned to",
+            Shape::held_out(),
+            args.seed + HELD_OUT,
+        ),
+    ] {
+        let mut table = Grid::new(&HEADER);
+        let mut all = Scores::default();
+        for class in Class::ALL {
+            let scores = scores(class, &shape, first..first + args.traces)?;
+            table.row(row(class.name(), &scores));
+            all.merge(scores);
+        }
+        table.row(row("all", &all));
+        println!("\n{name}, from seed {first} on:\n\n{}", table.text());
+    }
+    Ok(())
+}
+
+/// Judges the traces of one class, on all cores.
+fn scores(class: Class, shape: &Shape, seeds: std::ops::Range<u64>) -> anyhow::Result<Scores> {
+    let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let judged = thread::scope(|scope| {
+        let workers: Vec<_> = (0..cores)
+            .map(|first| {
+                let seeds = seeds.clone().skip(first).step_by(cores);
+                scope.spawn(move || some(class, shape, seeds))
+            })
+            .collect();
+        workers
+            .into_iter()
+            .map(|w| w.join().map_err(|_| anyhow!("a judge panicked"))?)
+            .collect::<anyhow::Result<Vec<_>>>()
+    })?;
+    let mut all = Scores::default();
+    for scores in judged {
+        all.merge(scores);
+    }
+    let seen = all.backstop.good + all.backstop.bad;
+    ensure!(seen > 0, "no trace of class {} was judged", class.name());
+    Ok(all)
+}
+
+fn some(class: Class, shape: &Shape, seeds: impl Iterator<Item = u64>) -> anyhow::Result<Scores> {
+    let mut scores = Scores::default();
+    for seed in seeds {
+        let truths: &[bool] = if class.has_bad() {
+            &[false, true]
+        } else {
+            &[false]
+        };
+        for bad in truths {
+            let trace = trace(class, *bad, shape, seed);
+            let verdict = replay(&trace).map_err(|why| anyhow!("{why}"))?;
+            scores.backstop.add(&trace, &verdict);
+            scores.argo.add(&trace, &judge::<ArgoRollouts>(&trace));
+            scores.flagger.add(&trace, &judge::<Flagger>(&trace));
+        }
+    }
+    Ok(scores)
+}
+
+fn row(name: &str, scores: &Scores) -> Vec<String> {
+    let Scores {
+        backstop,
+        argo,
+        flagger,
+    } = scores;
+    let caught = |score: &Score| match score.bad {
+        0 => "-".to_owned(),
+        bad => format!("{} %", (100 * score.caught + bad / 2) / bad),
+    };
+    let wrong = |score: &Score| score.false_rollbacks.to_string();
+    let delay = match (backstop.delay(), backstop.time()) {
+        (Some(intervals), Some(seconds)) => format!("{intervals:.1} ({seconds} s)"),
+        _ => "-".to_owned(),
+    };
+    vec![
+        name.to_owned(),
+        format!("{} / {}", backstop.good, backstop.bad),
+        caught(backstop),
+        wrong(backstop),
+        delay,
+        caught(argo),
+        wrong(argo),
+        caught(flagger),
+        wrong(flagger),
+    ]
+}
