@@ -49,7 +49,7 @@ async fn pods(world: &World, selector: &str) -> anyhow::Result<Vec<Pod>> {
 async fn endpoints(world: &World) -> anyhow::Result<BTreeSet<String>> {
     let slices = world.api::<EndpointSlice>();
     let slices = slices.list(&ListParams::default()).await?;
-    let endpoints = slices.items.into_iter().flat_map(|s| s.endpoints);
+    let endpoints = slices.items.into_iter().filter_map(|s| s.endpoints);
     let names = endpoints
         .flatten()
         .filter_map(|endpoint| endpoint.target_ref?.name);
