@@ -118,7 +118,8 @@ impl Set {
     }
 }
 
-async fn set_mode(world: &World, mode: &str) -> anyhow::Result<()> {
+/// Writes the ConfigMap `web-config` with this MODE, as `kubectl apply` does.
+pub async fn set_mode(world: &World, mode: &str) -> anyhow::Result<()> {
     let object = json!({
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "web-config"},
         "data": {"MODE": mode},

@@ -5,24 +5,12 @@ use anyhow::{Context as _, ensure};
 use backstop_api::RollbackEvent;
 use backstop_api::condition::ConditionStatus;
 use backstop_api::event::{EventPhase, Outcome, StepKind};
+use backstop_e2e::strategies::set_mode;
 use backstop_e2e::world::{App, World, quick_policy};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
-
-async fn config_map(world: &World, mode: &str) -> anyhow::Result<()> {
-    let object = json!({
-        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "web-config"},
-        "data": {"MODE": mode},
-    });
-    let params = PatchParams::apply("kubectl").force();
-    world
-        .api::<ConfigMap>()
-        .patch("web-config", &params, &Patch::Apply(object))
-        .await?;
-    Ok(())
-}
 
 async fn secret(world: &World, token: &str) -> anyhow::Result<()> {
     let object = json!({
@@ -59,7 +47,7 @@ fn app(version: &str) -> App {
 /// v1 with its good configuration has proved itself.
 async fn good(name: &str, policy: Value) -> anyhow::Result<World> {
     let world = World::new(name).await?;
-    config_map(&world, "good").await?;
+    set_mode(&world, "good").await?;
     secret(&world, "the-good-token").await?;
     world.deploy(&app("v1")).await?;
     world.policy(policy).await?;
@@ -92,7 +80,7 @@ fn kinds(event: &RollbackEvent) -> Vec<StepKind> {
 async fn a_bad_config_map_goes_back_and_the_pods_are_restarted() -> anyhow::Result<()> {
     let world = good("config", quick_policy()).await?;
     let before = live_release(&world).await?;
-    config_map(&world, "bad").await?;
+    set_mode(&world, "bad").await?;
     another_release(&world, &before).await?;
     world.crash("v1").await?;
     let event = world
@@ -129,7 +117,7 @@ async fn a_bad_config_map_goes_back_and_the_pods_are_restarted() -> anyhow::Resu
 #[tokio::test]
 async fn configuration_and_template_go_back_together() -> anyhow::Result<()> {
     let world = good("config-both", quick_policy()).await?;
-    config_map(&world, "bad").await?;
+    set_mode(&world, "bad").await?;
     secret(&world, "the-bad-token").await?;
     world
         .deploy(&app("v2").fate(backstop_testenv::fate::CRASH_LOOP))
@@ -182,7 +170,7 @@ async fn a_shared_config_map_is_left_alone_and_that_is_said() -> anyhow::Result<
     world
         .deploy(&App::version("v1").called("other").config_map("web-config"))
         .await?;
-    config_map(&world, "bad").await?;
+    set_mode(&world, "bad").await?;
     world
         .deploy(&app("v2").fate(backstop_testenv::fate::CRASH_LOOP))
         .await?;
@@ -260,7 +248,7 @@ async fn a_policy_may_leave_configuration_out() -> anyhow::Result<()> {
     let point = world.good_point(1).await?;
     let release = point.spec.release.context("no release")?;
     ensure!(release.config.is_empty(), "{:?}", release.config);
-    config_map(&world, "bad").await?;
+    set_mode(&world, "bad").await?;
     world
         .deploy(&app("v2").fate(backstop_testenv::fate::CRASH_LOOP))
         .await?;
