@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use backstop_e2e::real::{self, PORT, RealApp};
-use backstop_testenv::traefik::GATEWAY_CLASS;
+use backstop_e2e::real::{self, RealApp};
+use backstop_e2e::shared_out::{http_route, traefik_service};
 use backstop_testenv::{Cluster, LoadGenerator, LoadOptions, Node, Responses, Traefik, eventually};
 
 const SOON: Duration = Duration::from_mins(1);
@@ -87,30 +87,15 @@ async fn weights_are_followed(
     Ok(())
 }
 
+/// Both Services, with the stable one's share in percent.
+fn backends(stable: u32) -> [(&'static str, u32); 2] {
+    [("stable", stable), ("canary", 100 - stable)]
+}
+
 #[tokio::test]
 async fn node_requests_follow_the_weights_of_an_http_route() -> anyhow::Result<()> {
     weights_are_followed("gateway", |port, host, stable| {
-        let canary = 100 - stable;
-        format!(
-            "apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {{name: web}}
-spec:
-  gatewayClassName: {GATEWAY_CLASS}
-  listeners: [{{name: http, port: {port}, protocol: HTTP}}]
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {{name: web}}
-spec:
-  parentRefs: [{{name: web}}]
-  hostnames: [{host}]
-  rules:
-  - backendRefs:
-    - {{name: stable, port: {PORT}, weight: {stable}}}
-    - {{name: canary, port: {PORT}, weight: {canary}}}
-"
-        )
+        http_route(port, host, backends(stable))
     })
     .await
 }
@@ -118,28 +103,7 @@ spec:
 #[tokio::test]
 async fn node_requests_follow_the_weights_of_a_traefik_service() -> anyhow::Result<()> {
     weights_are_followed("traefik", |_, host, stable| {
-        let canary = 100 - stable;
-        format!(
-            "apiVersion: traefik.io/v1alpha1
-kind: TraefikService
-metadata: {{name: web}}
-spec:
-  weighted:
-    services:
-    - {{name: stable, port: {PORT}, weight: {stable}}}
-    - {{name: canary, port: {PORT}, weight: {canary}}}
----
-apiVersion: traefik.io/v1alpha1
-kind: IngressRoute
-metadata: {{name: web}}
-spec:
-  entryPoints: [web]
-  routes:
-  - kind: Rule
-    match: Host(`{host}`)
-    services: [{{kind: TraefikService, name: web}}]
-"
-        )
+        traefik_service(host, backends(stable))
     })
     .await
 }

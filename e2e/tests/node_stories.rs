@@ -8,9 +8,9 @@ use backstop_api::RollbackEvent;
 use backstop_api::event::{EventPhase, Outcome as Ending, StepKind, StepStatus};
 use backstop_e2e::metrics::{changed, error_rate};
 use backstop_e2e::real::{PORT, RealApp};
+use backstop_e2e::shared_out::{http_route, traefik_service};
 use backstop_e2e::stage::{SAMPLE, Stage};
 use backstop_testenv::load::{Drawing, Outcome, Response, output_folder};
-use backstop_testenv::traefik::GATEWAY_CLASS;
 use backstop_testenv::{LoadGenerator, LoadOptions, Responses, Traefik};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
@@ -380,6 +380,11 @@ async fn canary(
     Ok(load)
 }
 
+/// The Services of both sides, with the canary's share in percent.
+fn backends(canary: u32) -> [(&'static str, u32); 2] {
+    [("web", 100 - canary), ("web-canary", canary)]
+}
+
 fn host(stage: &Stage) -> String {
     format!("{}.test", stage.namespace)
 }
@@ -403,37 +408,13 @@ fn shares_are(all: &Responses, span: std::ops::Range<Duration>, percent: u8) -> 
     Ok(())
 }
 
-fn http_route(port: u16, host: &str, canary: u32) -> String {
-    let stable = 100 - canary;
-    format!(
-        "apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {{name: web}}
-spec:
-  gatewayClassName: {GATEWAY_CLASS}
-  listeners: [{{name: http, port: {port}, protocol: HTTP}}]
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {{name: web}}
-spec:
-  parentRefs: [{{name: web}}]
-  hostnames: [{host}]
-  rules:
-  - backendRefs:
-    - {{name: web, port: {PORT}, weight: {stable}}}
-    - {{name: web-canary, port: {PORT}, weight: {canary}}}
-"
-    )
-}
-
 #[tokio::test]
 async fn node_a_canary_that_is_called_off_loses_no_request() -> anyhow::Result<()> {
     let Some((stage, traefik)) = Stage::behind_traefik("story-canary").await? else {
         return Ok(());
     };
     let host = host(&stage);
-    let route = |share| http_route(traefik.port(), &host, share);
+    let route = |share| http_route(traefik.port(), &host, backends(share));
     let load = canary(&stage, traefik, "gateway-httproute", "Critical", route).await?;
 
     let released = load.now();
@@ -448,31 +429,6 @@ async fn node_a_canary_that_is_called_off_loses_no_request() -> anyhow::Result<(
     story.only_the_bad_release_failed_anybody()
 }
 
-fn traefik_service(host: &str, canary: u32) -> String {
-    let stable = 100 - canary;
-    format!(
-        "apiVersion: traefik.io/v1alpha1
-kind: TraefikService
-metadata: {{name: web}}
-spec:
-  weighted:
-    services:
-    - {{name: web, port: {PORT}, weight: {stable}}}
-    - {{name: web-canary, port: {PORT}, weight: {canary}}}
----
-apiVersion: traefik.io/v1alpha1
-kind: IngressRoute
-metadata: {{name: web}}
-spec:
-  entryPoints: [web]
-  routes:
-  - kind: Rule
-    match: Host(`{host}`)
-    services: [{{kind: TraefikService, name: web}}]
-"
-    )
-}
-
 #[tokio::test]
 async fn node_a_canary_that_goes_back_step_by_step_has_the_share_of_each_step() -> anyhow::Result<()>
 {
@@ -480,7 +436,7 @@ async fn node_a_canary_that_goes_back_step_by_step_has_the_share_of_each_step() 
         return Ok(());
     };
     let host = host(&stage);
-    let route = |share| traefik_service(&host, share);
+    let route = |share| traefik_service(&host, backends(share));
     let load = canary(&stage, traefik, "traefik-service", "Warning", route).await?;
 
     let released = load.now();
