@@ -72,10 +72,7 @@ pub async fn install(cluster: &Access, crd: &Value) -> anyhow::Result<()> {
     let name = crd["metadata"]["name"]
         .as_str()
         .context("a CRD without a name")?;
-    let crd = format!("crd/{name}");
-    let wait = ["wait", "--for=condition=Established", "--timeout=30s", &crd];
-    cluster.kubectl(&wait).await?.success()?;
-    Ok(())
+    cluster.established([name]).await
 }
 
 /// Where Go keeps a module of the version that is pinned. It is fetched if need be.

@@ -104,15 +104,11 @@ async fn rendered(cluster: &Access) -> anyhow::Result<Vec<Value>> {
 
 /// Waits until the API server serves the kinds.
 async fn served(cluster: &Access, rendered: &[Value]) -> anyhow::Result<()> {
-    let names: Vec<_> = rendered
+    let definitions = rendered
         .iter()
         .filter(|object| chart::kind(object) == "CustomResourceDefinition")
-        .filter_map(|crd| Some(format!("crd/{}", crd["metadata"]["name"].as_str()?)))
-        .collect();
-    let mut args = vec!["wait", "--for=condition=Established", "--timeout=30s"];
-    args.extend(names.iter().map(String::as_str));
-    cluster.kubectl(&args).await?.success()?;
-    Ok(())
+        .filter_map(|definition| definition["metadata"]["name"].as_str());
+    cluster.established(definitions).await
 }
 
 /// Waits until the last of the admission policies refuses. The API server takes up policies and bindings in the order

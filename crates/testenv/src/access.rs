@@ -7,7 +7,10 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{ObjectMeta, PostParams};
+use kube::runtime::wait::await_condition;
+use kube::runtime::wait::conditions::is_crd_established;
 use kube::{Api, Client, ResourceExt as _};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
@@ -19,6 +22,8 @@ use crate::wait::eventually;
 
 /// Longer than any run that uses a token.
 const TOKEN_SECONDS: i64 = 24 * 60 * 60;
+/// How long the API server may take to serve a kind after its definition was made.
+const ESTABLISHED: Duration = Duration::from_secs(30);
 
 /// What a command line program said.
 #[derive(Debug, Clone)]
@@ -246,6 +251,25 @@ impl Access {
         input: &str,
     ) -> anyhow::Result<Output> {
         self.run(Tool::Kubectl, kubeconfig, args, input).await
+    }
+
+    /// Waits until the API server serves the kinds of these definitions, each by its name or as `kubectl apply
+    /// --output=name` calls it.
+    ///
+    /// `kubectl wait` fails at once at a definition so new that it has no conditions yet.
+    pub async fn established(
+        &self,
+        definitions: impl IntoIterator<Item = &str>,
+    ) -> anyhow::Result<()> {
+        let api: Api<CustomResourceDefinition> = Api::all(self.client().await?);
+        for definition in definitions {
+            let name = definition.rsplit('/').next().unwrap_or(definition);
+            let served = await_condition(api.clone(), name, is_crd_established());
+            tokio::time::timeout(ESTABLISHED, served)
+                .await
+                .with_context(|| format!("{name} is not served after {ESTABLISHED:?}"))??;
+        }
+        Ok(())
     }
 
     /// Applies manifests as an administrator, client-side as `kubectl apply` does by default.

@@ -66,18 +66,21 @@ impl Traefik {
     /// they are there.
     pub async fn install_crds(cluster: &Cluster) -> anyhow::Result<()> {
         let paths = tokio::task::spawn_blocking(crds).await??;
-        let mut args = vec!["apply", "--server-side", "--force-conflicts"];
+        let mut args = vec![
+            "apply",
+            "--server-side",
+            "--force-conflicts",
+            "--output=name",
+        ];
         for path in &paths {
             let path = path.to_str().context("a path that is no text")?;
             args.extend(["--filename", path]);
         }
-        cluster.kubectl(&args).await?.success()?;
-        let mut wait = args;
-        wait.splice(
-            0..3,
-            ["wait", "--for=condition=Established", "--timeout=30s"],
-        );
-        cluster.kubectl(&wait).await?.success()?;
+        let applied = cluster.kubectl(&args).await?.success()?;
+        let definitions = applied
+            .lines()
+            .filter(|name| name.starts_with("customresourcedefinition"));
+        cluster.established(definitions).await?;
         let class = format!(
             "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\n\
              metadata: {{name: {GATEWAY_CLASS}}}\nspec: {{controllerName: {CONTROLLER}}}\n"
