@@ -1,11 +1,13 @@
 //! RollbackPolicy: what to watch on which workload, and what to do about it.
 
+mod source;
 mod spec;
 mod status;
 mod strategy;
 mod trigger;
 mod window;
 
+pub use source::{MinimumSamples, PrometheusSource, Signal, WebHeader, WebSource, WorkloadSource};
 pub use spec::{Limits, Mode, Points, RollbackPolicy, RollbackPolicySpec, WorkloadRef};
 pub use status::{
     Health, Phase, QuarantinedTemplate, ReleaseStatus, RollbackPolicyStatus, TriggerState,
@@ -16,8 +18,5 @@ pub use strategy::{
     IsolateParameters, Isolation, RollingParameters, RouteParameters, ScaleParameters, Strategy,
     StrategyType,
 };
-pub use trigger::{
-    Action, MinimumSamples, NoDataPolicy, PrometheusSource, Severity, Signal, Trigger, WebHeader,
-    WebSource, WorkloadSource,
-};
+pub use trigger::{Action, NoDataPolicy, Severity, Trigger};
 pub use window::Window;
