@@ -6,10 +6,11 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     condition::Variables,
-    policy::{ValidCanary, ValidPolicy},
+    policy::ValidPolicy,
     rollout,
     snapshot::{Event, Workload},
     state::State,
+    strategy::Canary,
 };
 
 /// What to do between two steps.
@@ -27,7 +28,7 @@ pub enum Between {
 #[must_use]
 pub fn between(
     policy: &ValidPolicy,
-    canary: &ValidCanary,
+    canary: &Canary,
     state: &State,
     event: &Event,
     workload: &Workload,
@@ -66,7 +67,7 @@ pub fn between(
 
 /// Whether the policy's `stopWhen` holds on a value that was asked for since the last step.
 fn is_well(
-    canary: &ValidCanary,
+    canary: &Canary,
     state: &State,
     asked: Option<&str>,
     workload: &Workload,

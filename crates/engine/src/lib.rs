@@ -29,6 +29,7 @@ pub mod release;
 pub mod rollout;
 pub mod snapshot;
 pub mod state;
+pub mod strategy;
 pub mod subject;
 pub mod target;
 pub mod track;

@@ -10,13 +10,13 @@ use backstop_api::{
 };
 use jiff::SignedDuration;
 
+use crate::strategy::{self, Strategy};
+
 mod source;
-mod strategy;
 mod trigger;
 
 pub(crate) use source::LONGEST_REACH;
 pub use source::{Minimum, Source};
-pub use strategy::{ValidCanary, ValidStrategy};
 pub use trigger::ValidTrigger;
 
 /// A policy that can be carried out.
@@ -27,7 +27,7 @@ pub struct ValidPolicy {
     /// The Deployments, in the policy's order; the first stands for all of them in names.
     pub deployments: Vec<String>,
     /// How a release is taken back.
-    pub strategy: ValidStrategy,
+    pub strategy: Box<dyn Strategy>,
     /// Whether Backstop acts.
     pub mode: Mode,
     /// How long a release may be blamed after its rollout; `None` for as long as it is live.
@@ -148,7 +148,7 @@ pub fn validate(name: &str, spec: &RollbackPolicySpec) -> Result<ValidPolicy, Ve
             Err(mut found) => errors.append(&mut found),
         }
     }
-    let strategy = strategy::validate(spec, &mut errors);
+    let strategy = strategy::parse(spec, &mut errors);
     let Some(strategy) = strategy.filter(|_| errors.is_empty()) else {
         return Err(errors);
     };

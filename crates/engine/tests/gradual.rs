@@ -9,7 +9,7 @@ use backstop_api::{
 };
 use backstop_engine::{
     gradual::{Between, between},
-    policy::{ValidPolicy, ValidStrategy, validate},
+    policy::{ValidPolicy, validate},
     snapshot::Workload,
     state::{State, TriggerMemory},
 };
@@ -80,12 +80,9 @@ impl Case {
 
     fn between(&self) -> Between {
         let policy = self.policy();
-        let ValidStrategy::Canary(canary) = &policy.strategy else {
-            panic!("the strategy is a canary");
-        };
         between(
             &policy,
-            canary,
+            policy.strategy.canary().expect("a canary"),
             &self.state,
             &event(EventPhase::Executing),
             &self.workload,

@@ -19,7 +19,7 @@ use std::{
 use backstop_api::{RollbackPolicy, RollbackPolicyStatus, config::ConfigCapture};
 use backstop_engine::{
     config::references::{Reference, references},
-    policy::{FieldError, ValidPolicy, ValidStrategy},
+    policy::{FieldError, ValidPolicy},
     snapshot::{Observed, Route, Service, Workload},
     state::State,
     subject::{self, Absent, Parts},
@@ -144,21 +144,13 @@ impl Observer {
             .iter()
             .map(|name| watches::start(&mut tasks, client, &namespace, name, &poke))
             .collect();
-        let service = match &policy.strategy {
-            ValidStrategy::BlueGreen { service, .. } => {
-                let resource = ApiResource::erase::<k8s_openapi::api::core::v1::Service>(&());
-                Some(watches::one(
-                    &mut tasks, client, &resource, &namespace, service, &poke,
-                ))
-            }
-            _ => None,
-        };
-        let route = match &policy.strategy {
-            ValidStrategy::Canary(canary) => {
-                route::watch(&mut tasks, context, &namespace, &canary.parameters, &poke)
-            }
-            _ => None,
-        };
+        let service = policy.strategy.service().map(|service| {
+            let resource = ApiResource::erase::<k8s_openapi::api::core::v1::Service>(&());
+            watches::one(&mut tasks, client, &resource, &namespace, service, &poke)
+        });
+        let route = policy.strategy.canary().and_then(|canary| {
+            route::watch(&mut tasks, context, &namespace, &canary.parameters, &poke)
+        });
         Self {
             route,
             config,

@@ -1,7 +1,7 @@
 //! Validating: everything that is wrong with a policy, in words.
 
 use backstop_api::RollbackPolicy;
-use backstop_engine::policy::{FieldError, Source, ValidPolicy, ValidStrategy, validate as valid};
+use backstop_engine::policy::{FieldError, Source, ValidPolicy, validate as valid};
 use kube::ResourceExt;
 
 use crate::context::Context;
@@ -31,7 +31,7 @@ pub(super) fn validate(context: &Context, object: &RollbackPolicy) -> Result<Val
             errors.push(format!("spec.triggers[{index}].{field}: {error}"));
         }
     }
-    if let ValidStrategy::Canary(canary) = &policy.strategy
+    if let Some(canary) = policy.strategy.canary()
         && let Err(error) = context.routes.get(&canary.parameters.route.provider)
     {
         errors.push(format!("spec.strategy.canary.route.provider: {error}"));
