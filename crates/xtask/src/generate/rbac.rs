@@ -3,6 +3,8 @@
 
 use std::fmt::Write as _;
 
+use backstop_traffic::{Provider, Table};
+
 use super::Files;
 
 /// Where the plain manifests install the operator.
@@ -30,7 +32,74 @@ struct Role {
     name: &'static str,
     scope: Scope,
     about: &'static str,
-    rules: &'static [Rule],
+    rules: Rules,
+}
+
+enum Rules {
+    Listed(&'static [Rule]),
+    /// To see and to patch every kind of route that Backstop knows by itself.
+    Routes,
+}
+
+/// A rule as it is written down.
+struct Granted {
+    group: String,
+    resources: Vec<String>,
+    verbs: &'static [&'static str],
+    why: String,
+}
+
+impl Role {
+    fn granted(&self) -> Vec<Granted> {
+        match self.rules {
+            Rules::Listed(rules) => rules.iter().map(Granted::from).collect(),
+            Rules::Routes => routes(&Table::builtin()),
+        }
+    }
+}
+
+impl From<&Rule> for Granted {
+    fn from(rule: &Rule) -> Self {
+        Self {
+            group: rule.group.to_owned(),
+            resources: rule.resources.iter().map(ToString::to_string).collect(),
+            verbs: rule.verbs,
+            why: rule.why.to_owned(),
+        }
+    }
+}
+
+/// What Canary needs of the kinds in a table: one rule for each API group.
+fn routes(table: &Table) -> Vec<Granted> {
+    let mut groups: Vec<(&str, Vec<&Provider>)> = Vec::new();
+    for provider in table.iter() {
+        match groups
+            .iter_mut()
+            .find(|(group, _)| *group == provider.group)
+        {
+            Some((_, providers)) => providers.push(provider),
+            None => groups.push((&provider.group, vec![provider])),
+        }
+    }
+    let granted = groups.into_iter().map(|(group, providers)| {
+        let names: Vec<&str> = providers.iter().map(|p| p.name.as_str()).collect();
+        let mut resources: Vec<String> = Vec::new();
+        for provider in &providers {
+            if !resources.contains(&provider.plural) {
+                resources.push(provider.plural.clone());
+            }
+        }
+        Granted {
+            group: group.to_owned(),
+            resources,
+            verbs: READ_AND_PATCH,
+            why: format!(
+                "for Canary with {}: to see and to shift the weights of the route",
+                names.join(", ")
+            ),
+        }
+    });
+    granted.collect()
 }
 
 enum Scope {
@@ -48,7 +117,7 @@ const ROLES: [Role; 6] = [
         name: "backstop",
         scope: Scope::Workloads,
         about: "What the operator needs where it works: in all namespaces, or in those of `watchNamespaces`.",
-        rules: &[
+        rules: Rules::Listed(&[
             Rule {
                 group: BACKSTOP,
                 resources: &["rollbackpolicies"],
@@ -146,20 +215,20 @@ const ROLES: [Role; 6] = [
                 verbs: &["create", "patch"],
                 why: "to tell what happened in kubectl describe and kubectl events",
             },
-        ],
+        ]),
     },
     Role {
         file: "secrets",
         name: "backstop-secrets",
         scope: Scope::Workloads,
         about: "Apart from the rest, so that it can be left out (`rbac.readSecrets: false`) or bound in some namespaces only.",
-        rules: &[Rule {
+        rules: Rules::Listed(&[Rule {
             group: "",
             resources: &["secrets"],
             verbs: &["get", "create", "patch"],
             why: "to sign in to Prometheus with the Secret that a policy names, and to keep the configuration of a release \
                   and put it back; Secrets are never listed or watched",
-        }],
+        }]),
     },
     Role {
         file: "routes",
@@ -168,75 +237,14 @@ const ROLES: [Role; 6] = [
         about: "Apart from the rest, so that it can be left out (`rbac.routes: false`) where no policy has the strategy \
                 Canary. A kind of route that the operator's `--routes-file` adds needs a role of its own, with the same \
                 verbs.",
-        rules: &[
-            Rule {
-                group: "gateway.networking.k8s.io",
-                resources: &["httproutes", "grpcroutes"],
-                verbs: READ_AND_PATCH,
-                why: "for Canary with the Gateway API: to see and to shift the weights of the route",
-            },
-            Rule {
-                group: "traefik.io",
-                resources: &["traefikservices", "ingressroutes"],
-                verbs: READ_AND_PATCH,
-                why: "for Canary with Traefik: to see and to shift the weights of the route",
-            },
-            Rule {
-                group: "networking.istio.io",
-                resources: &["virtualservices"],
-                verbs: READ_AND_PATCH,
-                why: "for Canary with Istio: to see and to shift the weights of the route",
-            },
-            Rule {
-                group: "policy.linkerd.io",
-                resources: &["httproutes"],
-                verbs: READ_AND_PATCH,
-                why: "for Canary with Linkerd's own routes: to see and to shift the weights of the route",
-            },
-            Rule {
-                group: "projectcontour.io",
-                resources: &["httpproxies"],
-                verbs: READ_AND_PATCH,
-                why: "for Canary with Contour: to see and to shift the weights of the route",
-            },
-            Rule {
-                group: "apisix.apache.org",
-                resources: &["apisixroutes"],
-                verbs: READ_AND_PATCH,
-                why: "for Canary with APISIX: to see and to shift the weights of the route",
-            },
-            Rule {
-                group: "kuma.io",
-                resources: &["meshhttproutes"],
-                verbs: READ_AND_PATCH,
-                why: "for Canary with Kuma: to see and to shift the weights of the route",
-            },
-            Rule {
-                group: "zalando.org",
-                resources: &["routegroups"],
-                verbs: READ_AND_PATCH,
-                why: "for Canary with Skipper's RouteGroups: to see and to shift the weights of the route",
-            },
-            Rule {
-                group: "split.smi-spec.io",
-                resources: &["trafficsplits"],
-                verbs: READ_AND_PATCH,
-                why: "for Canary with SMI: to see and to shift the weights of the route",
-            },
-            Rule {
-                group: "networking.k8s.io",
-                resources: &["ingresses"],
-                verbs: READ_AND_PATCH,
-                why: "for Canary with AWS ALB, Ingress NGINX and Skipper: to see and to shift the weights of the route",
-            },
-        ],
+        rules: Rules::Routes,
     },
     Role {
         file: "leader-election",
         name: "backstop-leader-election",
         scope: Scope::Own,
         about: "What the replicas of the operator need in its own namespace to agree on one that works.",
-        rules: &[
+        rules: Rules::Listed(&[
             Rule {
                 group: "coordination.k8s.io",
                 resources: &["leases"],
@@ -249,19 +257,19 @@ const ROLES: [Role; 6] = [
                 verbs: &["get", "create", "patch"],
                 why: "to make and read the keys under which configuration is kept",
             },
-        ],
+        ]),
     },
     Role {
         file: "view",
         name: "backstop-view",
         scope: Scope::Users(&["view", "edit", "admin"]),
         about: "To look, without being able to change anything.",
-        rules: &[Rule {
+        rules: Rules::Listed(&[Rule {
             group: BACKSTOP,
             resources: &["rollbackpolicies", "rollbackpoints", "rollbackevents"],
             verbs: READ,
             why: "to see policies, points and rollbacks",
-        }],
+        }]),
     },
     Role {
         file: "edit",
@@ -269,7 +277,7 @@ const ROLES: [Role; 6] = [
         scope: Scope::Users(&["edit", "admin"]),
         about: "To protect workloads and to roll back. The admission policies ask besides for the right to patch the \
                 Deployment in question, and what else a policy reaches.",
-        rules: &[
+        rules: Rules::Listed(&[
             Rule {
                 group: BACKSTOP,
                 resources: &["rollbackpolicies", "rollbackpoints"],
@@ -282,7 +290,7 @@ const ROLES: [Role; 6] = [
                 verbs: &["create", "update", "patch"],
                 why: "to roll back by hand, and to call a rollback off; records stay",
             },
-        ],
+        ]),
     },
 ];
 
@@ -291,7 +299,7 @@ pub(super) fn files() -> Files {
     for role in &ROLES {
         files.insert(
             format!("charts/backstop/files/rbac/{}.yaml", role.file),
-            format!("{HEADER}{}", rules(role.rules)),
+            format!("{HEADER}{}", rules(&role.granted())),
         );
     }
     files.insert("manifests/rbac.yaml".to_owned(), manifests());
@@ -303,9 +311,9 @@ const HEADER: &str =
     "# Written by `cargo xtask generate` from its table of rights. Change it there.\n";
 
 /// The rules as a YAML list.
-fn rules(rules: &[Rule]) -> String {
+fn rules(rules: &[Granted]) -> String {
     let mut text = String::new();
-    for Rule {
+    for Granted {
         group,
         resources,
         verbs,
@@ -348,7 +356,7 @@ fn manifests() -> String {
         let _ = write!(
             text,
             "---\napiVersion: rbac.authorization.k8s.io/v1\nkind: {kind}\nmetadata:\n  name: {name}\n{metadata}rules:\n{}",
-            rules(role.rules)
+            rules(&role.granted())
         );
         if !matches!(role.scope, Scope::Users(_)) {
             let _ = write!(
@@ -386,11 +394,11 @@ fn page() -> String {
             "\n## `{}`\n{to} {}\n\n| API group | resources | verbs | why |\n|---|---|---|---|\n",
             role.name, role.about
         );
-        for rule in role.rules {
+        for rule in role.granted() {
             let group = if rule.group.is_empty() {
                 "core"
             } else {
-                rule.group
+                &rule.group
             };
             let _ = writeln!(
                 text,
@@ -428,29 +436,34 @@ Backstop may write, a cluster administrator deletes the binding first, and puts 
 
 #[cfg(test)]
 mod tests {
-    use backstop_traffic::Table;
-
     use super::*;
 
     #[test]
     fn every_kind_of_route_may_be_seen_and_patched() {
-        let role = ROLES.iter().find(|role| role.file == "routes").unwrap();
+        let granted = routes(&Table::builtin());
         for provider in Table::builtin().iter() {
-            let covered = role.rules.iter().any(|rule| {
-                rule.group == provider.group
-                    && rule.resources.contains(&provider.plural.as_str())
-                    && rule.verbs == READ_AND_PATCH
-            });
-            assert!(covered, "no right to the kind of {}", provider.name);
+            let covers = |rule: &&Granted| {
+                rule.group == provider.group && rule.resources.contains(&provider.plural)
+            };
+            let rules: Vec<_> = granted.iter().filter(covers).collect();
+            assert_eq!(
+                rules.len(),
+                1,
+                "{} rules for {}",
+                rules.len(),
+                provider.name
+            );
+            assert_eq!(rules[0].verbs, READ_AND_PATCH);
+            assert!(rules[0].why.contains(&provider.name), "{}", rules[0].why);
         }
     }
 
     #[test]
     fn the_operator_cannot_list_secrets_or_touch_roles() {
-        for rule in ROLES.iter().flat_map(|role| role.rules) {
-            assert!(!rule.verbs.contains(&"*") && !rule.resources.contains(&"*"));
+        for rule in ROLES.iter().flat_map(Role::granted) {
+            assert!(!rule.verbs.contains(&"*") && !rule.resources.contains(&"*".to_owned()));
             assert!(!rule.group.starts_with("rbac."));
-            if rule.resources.contains(&"secrets") {
+            if rule.resources.contains(&"secrets".to_owned()) {
                 let allowed = ["get", "create", "patch"];
                 assert!(rule.verbs.iter().all(|verb| allowed.contains(verb)));
             }
@@ -459,7 +472,7 @@ mod tests {
 
     #[test]
     fn a_rule_stands_under_the_reason_for_it() {
-        let text = rules(&ROLES[1].rules[..1]);
+        let text = rules(&ROLES[1].granted()[..1]);
         assert!(text.starts_with("# to sign in"), "{text}");
         let end = "- apiGroups: [\"\"]\n  resources: [secrets]\n  verbs: [get, create, patch]\n";
         assert!(text.ends_with(end), "{text}");
