@@ -9,6 +9,7 @@
 //! Every call to the API server goes through [`calls`]: with a timeout, counted, and, where it
 //! writes, only while this instance is the leader.
 
+mod cache;
 pub mod calls;
 pub mod config;
 pub mod context;
@@ -22,6 +23,7 @@ pub mod policy;
 pub mod run;
 pub mod settings;
 pub mod tell;
+mod union;
 
 pub use run::run;
 pub use settings::Settings;

@@ -5,26 +5,23 @@ use std::{sync::Arc, time::Duration};
 use backstop_api::{RollbackEvent, RollbackPoint, RollbackPolicy, event::EventPhase};
 use backstop_sources::{AllowList, Limits, Outcome, Querier};
 use backstop_traffic::Table;
-use futures::{Stream, StreamExt, TryStreamExt, channel::mpsc};
+use futures::{StreamExt, channel::mpsc};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
-    Api, Client, Resource,
-    core::NamespaceResourceScope,
+    Client, Resource,
     runtime::{
-        Controller, WatchStreamExt,
+        Controller,
         controller::{self, Action},
-        reflector::{self, Store},
-        watcher::{self, watcher},
+        reflector,
     },
 };
-use serde::de::DeserializeOwned;
-use serde_json::Value;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
 
 use crate::{
+    cache::{Gone, watched, without_template},
     calls::Calls,
     config::{Place, keys::key_ring},
     context::{Backoffs, Context, Guarded, Keys, Told},
@@ -94,11 +91,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         .await?;
         metrics.leads(false);
     }
-    // Given back, so that another replica need not wait for it to run out.
-    drop(leadership);
-    if let Ok(Ok(Ok(manager))) = tokio::time::timeout(Duration::from_secs(5), keeper).await {
-        let _ = manager.release().await;
-    }
+    keeper.give_back().await;
     server.await??;
     tracing::info!("stopped");
     Ok(())
@@ -131,6 +124,14 @@ async fn until(mut flag: watch::Receiver<bool>) {
     let _ = flag.wait_for(|set| *set).await;
 }
 
+/// Waits until this replica is not the leader any more, or is to stop.
+async fn over(mut leadership: Leadership, stopped: watch::Receiver<bool>) {
+    tokio::select! {
+        () = leadership.lost() => tracing::warn!("not the leader any more: nothing is written from here on"),
+        () = until(stopped) => {}
+    }
+}
+
 /// Looks after every policy while this replica is the leader.
 async fn lead(
     client: &Client,
@@ -143,9 +144,10 @@ async fn lead(
 ) -> anyhow::Result<()> {
     let calls = Calls::new(leadership.clone(), metrics.clone());
     let (gone, went) = mpsc::unbounded();
-    let policies = watched::<RollbackPolicy>(client, settings, &gone, |_| {});
-    let points = watched::<RollbackPoint>(client, settings, &gone, without_template);
-    let events = watched::<RollbackEvent>(client, settings, &gone, |_| {});
+    let policies = watched::<RollbackPolicy>(client, &settings.watch_namespace, &gone, |_| {});
+    let points =
+        watched::<RollbackPoint>(client, &settings.watch_namespace, &gone, without_template);
+    let events = watched::<RollbackEvent>(client, &settings.watch_namespace, &gone, |_| {});
     let (poke_policy, policy_pokes) = mpsc::unbounded();
     let (poke_event, event_pokes) = mpsc::unbounded();
     let asked = metrics.clone();
@@ -175,15 +177,7 @@ async fn lead(
         backoffs: Backoffs::default(),
     });
     let config = controller::Config::default().concurrency(settings.concurrency);
-    let end = || {
-        let (mut leadership, stopped) = (leadership.clone(), stopped.clone());
-        async move {
-            tokio::select! {
-                () = leadership.lost() => tracing::warn!("not the leader any more: nothing is written from here on"),
-                () = until(stopped) => {}
-            }
-        }
-    };
+    let end = || over(leadership.clone(), stopped.clone());
 
     // Decisions need all three caches: a policy that saw no points would say that it has none.
     let caches = [points.read.clone(), events.read.clone()];
@@ -243,115 +237,11 @@ async fn lead(
     Ok(())
 }
 
-/// A cache of a kind.
-struct Cache<K, S>
-where
-    K: Resource<DynamicType = ()> + Clone + 'static,
-{
-    store: Store<Guarded<K>>,
-    /// Fills the store, and says what has changed.
-    stream: S,
-    /// Whether the store has been filled once. Its own `wait_until_ready` wakes only the last of
-    /// several who wait, and its controller is one of them.
-    read: watch::Receiver<bool>,
-}
-
-/// An object was deleted that spoke of these workloads.
-struct Gone {
-    namespace: String,
-    workloads: Vec<String>,
-}
-
-/// What speaks of workloads.
-trait About {
-    fn workloads(&self) -> Vec<String>;
-}
-
-impl About for RollbackPolicy {
-    fn workloads(&self) -> Vec<String> {
-        let names = self.spec.deployments().into_iter();
-        names.map(str::to_owned).collect()
-    }
-}
-
-impl About for RollbackPoint {
-    fn workloads(&self) -> Vec<String> {
-        vec![self.spec.workload.name.clone()]
-    }
-}
-
-impl About for RollbackEvent {
-    fn workloads(&self) -> Vec<String> {
-        self.spec.workloads.iter().map(|w| w.name.clone()).collect()
-    }
-}
-
 /// What is not there any more is not reconciled, and its deletion can change what a policy does: a
 /// second policy takes over, a record is lifted.
 async fn follow_deletions(context: &Context, mut went: mpsc::UnboundedReceiver<Gone>) {
     while let Some(gone) = went.next().await {
         context.poke_policies_of(&gone.namespace, &gone.workloads);
-    }
-}
-
-fn watched<K>(
-    client: &Client,
-    settings: &Settings,
-    gone: &mpsc::UnboundedSender<Gone>,
-    trim: fn(&mut K),
-) -> Cache<K, impl Stream<Item = Result<Guarded<K>, watcher::Error>> + Send + 'static>
-where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + DeserializeOwned
-        + About
-        + std::fmt::Debug
-        + Send
-        + Sync
-        + 'static,
-{
-    let api: Api<Guarded<K>> = match &settings.watch_namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    };
-    let (store, writer) = reflector::store();
-    let stream = watcher(api, watcher::Config::default())
-        .modify(move |object| {
-            object.meta_mut().managed_fields = None;
-            if let Ok(object) = &mut object.0 {
-                trim(object);
-            }
-        })
-        .default_backoff();
-    let (read, is_read) = watch::channel(false);
-    let gone = gone.clone();
-    let stream = reflector::reflector(writer, stream)
-        .inspect_ok(move |event| match event {
-            watcher::Event::InitDone => {
-                read.send_replace(true);
-            }
-            watcher::Event::Delete(Guarded { 0: Ok(object) }) => {
-                let _ = gone.unbounded_send(Gone {
-                    namespace: object.meta().namespace.clone().unwrap_or_default(),
-                    workloads: object.workloads(),
-                });
-            }
-            _ => {}
-        })
-        .touched_objects();
-    Cache {
-        store,
-        stream,
-        read: is_read,
-    }
-}
-
-/// Points are many and templates are large: the cache has what decisions need.
-fn without_template(point: &mut RollbackPoint) {
-    let release = point.spec.release.iter_mut();
-    for workload in release.flat_map(|r| &mut r.workloads) {
-        workload.template = Value::Null;
-        workload.ownership = backstop_api::point::Ownership::default();
     }
 }
 

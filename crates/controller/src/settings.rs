@@ -33,9 +33,9 @@ pub struct Settings {
     /// A YAML file with kinds of routes beside those that Backstop knows by itself.
     #[arg(long, env = "BACKSTOP_ROUTES_FILE")]
     pub routes_file: Option<std::path::PathBuf>,
-    /// Watch this namespace alone; every namespace without it.
-    #[arg(long, env = "BACKSTOP_WATCH_NAMESPACE")]
-    pub watch_namespace: Option<String>,
+    /// Watch these namespaces alone; every namespace without it.
+    #[arg(long, env = "BACKSTOP_WATCH_NAMESPACE", value_delimiter = ',')]
+    pub watch_namespace: Vec<String>,
     /// How logs are written.
     #[arg(long, env = "BACKSTOP_LOG_FORMAT", value_enum, default_value_t = LogFormat::Auto)]
     pub log_format: LogFormat,
