@@ -161,7 +161,10 @@ async fn look(
     if matches!(
         reading,
         Reading::Unavailable {
-            reason: Unavailable::Unauthorized | Unavailable::Misconfigured,
+            // An authority that is not trusted, or a certificate that is not, is unreachable.
+            reason: Unavailable::Unauthorized
+                | Unavailable::Misconfigured
+                | Unavailable::Unreachable,
             ..
         }
     ) {
