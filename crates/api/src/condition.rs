@@ -21,6 +21,11 @@ pub const CAPTURED: &str = "Captured";
 pub const CONFIG_CAPTURED: &str = "ConfigCaptured";
 /// The reason why configuration does not go back with a release.
 pub const CONFIG_NOT_CAPTURED: &str = "ConfigNotCaptured";
+/// The type of a point's condition: its images are still those that proved themselves. It is there only from where it was
+/// False once.
+pub const REPRODUCIBLE: &str = "Reproducible";
+/// The reason why the images of a release are others by now.
+pub const NOT_REPRODUCIBLE: &str = "NotReproducible";
 
 /// One thing that is true, false or unknown of an object, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

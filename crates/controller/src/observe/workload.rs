@@ -192,11 +192,14 @@ fn pods_of(
     }))
 }
 
-/// The images that run, with the digests that the node tells.
+/// The images that run, with the digests that the node tells. Pods on their way out are of the release before.
 #[must_use]
 pub(super) fn digests(pods: &[Arc<Pod>]) -> Vec<Image> {
     let mut found = BTreeMap::new();
-    for status in pods.iter().filter_map(|p| p.status.as_ref()) {
+    let there = pods
+        .iter()
+        .filter(|p| p.metadata.deletion_timestamp.is_none());
+    for status in there.filter_map(|p| p.status.as_ref()) {
         for container in status.container_statuses.iter().flatten() {
             if !container.image_id.is_empty() {
                 found.insert(

@@ -2,6 +2,7 @@
 
 pub(crate) mod capture;
 mod record;
+mod reproducible;
 mod status;
 mod validate;
 
