@@ -33,7 +33,7 @@ use crate::{condition::Condition, config::ConfigRef, policy::WorkloadRef, schema
     printcolumn(
         name = "Image",
         type_ = "string",
-        json_path = ".spec.release.images[0].image"
+        json_path = ".spec.release.workloads[0].images[0].image"
     ),
     printcolumn(
         name = "Floor",
@@ -212,7 +212,8 @@ pub struct Image {
 #[serde(rename_all = "camelCase")]
 pub struct RollbackPointStatus {
     /// `Captured`: whether the release is recorded, and if not, what stands in the way. `ConfigCaptured`,
-    /// where it is False: which ConfigMaps and Secrets are not kept with it, and why.
+    /// where it is False: which ConfigMaps and Secrets are not kept with it, and why. `Reproducible`, from where it was
+    /// False once: whether the images are still those that proved themselves.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
     /// When the release was recorded.
