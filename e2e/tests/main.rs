@@ -13,6 +13,7 @@ mod config;
 mod config_store;
 mod crds;
 mod docs;
+mod gitops;
 mod guards;
 mod incidents;
 mod isolate;

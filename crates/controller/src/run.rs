@@ -33,6 +33,7 @@ use crate::{
     metrics::Metrics,
     observe::Observers,
     point, policy,
+    server::{self, ServerVersion},
     settings::Settings,
     tell::Teller,
 };
@@ -142,6 +143,7 @@ async fn lead(
     stopped: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     let calls = Calls::new(leadership.clone(), metrics.clone());
+    let version = calls.read("get version", client.apiserver_version()).await?;
     let (gone, went) = mpsc::unbounded();
     let policies = watched::<RollbackPolicy>(client, settings, &gone, |_| {});
     let points = watched::<RollbackPoint>(client, settings, &gone, without_template);
@@ -153,6 +155,7 @@ async fn lead(
     let context = Arc::new(Context {
         teller: Teller::new(client.clone(), &settings.identity, calls.clone()),
         client: client.clone(),
+        server: ServerVersion::new(version.git_version, jiff::Timestamp::now()),
         calls,
         metrics: metrics.clone(),
         observers: Observers::default(),
@@ -238,6 +241,7 @@ async fn lead(
         _ = async { tokio::join!(policy_work, event_work, point_work) } => {}
         () = sweep => {}
         () = keys => {}
+        () = server::follow(&context) => {}
         () = follow_deletions(&context, went) => {}
     }
     Ok(())

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, fmt};
 use backstop_api::{
     RollbackPolicySpec,
     config::{ConfigCapture, SecretCapture},
-    policy::{IntOrPercent, IsolateParameters, Mode, RollingParameters, Window},
+    policy::{IntOrPercent, IsolateParameters, Mode, OnConflict, RollingParameters, Window},
 };
 use jiff::SignedDuration;
 
@@ -56,6 +56,10 @@ pub struct ValidPolicy {
     pub secrets: SecretCapture,
     /// Annotations of the template that say nothing about the release.
     pub ignore_annotations: Vec<String>,
+    /// What is done when a release that failed is put back.
+    pub on_conflict: OnConflict,
+    /// For how long a release that failed is kept out.
+    pub quarantine_for: SignedDuration,
 }
 
 impl ValidPolicy {
@@ -89,6 +93,9 @@ impl fmt::Display for FieldError {
     }
 }
 
+/// A release that failed is kept out for so long at most.
+const LONGEST_QUARANTINE: Duration = Duration::from_mins(720 * 60);
+
 /// Parses a policy, or says everything that is wrong with it.
 pub fn validate(name: &str, spec: &RollbackPolicySpec) -> Result<ValidPolicy, Vec<FieldError>> {
     let mut errors = Vec::new();
@@ -101,7 +108,6 @@ pub fn validate(name: &str, spec: &RollbackPolicySpec) -> Result<ValidPolicy, Ve
     };
     for (field, present) in [
         ("spec.gates", spec.gates.is_some()),
-        ("spec.gitops", spec.gitops.is_some()),
         ("spec.notifications", spec.notifications.is_some()),
     ] {
         if present {
@@ -125,6 +131,21 @@ pub fn validate(name: &str, spec: &RollbackPolicySpec) -> Result<ValidPolicy, Ve
                 "cannot both be 0, or the rollout could never move; set maxSurge: 1",
             );
         }
+    }
+    let kept_out = spec.gitops.quarantine_for;
+    if !(Duration::from_secs(1)..=LONGEST_QUARANTINE).contains(&kept_out) {
+        refuse(
+            "spec.gitops.quarantineFor".into(),
+            kept_out.to_string(),
+            "must be from 1s to 720h, for example 24h",
+        );
+    }
+    if spec.gitops.on_conflict == OnConflict::Suspend {
+        refuse(
+            "spec.gitops.onConflict".into(),
+            "Suspend".into(),
+            "is not available in this version; write Quarantine or Notify",
+        );
     }
     if spec.limits.max_attempts == 0 {
         refuse(
@@ -177,5 +198,7 @@ pub fn validate(name: &str, spec: &RollbackPolicySpec) -> Result<ValidPolicy, Ve
         config: spec.points.config,
         secrets: spec.points.secrets,
         ignore_annotations: spec.ignore_annotations.clone(),
+        on_conflict: spec.gitops.on_conflict,
+        quarantine_for: spec.gitops.quarantine_for.as_signed(),
     })
 }

@@ -1,6 +1,7 @@
 //! RollbackPolicy: what to watch on which workload, and what to do about it.
 
 mod source;
+mod gitops;
 mod spec;
 mod status;
 mod strategy;
@@ -8,6 +9,7 @@ mod trigger;
 mod window;
 
 pub use source::{MinimumSamples, PrometheusSource, Signal, WebHeader, WebSource, WorkloadSource};
+pub use gitops::{GitOps, OnConflict};
 pub use spec::{Limits, Mode, Points, RollbackPolicy, RollbackPolicySpec, WorkloadRef};
 pub use status::{
     Health, Phase, QuarantinedTemplate, ReleaseStatus, RollbackPolicyStatus, TriggerState,
