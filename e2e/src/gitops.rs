@@ -48,7 +48,9 @@ impl Try<'_> {
         self.world
             .eventually("the apply to be refused", async || {
                 match self.once().await {
-                    Err(kube::Error::Api(status)) if status.message.contains("backstop-quarantine") => {
+                    Err(kube::Error::Api(status))
+                        if status.message.contains("backstop-quarantine") =>
+                    {
                         ensure!(status.code == 403, "{status:?}");
                         Ok(status.message.clone())
                     }
@@ -70,5 +72,6 @@ impl Try<'_> {
 
 /// What a refusal says, without the API server's own words before it.
 pub fn reason(said: &str) -> &str {
-    said.split_once("denied request: ").map_or(said, |(_, reason)| reason)
+    said.split_once("denied request: ")
+        .map_or(said, |(_, reason)| reason)
 }
