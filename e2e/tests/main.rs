@@ -13,6 +13,8 @@ mod config;
 mod config_store;
 mod crds;
 mod docs;
+mod gitops;
+mod gitops_uninstall;
 mod guards;
 mod incidents;
 mod isolate;

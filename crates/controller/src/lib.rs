@@ -21,6 +21,7 @@ pub mod observe;
 pub mod point;
 pub mod policy;
 pub mod run;
+pub mod server;
 pub mod settings;
 pub mod tell;
 mod union;

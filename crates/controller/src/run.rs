@@ -30,6 +30,7 @@ use crate::{
     metrics::Metrics,
     observe::Observers,
     point, policy,
+    server::{self, ServerVersion},
     settings::Settings,
     tell::Teller,
 };
@@ -143,6 +144,9 @@ async fn lead(
     stopped: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     let calls = Calls::new(leadership.clone(), metrics.clone());
+    let version = calls
+        .read("get version", client.apiserver_version())
+        .await?;
     let (gone, went) = mpsc::unbounded();
     let policies = watched::<RollbackPolicy>(client, &settings.watch_namespace, &gone, |_| {});
     let points =
@@ -155,6 +159,7 @@ async fn lead(
     let context = Arc::new(Context {
         teller: Teller::new(client.clone(), &settings.identity, calls.clone()),
         client: client.clone(),
+        server: ServerVersion::new(version.git_version, jiff::Timestamp::now()),
         calls,
         metrics: metrics.clone(),
         observers: Observers::default(),
@@ -222,19 +227,27 @@ async fn lead(
             context.clone(),
         )
         .for_each(|_| futures::future::ready(()));
-    let sweep = sweep(context.clone());
-    let keys = keep_keys(
-        context.clone(),
-        settings.leader_election_namespace.clone(),
-        keys,
-    );
     tokio::select! {
         _ = async { tokio::join!(policy_work, event_work, point_work) } => {}
-        () = sweep => {}
-        () = keys => {}
-        () = follow_deletions(&context, went) => {}
+        () = beside(&context, settings, keys, went) => {}
     }
     Ok(())
+}
+
+/// What is looked after beside the objects.
+async fn beside(
+    context: &Arc<Context>,
+    settings: &Settings,
+    keys: watch::Sender<Keys>,
+    went: mpsc::UnboundedReceiver<Gone>,
+) {
+    let namespace = settings.leader_election_namespace.clone();
+    tokio::select! {
+        () = sweep(context.clone()) => {}
+        () = keep_keys(context.clone(), namespace, keys) => {}
+        () = server::follow(context) => {}
+        () = follow_deletions(context, went) => {}
+    }
 }
 
 /// What is not there any more is not reconciled, and its deletion can change what a policy does: a

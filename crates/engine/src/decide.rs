@@ -84,7 +84,7 @@ pub fn decide(
     if let Some(misfit) = &seen.misfit {
         // What was known stays known: it may be a matter of a moment. A rollback that is under way
         // is brought to its end by its plan.
-        return (state, say::misfit(policy, seen, misfit));
+        return (state, say::misfit(policy, seen, misfit, now));
     }
     let Some(workload) = &seen.workload else {
         return without_workload(policy, state, seen, now);
@@ -127,7 +127,7 @@ pub fn decide(
     });
     let say = say::status(&look, &course);
     let notices = say::notices(&before, &look, &course, proof);
-    let wake_at = wake::at(&look, &course);
+    let wake_at = wake::at(&look, &course, &say.quarantined);
     state.held.clone_from(&say.held);
     (
         state,
@@ -412,7 +412,7 @@ fn without_workload(
     }
     let decision = Decision {
         acts,
-        say: say::no_workload(policy, seen),
+        say: say::no_workload(policy, seen, now),
         notices: Vec::new(),
         wake_at: None,
     };

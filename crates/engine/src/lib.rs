@@ -23,6 +23,7 @@ pub mod lifecycle;
 pub mod ownership;
 pub mod plan;
 pub mod policy;
+pub mod quarantine;
 pub mod query;
 pub mod reading;
 pub mod release;

@@ -184,7 +184,6 @@ fn every_strategy_is_read_with_its_parameters() {
 fn fields_that_are_not_there_yet_are_refused() {
     for (field, value) in [
         ("gates", json!({"freeze": true})),
-        ("gitops", json!({"onConflict": "Suspend"})),
         ("notifications", json!([{"slack": "#ops"}])),
     ] {
         let path = format!("spec.{field}");
@@ -195,6 +194,23 @@ fn fields_that_are_not_there_yet_are_refused() {
             "remove it",
         );
     }
+}
+
+#[test]
+fn a_quarantine_lasts_for_a_second_to_a_month() {
+    for wrong in ["0s", "721h"] {
+        let gitops = json!({"gitops": {"quarantineFor": wrong}});
+        says(
+            spec(&[errors()], gitops),
+            "spec.gitops.quarantineFor",
+            "",
+            "from 1s to 720h",
+        );
+    }
+    assert_eq!(
+        policy(&[errors()], json!({})).quarantine_for.as_secs(),
+        86_400
+    );
 }
 
 #[test]

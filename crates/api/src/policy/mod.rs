@@ -1,5 +1,6 @@
 //! RollbackPolicy: what to watch on which workload, and what to do about it.
 
+mod gitops;
 mod source;
 mod spec;
 mod status;
@@ -7,6 +8,7 @@ mod strategy;
 mod trigger;
 mod window;
 
+pub use gitops::{GitOps, OnConflict};
 pub use source::{MinimumSamples, PrometheusSource, Signal, WebHeader, WebSource, WorkloadSource};
 pub use spec::{Limits, Mode, Points, RollbackPolicy, RollbackPolicySpec, WorkloadRef};
 pub use status::{

@@ -9,6 +9,7 @@ use backstop_engine::{decide::Say, state::State};
 use jiff::Timestamp;
 use kube::{Api, ResourceExt};
 
+use super::quarantine;
 use crate::{calls::CallError, context::Context, observe::Observer};
 
 /// A value of a trigger is written at least so often: each of them would be a write every few
@@ -54,7 +55,7 @@ pub(super) async fn write(
         last_event: say.last_event.clone(),
         attempts: say.attempts,
         cooldown_until: say.cooldown_until,
-        quarantined: say.quarantined.clone(),
+        quarantined: quarantine::templates(context, object, &say.quarantined).await?,
     };
     if says_the_same(&old, &new) {
         return Ok(());
@@ -154,6 +155,8 @@ pub(super) async fn write_invalid(
     new.message = Some(problem.to_owned());
     new.observed_generation = object.metadata.generation;
     new.triggers.clear();
+    // Nobody sees to it that they expire.
+    new.quarantined.clear();
     if object.status.as_ref() == Some(&new) {
         return Ok(());
     }
