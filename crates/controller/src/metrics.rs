@@ -42,6 +42,15 @@ pub struct StepDone {
     pub state: String,
 }
 
+/// A policy: their number is bounded by whoever may create them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfPolicy {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub policy: String,
+}
+
 /// A reconciler.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Reconciler {
@@ -67,6 +76,7 @@ pub struct Metrics {
     leader: Gauge,
     policies: Gauge,
     queue: Gauge,
+    scores: Family<OfPolicy, Gauge>,
 }
 
 fn fast() -> Histogram {
@@ -91,6 +101,7 @@ impl Default for Metrics {
             leader: Gauge::default(),
             policies: Gauge::default(),
             queue: Gauge::default(),
+            scores: Family::default(),
             registry: Registry::default(),
         };
         registry.register(
@@ -148,6 +159,11 @@ impl Default for Metrics {
             "rollback_queue_size",
             "Rollbacks that are not over",
             metrics.queue.clone(),
+        );
+        registry.register(
+            "health_score",
+            "How the live release of a policy does, from 0 to 100; absent where nothing can be judged",
+            metrics.scores.clone(),
         );
         Self {
             registry,
@@ -214,6 +230,22 @@ impl Metrics {
     /// Whether this replica acts.
     pub fn leads(&self, yes: bool) {
         self.leader.set(i64::from(yes));
+    }
+
+    /// How the live release of a policy does; `None` where that cannot be told, or nobody asks any more.
+    pub fn scored(&self, namespace: &str, policy: &str, score: Option<u8>) {
+        let labels = OfPolicy {
+            namespace: namespace.to_owned(),
+            policy: policy.to_owned(),
+        };
+        match score {
+            Some(score) => {
+                self.scores.get_or_create(&labels).set(i64::from(score));
+            }
+            None => {
+                self.scores.remove(&labels);
+            }
+        }
     }
 
     /// How many policies are looked after, and how many rollbacks are not over.

@@ -1,8 +1,10 @@
 //! The decision: what is so, what to do, and what to say.
 
+use std::collections::{BTreeMap, VecDeque};
+
 use backstop_api::{
     RollbackEventSpec,
-    event::{Cause, Evidence, Outcome, ReleaseRef, Target},
+    event::{AlsoFiring, Cause, Evidence, Outcome, ReleaseRef, Sample, Target},
     names::FIELD_MANAGER,
     point::{Origin, Verdict},
     policy::{Action, Mode, Severity, TriggerState},
@@ -10,12 +12,14 @@ use backstop_api::{
 use jiff::Timestamp;
 
 use crate::{
+    daily,
     guards::{self, Hold, Look},
     health::{self, Proof},
     incident,
     lifecycle::{self, EventChange},
+    monitored, peers,
     policy::{ValidPolicy, ValidTrigger},
-    rollout,
+    rollout, score,
     snapshot::{Event, Point, Snapshot, Workload},
     state::{State, TriggerMemory},
     target, track, trigger,
@@ -47,7 +51,7 @@ pub enum Act {
         /// Identity of the release.
         release: String,
         /// The value of each trigger now.
-        baselines: std::collections::BTreeMap<String, f64>,
+        baselines: BTreeMap<String, f64>,
     },
     /// Record a new rollback.
     Start {
@@ -92,7 +96,12 @@ pub fn decide(
     let before = state.clone();
     track::track(&mut state, seen, workload, now);
     trigger::judge(policy, &mut state, seen, workload, now);
+    peers::judge(policy, &mut state, seen, workload, now);
     let proof = health::follow(policy, &mut state, seen, workload, now);
+    let verdict = monitored::follow(policy, &mut state, now);
+    if let Some(value) = score::score(policy, &state, workload, now).value {
+        score::remember(&mut state.scores, value, now);
+    }
     let incident = incident::of(seen, &state, workload);
     let look = Look {
         policy,
@@ -126,9 +135,12 @@ pub fn decide(
         Course::Held { .. } | Course::Quiet => Vec::new(),
     });
     let say = say::status(&look, &course);
-    let notices = say::notices(&before, &look, &course, proof);
+    let notices = say::notices(&before, &look, &course, proof, verdict.as_ref());
+    let needs_a_person =
+        matches!(&course, Course::Held { hold, .. } if hold.reason.needs_a_person());
     let wake_at = wake::at(&look, &course);
     state.held.clone_from(&say.held);
+    daily::count(&mut state, &before, seen, needs_a_person, now);
     (
         state,
         Decision {
@@ -247,7 +259,7 @@ fn further_back<'a>(look: &Look<'a>) -> Option<Course<'a>> {
 
 /// The firing triggers, the one to act on first: what can roll back before what only notifies,
 /// Critical before Warning, then the one that fired first.
-fn firing<'a>(look: &Look<'a>) -> Vec<(&'a ValidTrigger, &'a TriggerMemory)> {
+pub(crate) fn firing<'a>(look: &Look<'a>) -> Vec<(&'a ValidTrigger, &'a TriggerMemory)> {
     let mut firing: Vec<_> = look
         .policy
         .triggers
@@ -345,10 +357,24 @@ fn rollback(
                 .baseline
                 .filter(|_| trigger.condition.uses_baseline()),
             details: memory.details.iter().take(DETAILS_KEPT).cloned().collect(),
+            also_firing: also_firing(look, trigger),
         }),
         fired_at: Some(memory.since),
         not_before: memory.since.checked_add(trigger.delay).ok(),
     }
+}
+
+/// The other triggers that fire now: whoever reads the event later sees all that was wrong.
+fn also_firing(look: &Look<'_>, acted_on: &ValidTrigger) -> Vec<AlsoFiring> {
+    let others = firing(look).into_iter();
+    others
+        .filter(|(trigger, _)| trigger.name != acted_on.name)
+        .map(|(trigger, memory)| AlsoFiring {
+            trigger: trigger.name.clone(),
+            severity: trigger.severity,
+            message: memory.message.clone(),
+        })
+        .collect()
 }
 
 /// How many of the cluster's own words go into the evidence: an event stays readable.
@@ -365,11 +391,15 @@ pub(crate) fn live(workload: &Workload) -> ReleaseRef {
 }
 
 fn capture(policy: &ValidPolicy, state: &State, workload: &Workload) -> Act {
-    let baselines = policy
-        .triggers
-        .iter()
-        .filter_map(|t| Some((t.name.clone(), median(state.triggers.get(&t.name)?)?)))
-        .collect();
+    let mut baselines = BTreeMap::new();
+    for trigger in &policy.triggers {
+        let Some(memory) = state.triggers.get(&trigger.name) else {
+            continue;
+        };
+        let name = peers::baseline_name(&trigger.name);
+        baselines.extend(median(&memory.samples).map(|value| (trigger.name.clone(), value)));
+        baselines.extend(median(&memory.peers.samples).map(|value| (name, value)));
+    }
     Act::Capture {
         release: workload.release.clone(),
         baselines,
@@ -377,8 +407,8 @@ fn capture(policy: &ValidPolicy, state: &State, workload: &Workload) -> Act {
 }
 
 /// The middle of what was measured: one odd sample does not move it.
-fn median(memory: &TriggerMemory) -> Option<f64> {
-    let mut values: Vec<f64> = memory.samples.iter().map(|s| s.value).collect();
+fn median(samples: &VecDeque<Sample>) -> Option<f64> {
+    let mut values: Vec<f64> = samples.iter().map(|s| s.value).collect();
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     match values.len() {

@@ -12,11 +12,12 @@ use backstop_api::{
 
 use crate::{
     incident::Incident,
+    peers,
     plan::{self, Order},
     policy::{ValidPolicy, ValidTrigger},
     snapshot::{Point, Snapshot, Workload},
     state::{State, TriggerMemory},
-    target, track,
+    target, track, votes,
 };
 
 /// What the guards look at.
@@ -77,6 +78,12 @@ pub enum HoldReason {
     Observed,
     /// A person called the rollback of this release off.
     CalledOff,
+    /// What was not released is as bad.
+    PeersAreBadToo,
+    /// Too few of the triggers that must agree fire.
+    NotEnoughVotes,
+    /// The trigger fires on, and its condition does not hold at the moment.
+    Recovering,
 }
 
 impl HoldReason {
@@ -91,6 +98,8 @@ impl HoldReason {
                 | Self::Observed
                 | Self::CalledOff
                 | Self::WorkloadDeleting
+                | Self::NotEnoughVotes
+                | Self::Recovering
         )
     }
 }
@@ -98,7 +107,7 @@ impl HoldReason {
 type Guard = fn(&Look<'_>, &ValidTrigger, &TriggerMemory) -> Option<Hold>;
 
 /// Every guard before a rollback that a trigger asks for, in the order in which they are asked.
-const GUARDS: [Guard; 12] = [
+const GUARDS: [Guard; 15] = [
     policy_is_paused,
     person_has_taken_over,
     workload_is_paused,
@@ -109,6 +118,9 @@ const GUARDS: [Guard; 12] = [
     nothing_was_released,
     release_is_a_floor,
     attempts_are_used_up,
+    peers_are_bad_too,
+    trigger_recovers,
+    too_few_votes,
     cooling_down,
     observed_already,
 ];
@@ -331,6 +343,64 @@ fn cooling_down(look: &Look<'_>, _: &ValidTrigger, _: &TriggerMemory) -> Option<
             format!(
                 "a rollback ended a moment ago; the next one may start at {until:.0} \
                  (limits.cooldown), and starts by itself if this goes on"
+            ),
+        )
+    })
+}
+
+/// When everything is bad, no release is to blame. Going further back does not depend on it: the
+/// release that is live then does not run at all.
+fn peers_are_bad_too(
+    look: &Look<'_>,
+    trigger: &ValidTrigger,
+    memory: &TriggerMemory,
+) -> Option<Hold> {
+    if goes_on(look) {
+        return None;
+    }
+    spared(look, trigger, memory)
+}
+
+/// Whether going further back is part of a rollback that has begun, and needs no trigger.
+fn goes_on(look: &Look<'_>) -> bool {
+    look.incident.continues || look.incident.partial.is_some()
+}
+
+/// Nothing is begun on a condition that does not hold now.
+fn trigger_recovers(look: &Look<'_>, _: &ValidTrigger, memory: &TriggerMemory) -> Option<Hold> {
+    let since = memory.recovering_since.filter(|_| !goes_on(look))?;
+    Some(hold(
+        HoldReason::Recovering,
+        format!("its condition does not hold since {since:.0}; taken back if it does again"),
+    ))
+}
+
+fn too_few_votes(look: &Look<'_>, trigger: &ValidTrigger, _: &TriggerMemory) -> Option<Hold> {
+    let tally = votes::tally(look.policy, look.state, &trigger.name, look.now)?;
+    (!tally.carries() && !goes_on(look)).then(|| {
+        hold(
+            HoldReason::NotEnoughVotes,
+            format!("{} (spec.decision.votes)", tally.in_words()),
+        )
+    })
+}
+
+/// Whether the release is spared because what was not released is as bad.
+fn spared(
+    look: &Look<'_>,
+    trigger: &ValidTrigger,
+    memory: &TriggerMemory,
+) -> Option<Hold> {
+    let spared = peers::spared(trigger, memory, look.now)?;
+    Some(Hold {
+        until: Some(spared.until),
+        ..hold(
+            HoldReason::PeersAreBadToo,
+            format!(
+                "what was not released is as bad since {:.0} ({}), so release {} is not blamed; look \
+                 at what they share, such as the network, a database or a node. It is judged again \
+                 when they have recovered, and taken back if it is still bad at {:.0} (peers.holdFor)",
+                spared.since, spared.words, look.workload.release, spared.at_most_until
             ),
         )
     })

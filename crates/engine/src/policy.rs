@@ -10,14 +10,19 @@ use backstop_api::{
 };
 use jiff::SignedDuration;
 
+mod peers;
 mod source;
 mod strategy;
 mod trigger;
+mod votes;
 
+pub(crate) use peers::{HOLD_FOR, SHARE};
+pub use peers::{Alike, ValidPeers};
 pub(crate) use source::LONGEST_REACH;
 pub use source::{Minimum, Source};
 pub use strategy::{ValidCanary, ValidStrategy};
 pub use trigger::ValidTrigger;
+pub use votes::ValidVote;
 
 /// A policy that can be carried out.
 #[derive(Debug)]
@@ -42,6 +47,8 @@ pub struct ValidPolicy {
     pub timeout: SignedDuration,
     /// What is watched.
     pub triggers: Vec<ValidTrigger>,
+    /// Triggers that decide together.
+    pub votes: Vec<ValidVote>,
     /// So many rollbacks in one incident.
     pub max_attempts: u32,
     /// So long without another rollback.
@@ -148,6 +155,11 @@ pub fn validate(name: &str, spec: &RollbackPolicySpec) -> Result<ValidPolicy, Ve
             Err(mut found) => errors.append(&mut found),
         }
     }
+    let votes = spec
+        .decision
+        .as_ref()
+        .map(|rules| votes::validate(rules, &triggers, &mut errors))
+        .unwrap_or_default();
     let strategy = strategy::validate(spec, &mut errors);
     let Some(strategy) = strategy.filter(|_| errors.is_empty()) else {
         return Err(errors);
@@ -170,6 +182,7 @@ pub fn validate(name: &str, spec: &RollbackPolicySpec) -> Result<ValidPolicy, Ve
             .map_or_else(|| IntOrPercent::Percent("50%".into()), |s| s.by.clone()),
         timeout: spec.strategy.timeout.as_signed(),
         triggers,
+        votes,
         max_attempts: spec.limits.max_attempts,
         cooldown: spec.limits.cooldown.as_signed(),
         soak: spec.points.soak.as_signed(),

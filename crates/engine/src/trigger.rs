@@ -13,6 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     condition::Variables,
+    hysteresis,
     policy::{Source, ValidPolicy, ValidTrigger},
     reading::Reading,
     snapshot::{Snapshot, Workload},
@@ -253,6 +254,7 @@ fn step(
     memory.asked_at = Some(asked_at);
     memory.baseline = baseline;
     memory.lacks_baseline = false;
+    let mut on = None;
     let (bad, message) = match look {
         Look::Value { value, at } => {
             remember(memory, Sample { at, value });
@@ -266,6 +268,7 @@ fn step(
                 baseline,
                 workload: workload.numbers(),
             };
+            on = Some(variables);
             match trigger.condition.holds(&variables) {
                 Ok(bad) => (bad, in_words(trigger, value, baseline, bad, memory)),
                 Err(problem) => {
@@ -292,8 +295,12 @@ fn step(
         Look::Error(why) => return rest(memory, TriggerState::Error, why, now),
     };
     if !bad {
+        if let Some(why) = hysteresis::stays(trigger, memory, on.as_ref(), asked_at) {
+            return enter(memory, memory.state, format!("{message}; {why}"), now);
+        }
         return rest(memory, TriggerState::Inactive, message, now);
     }
+    memory.recovering_since = None;
     let active_since = *memory.active_since.get_or_insert(asked_at);
     // Counted by readings and not by the clock: one bad reading, however long ago, is one.
     let held = asked_at.duration_since(active_since);
@@ -344,6 +351,7 @@ pub(crate) fn too_old(trigger: &ValidTrigger) -> SignedDuration {
 /// The condition does not hold, or cannot be judged: the run is broken.
 fn rest(memory: &mut TriggerMemory, state: TriggerState, message: String, now: Timestamp) {
     memory.active_since = None;
+    memory.recovering_since = None;
     enter(memory, state, message, now);
 }
 

@@ -1,5 +1,8 @@
 //! RollbackPolicy: what to watch on which workload, and what to do about it.
 
+mod decision;
+mod peers;
+mod record;
 mod source;
 mod spec;
 mod status;
@@ -7,10 +10,15 @@ mod strategy;
 mod trigger;
 mod window;
 
+pub use decision::{DecisionRules, Require, Vote};
+pub use peers::Peers;
+pub use record::{
+    CountedUntil, DailyCounts, Figures, Monitored, ReleaseVerdict, ScoreAt, Trend,
+};
 pub use source::{MinimumSamples, PrometheusSource, Signal, WebHeader, WebSource, WorkloadSource};
 pub use spec::{Limits, Mode, Points, RollbackPolicy, RollbackPolicySpec, WorkloadRef};
 pub use status::{
-    Health, Phase, QuarantinedTemplate, ReleaseStatus, RollbackPolicyStatus, TriggerState,
+    Health, PeersStatus, Phase, QuarantinedTemplate, ReleaseStatus, RollbackPolicyStatus, TriggerState,
     TriggerStatus,
 };
 pub use strategy::{

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{MinimumSamples, PrometheusSource, WebSource, WorkloadSource};
+use super::{MinimumSamples, Peers, PrometheusSource, WebSource, WorkloadSource};
 use crate::{duration::Duration, schema};
 
 /// One thing to watch, with a condition and what to do when it holds.
@@ -22,10 +22,14 @@ use crate::{duration::Duration, schema};
         .message("condition is required with web, for example: value > 0.05"),
     validation = Rule::new("!has(self.minimumSamples) || has(self.prometheus)")
         .message("minimumSamples goes with prometheus only"),
+    validation = Rule::new("!has(self.peers) || has(self.prometheus)")
+        .message("peers goes with prometheus only"),
     validation = Rule::new("!has(self.interval) || (duration(self.interval) >= duration('1s') && duration(self.interval) <= duration('1h'))")
         .message("interval must be from 1s to 1h, for example 10s"),
     validation = Rule::new("!has(self.for) || duration(self.for) <= duration('24h')")
         .message("for must be at most 24h"),
+    validation = Rule::new("!has(self.keepFiringFor) || duration(self.keepFiringFor) <= duration('24h')")
+        .message("keepFiringFor must be at most 24h"),
     validation = Rule::new("!has(self.delay) || duration(self.delay) <= duration('24h')")
         .message("delay must be at most 24h"),
     validation = Rule::new("!has(self.action) || self.action in ['Rollback', 'GradualRollback', 'ScaleAndRollback', 'IsolateAndRollback', 'Notify']")
@@ -75,6 +79,15 @@ pub struct Trigger {
     /// How long the condition must hold without a break before the trigger fires.
     #[serde(rename = "for", default)]
     pub for_: Duration,
+    /// How long the trigger fires on after the condition held for the last time. Nothing is begun in
+    /// that time, and nothing that waits is called off.
+    #[serde(default)]
+    pub keep_firing_for: Duration,
+    /// When a trigger that fires is well again, where that is more than its condition not holding:
+    /// CEL as in `condition`, such as `value < 0.02`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub recovery: Option<String>,
     /// How often to ask. `workload` sources do not ask: they are told.
     #[serde(default = "default_interval")]
     pub interval: Duration,
@@ -87,6 +100,9 @@ pub struct Trigger {
     /// The answer counts only when there was enough to judge by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minimum_samples: Option<MinimumSamples>,
+    /// The same question about what was not released: where that is as bad, the release is spared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peers: Option<Peers>,
     /// What to do; `Rollback` for Critical and `GradualRollback` for Warning unless said otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<Action>,

@@ -6,7 +6,7 @@ use backstop_api::{
 };
 use jiff::SignedDuration;
 
-use super::{FieldError, Source, source::source};
+use super::{FieldError, Source, ValidPeers, peers, source::source};
 use crate::condition::Condition;
 
 /// A trigger that can be judged.
@@ -22,12 +22,18 @@ pub struct ValidTrigger {
     pub condition: Condition,
     /// How long the condition must hold.
     pub for_: SignedDuration,
+    /// How long it fires on after its condition held for the last time.
+    pub keep_firing_for: SignedDuration,
+    /// When it is well again, where that is more than its condition not holding.
+    pub recovery: Option<Condition>,
     /// How often the source is asked.
     pub interval: SignedDuration,
     /// How long to wait between firing and acting.
     pub delay: SignedDuration,
     /// What an empty answer means.
     pub no_data: NoDataPolicy,
+    /// The same question about what was not released.
+    pub peers: Option<ValidPeers>,
     /// What it leads to.
     pub action: Action,
 }
@@ -70,6 +76,7 @@ pub(super) fn validate(index: usize, trigger: &Trigger) -> Result<ValidTrigger, 
         });
     };
     let source = source(trigger, &mut refuse);
+    let peers = peers::validate(trigger, &mut refuse);
     let text = match (&trigger.condition, &source) {
         (Some(text), _) => text.as_str(),
         (None, Some(Source::Prometheus { .. } | Source::Web(_))) => {
@@ -84,6 +91,11 @@ pub(super) fn validate(index: usize, trigger: &Trigger) -> Result<ValidTrigger, 
     };
     let condition =
         Condition::parse(text).map_err(|problem| refuse("condition", text.to_owned(), problem));
+    let recovery = trigger.recovery.as_ref().and_then(|text| {
+        Condition::parse(text)
+            .map_err(|problem| refuse("recovery", text.clone(), problem))
+            .ok()
+    });
     let action = trigger.action.unwrap_or(match trigger.severity {
         Severity::Critical => Action::Rollback,
         Severity::Warning => Action::GradualRollback,
@@ -118,9 +130,12 @@ pub(super) fn validate(index: usize, trigger: &Trigger) -> Result<ValidTrigger, 
             source,
             condition,
             for_: trigger.for_.as_signed(),
+            keep_firing_for: trigger.keep_firing_for.as_signed(),
+            recovery,
             interval: trigger.interval.as_signed(),
             delay: trigger.delay.as_signed(),
             no_data: trigger.no_data,
+            peers,
             action,
         }),
         _ => Err(errors),

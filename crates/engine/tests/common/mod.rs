@@ -178,6 +178,7 @@ pub fn state() -> State {
             healthy_since: None,
             proved_at: None,
             restored_by: None,
+            verdict: None,
         }),
         ..State::default()
     }
@@ -257,6 +258,7 @@ pub fn event(phase: EventPhase) -> Event {
                 }],
                 baseline: None,
                 details: Vec::new(),
+                also_firing: Vec::new(),
             }),
             fired_at: Some(at(40)),
             not_before: None,
