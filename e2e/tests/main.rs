@@ -12,6 +12,7 @@ mod chart_upgrade;
 mod config;
 mod config_store;
 mod crds;
+mod decision;
 mod docs;
 mod guards;
 mod incidents;

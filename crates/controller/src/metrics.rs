@@ -264,3 +264,22 @@ impl Metrics {
         text
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_score_is_there_for_as_long_as_there_is_one() {
+        let metrics = Metrics::default();
+        metrics.scored("shop", "web", Some(80));
+        let line = r#"backstop_health_score{namespace="shop",policy="web"} 80"#;
+        assert!(metrics.text().contains(line), "{}", metrics.text());
+        metrics.scored("shop", "web", None);
+        assert!(
+            !metrics.text().contains("health_score{"),
+            "{}",
+            metrics.text()
+        );
+    }
+}

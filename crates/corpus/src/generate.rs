@@ -239,7 +239,11 @@ impl Story {
         }
         let new = ready.iter().filter(|r| **r <= at).count();
         let (new, all) = (count(new), count(ready.len()));
-        let rate = if pod.side == Side::Other { self.other.rate } else { self.rate };
+        let rate = if pod.side == Side::Other {
+            self.other.rate
+        } else {
+            self.rate
+        };
         let load = rate * self.load(at);
         match pod.side {
             // Beside a canary of one pod all pods of the release before stay.
@@ -262,7 +266,11 @@ impl Story {
         } else {
             0.0
         };
-        let usual = if side == Side::Other { self.other.errors } else { self.errors };
+        let usual = if side == Side::Other {
+            self.other.errors
+        } else {
+            self.errors
+        };
         (usual + own + outage.map_or(0.0, |o| o.2)).min(1.0)
     }
 
@@ -273,12 +281,20 @@ impl Story {
             .neighbour
             .filter(|(from, to, _)| is_in((*from, *to), at) && place.is_multiple_of(2));
         let load = 1.0 + LOADED * (self.load(at) - 1.0).max(0.0);
-        let usual = if side == Side::Other { self.other.latency } else { self.latency };
+        let usual = if side == Side::Other {
+            self.other.latency
+        } else {
+            self.latency
+        };
         usual * slower * load * noisy.map_or(1.0, |n| n.2)
     }
 
     fn narrow(&self, side: Side) -> f64 {
-        if side == Side::Other { self.other.narrow } else { self.narrow }
+        if side == Side::Other {
+            self.other.narrow
+        } else {
+            self.narrow
+        }
     }
 
     fn memory(&self, side: Side, started: i64, at: i64) -> f64 {

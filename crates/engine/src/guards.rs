@@ -119,10 +119,10 @@ const GUARDS: [Guard; 15] = [
     release_is_a_floor,
     attempts_are_used_up,
     peers_are_bad_too,
-    trigger_recovers,
     too_few_votes,
     cooling_down,
     observed_already,
+    trigger_recovers,
 ];
 
 /// The point to go back to, or why nothing is taken back.
@@ -362,7 +362,7 @@ fn peers_are_bad_too(
 }
 
 /// Whether going further back is part of a rollback that has begun, and needs no trigger.
-fn goes_on(look: &Look<'_>) -> bool {
+pub(crate) fn goes_on(look: &Look<'_>) -> bool {
     look.incident.continues || look.incident.partial.is_some()
 }
 
@@ -386,11 +386,7 @@ fn too_few_votes(look: &Look<'_>, trigger: &ValidTrigger, _: &TriggerMemory) -> 
 }
 
 /// Whether the release is spared because what was not released is as bad.
-fn spared(
-    look: &Look<'_>,
-    trigger: &ValidTrigger,
-    memory: &TriggerMemory,
-) -> Option<Hold> {
+fn spared(look: &Look<'_>, trigger: &ValidTrigger, memory: &TriggerMemory) -> Option<Hold> {
     let spared = peers::spared(trigger, memory, look.now)?;
     Some(Hold {
         until: Some(spared.until),

@@ -16,37 +16,46 @@ const BETWEEN_CRASHES: SignedDuration = SignedDuration::from_secs(15);
 /// The condition does not hold on this reading. Why the trigger stays as it is all the same; `None`
 /// where it goes back to quiet.
 ///
-/// `on` is what the condition was evaluated on; `None` where silence counts as good.
+/// `on` is what the condition was evaluated on; `None` where silence counts as good, which is no
+/// reading to fire on.
 pub(crate) fn stays(
     trigger: &ValidTrigger,
     memory: &mut TriggerMemory,
     on: Option<&Variables>,
     asked_at: Timestamp,
 ) -> Option<String> {
+    let on = on?;
     let fires = memory.state == TriggerState::Firing;
     if !fires && !(memory.state == TriggerState::Pending && crashes(trigger)) {
         return None;
     }
     if fires
-        && let (Some(recovery), Some(on)) = (&trigger.recovery, on)
+        && let Some(recovery) = &trigger.recovery
         && !matches!(recovery.holds(on), Ok(true))
     {
-        memory.recovering_since = Some(asked_at);
+        memory.recovering_since.get_or_insert(asked_at);
+        memory.well_since = None;
         return Some(format!("it fires until '{}' holds", recovery.text()));
     }
     let length = patience(trigger, memory);
     if length.is_zero() {
         return None;
     }
-    let since = *memory.recovering_since.get_or_insert(asked_at);
+    memory.recovering_since.get_or_insert(asked_at);
+    let since = *memory.well_since.get_or_insert(asked_at);
     if asked_at.duration_since(since) >= length {
         return None;
     }
     let until = since.checked_add(length).unwrap_or(Timestamp::MAX);
     Some(if fires {
-        format!("it fires until it has been well for {} s, at {until:.0}", length.as_secs())
+        format!(
+            "it fires until it has been well for {} s, at {until:.0}",
+            length.as_secs()
+        )
     } else {
-        format!("a container that crashes runs for a moment between its crashes; well at {until:.0}")
+        format!(
+            "a container that crashes runs for a moment between its crashes; well at {until:.0}"
+        )
     })
 }
 
@@ -67,7 +76,7 @@ fn crashes(trigger: &ValidTrigger) -> bool {
 /// not asked.
 pub(crate) fn quiet_at(trigger: &ValidTrigger, memory: &TriggerMemory) -> Option<Timestamp> {
     memory
-        .recovering_since?
+        .well_since?
         .checked_add(patience(trigger, memory))
         .ok()
 }

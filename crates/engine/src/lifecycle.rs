@@ -7,7 +7,7 @@ use backstop_api::{
     RollbackEventStatus,
     event::{Cause, EventPhase, Outcome, Target},
     point::Verdict,
-    policy::{Action, TriggerState},
+    policy::Action,
 };
 use jiff::{SignedDuration, Timestamp};
 

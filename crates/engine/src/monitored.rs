@@ -58,7 +58,11 @@ fn measure(memory: &mut TriggerMemory) {
     }
     figures.samples = figures.samples.saturating_add(1);
     figures.lowest = Some(figures.lowest.map_or(newest.value, |v| v.min(newest.value)));
-    figures.highest = Some(figures.highest.map_or(newest.value, |v| v.max(newest.value)));
+    figures.highest = Some(
+        figures
+            .highest
+            .map_or(newest.value, |v| v.max(newest.value)),
+    );
     figures.newest = Some(newest.at);
 }
 
@@ -95,7 +99,10 @@ fn verdict(
     } else if unseen.is_empty() {
         (Monitored::Passed, "passed".to_owned())
     } else {
-        let words = format!("passed, but not judged for want of data by {}", names(unseen));
+        let words = format!(
+            "passed, but not judged for want of data by {}",
+            names(unseen)
+        );
         (Monitored::PartlyJudged, words)
     };
     let mut words = format!("monitored for {length} after its rollout, {message}");

@@ -127,7 +127,10 @@ fn asked(
         return Found::Nothing;
     }
     if own_is_silent {
-        return Found::Better(format!("there is an answer about them ({})", number(peers.value)));
+        return Found::Better(format!(
+            "there is an answer about them ({})",
+            number(peers.value)
+        ));
     }
     let Some(own) = memory.samples.back().map(|s| Measured {
         value: s.value,
@@ -188,10 +191,10 @@ fn alike(
 fn in_words(own: Measured, peers: Measured) -> String {
     let before = |m: Measured| {
         m.baseline
-            .map_or_else(String::new, |b| format!(", and was {}", number(b)))
+            .map_or_else(String::new, |b| format!(" (before: {})", number(b)))
     };
     format!(
-        "the release has {}{}; its peers have {}{}",
+        "the release has {}{}, its peers have {}{}",
         number(own.value),
         before(own),
         number(peers.value),
@@ -213,7 +216,10 @@ fn beside(signals: &[Signal], workload: &Workload) -> Found {
     if own <= 0.0 {
         return Found::Nothing;
     }
-    let theirs = peers.iter().map(|w| affected(signals, w)).fold(0.0, f64::max);
+    let theirs = peers
+        .iter()
+        .map(|w| affected(signals, w))
+        .fold(0.0, f64::max);
     let words = format!(
         "{} of the release's pods show it, and {} of the stable side's",
         share_in_words(own),
@@ -229,7 +235,8 @@ fn beside(signals: &[Signal], workload: &Workload) -> Found {
 /// The share of a workload's wanted pods that shows any of the signs; 1 where its rollout is stuck.
 fn affected(signals: &[Signal], workload: &Workload) -> f64 {
     let of_pods = |found: &[String]| {
-        f64::from(u32::try_from(found.len()).unwrap_or(u32::MAX)) / f64::from(workload.desired.max(1))
+        f64::from(u32::try_from(found.len()).unwrap_or(u32::MAX))
+            / f64::from(workload.desired.max(1))
     };
     let pods = &workload.pods;
     signals
@@ -272,7 +279,9 @@ fn remember(trigger: &ValidTrigger, memory: &mut TriggerMemory, found: Found, no
             if led {
                 // It was bad alone first: it may well be what makes the others bad.
                 peers.alike_since = None;
-                Some(format!("the release was bad before its peers were: {words}"))
+                Some(format!(
+                    "the release was bad before its peers were: {words}"
+                ))
             } else {
                 peers.alike_at = Some(at);
                 Some(words)

@@ -16,8 +16,8 @@ mod strategy;
 mod trigger;
 mod votes;
 
-pub(crate) use peers::{HOLD_FOR, SHARE};
 pub use peers::{Alike, ValidPeers};
+pub(crate) use peers::{HOLD_FOR, SHARE};
 pub(crate) use source::LONGEST_REACH;
 pub use source::{Minimum, Source};
 pub use strategy::{ValidCanary, ValidStrategy};

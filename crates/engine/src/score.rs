@@ -81,7 +81,10 @@ pub fn score(policy: &ValidPolicy, state: &State, workload: &Workload, now: Time
         why.join("; ")
     };
     if !blind && !unjudged.is_empty() {
-        message = format!("{message}; not judged, so not in it: {}", unjudged.join(", "));
+        message = format!(
+            "{message}; not judged, so not in it: {}",
+            unjudged.join(", ")
+        );
     }
     Score {
         value,

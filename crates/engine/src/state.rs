@@ -71,6 +71,8 @@ pub struct TriggerMemory {
     pub active_since: Option<Timestamp>,
     /// Since when the condition of a trigger that stays as it is has not held any more.
     pub recovering_since: Option<Timestamp>,
+    /// Since when such a trigger has been well, by its recovery where it has one.
+    pub well_since: Option<Timestamp>,
     /// Whether the newest reading is evidence: about this release, and clear of what was before.
     pub settled: bool,
     /// When the newest reading was taken, by our clock.
@@ -154,6 +156,7 @@ impl TriggerMemory {
             since: now,
             active_since: None,
             recovering_since: None,
+            well_since: None,
             settled: false,
             asked_at: None,
             samples: VecDeque::new(),
@@ -207,6 +210,7 @@ impl State {
                         since: t.since,
                         active_since: t.active_since,
                         recovering_since: t.recovering_since,
+                        well_since: t.well_since,
                         samples: t
                             .value
                             .zip(t.at)
@@ -265,6 +269,7 @@ impl State {
                     since: memory.since,
                     active_since: memory.active_since,
                     recovering_since: memory.recovering_since,
+                    well_since: memory.well_since,
                     value: last.map(|s| s.value),
                     at: last.map(|s| s.at),
                     message: Some(memory.message.clone()),

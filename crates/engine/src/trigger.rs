@@ -300,7 +300,7 @@ fn step(
         }
         return rest(memory, TriggerState::Inactive, message, now);
     }
-    memory.recovering_since = None;
+    (memory.recovering_since, memory.well_since) = (None, None);
     let active_since = *memory.active_since.get_or_insert(asked_at);
     // Counted by readings and not by the clock: one bad reading, however long ago, is one.
     let held = asked_at.duration_since(active_since);
@@ -351,7 +351,7 @@ pub(crate) fn too_old(trigger: &ValidTrigger) -> SignedDuration {
 /// The condition does not hold, or cannot be judged: the run is broken.
 fn rest(memory: &mut TriggerMemory, state: TriggerState, message: String, now: Timestamp) {
     memory.active_since = None;
-    memory.recovering_since = None;
+    (memory.recovering_since, memory.well_since) = (None, None);
     enter(memory, state, message, now);
 }
 

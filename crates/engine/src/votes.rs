@@ -38,17 +38,19 @@ impl Tally {
     /// For people.
     #[must_use]
     pub fn in_words(&self) -> String {
-        let mut words = format!(
-            "{} of {} triggers that must agree fire",
+        let others = [
+            ("quiet", &self.quiet),
+            ("not judged or not firing yet", &self.open),
+        ];
+        let others = others.into_iter().filter(|(_, names)| !names.is_empty());
+        let others: String = others
+            .map(|(what, names)| format!("; {what}: {}", names.join(", ")))
+            .collect();
+        format!(
+            "{} of {} triggers that must agree fire{others}",
             self.firing.len(),
             self.needed
-        );
-        for (what, names) in [("quiet", &self.quiet), ("not judged or not firing yet", &self.open)] {
-            if !names.is_empty() {
-                words.push_str(&format!("; {what}: {}", names.join(", ")));
-            }
-        }
-        words
+        )
     }
 }
 

@@ -25,9 +25,18 @@ fn three(votes: Value) -> Life {
 
 /// Looks once, with these triggers bad.
 fn look(life: &mut Life, bad: &[&str], now: i64) -> Decision {
-    let names: Vec<String> = life.policy.triggers.iter().map(|t| t.name.clone()).collect();
+    let names: Vec<String> = life
+        .policy
+        .triggers
+        .iter()
+        .map(|t| t.name.clone())
+        .collect();
     for name in names {
-        let value = if bad.contains(&name.as_str()) { 0.5 } else { 0.01 };
+        let value = if bad.contains(&name.as_str()) {
+            0.5
+        } else {
+            0.01
+        };
         life.measure(&name, value, now);
     }
     life.look(now)
@@ -44,7 +53,15 @@ fn ended(decision: &Decision) -> Option<Outcome> {
 #[test]
 fn without_votes_any_trigger_is_enough() {
     let mut life = three(json!([]));
-    assert_eq!(started(&look(&mut life, &["b"], 100)).unwrap().evidence.as_ref().unwrap().trigger, "b");
+    assert_eq!(
+        started(&look(&mut life, &["b"], 100))
+            .unwrap()
+            .evidence
+            .as_ref()
+            .unwrap()
+            .trigger,
+        "b"
+    );
 }
 
 #[test]
@@ -62,7 +79,11 @@ fn a_vote_needs_as_many_as_it_says() {
             if bad < enough {
                 assert_eq!(decision.say.held.as_deref(), Some("NotEnoughVotes"));
                 let words = format!("{bad} of {enough} triggers that must agree fire");
-                assert!(decision.say.message.contains(&words), "{}", decision.say.message);
+                assert!(
+                    decision.say.message.contains(&words),
+                    "{}",
+                    decision.say.message
+                );
             }
         }
     }
@@ -73,7 +94,15 @@ fn who_has_no_vote_acts_alone() {
     let mut life = three(json!([{"triggers": ["a", "b"], "require": "All"}]));
     assert!(started(&look(&mut life, &["a"], 100)).is_none());
     let decision = look(&mut life, &["a", "c"], 110);
-    assert_eq!(started(&decision).unwrap().evidence.as_ref().unwrap().trigger, "c");
+    assert_eq!(
+        started(&decision)
+            .unwrap()
+            .evidence
+            .as_ref()
+            .unwrap()
+            .trigger,
+        "c"
+    );
 }
 
 #[test]
@@ -95,7 +124,11 @@ fn a_voter_without_data_is_no_voice_for_a_rollback() {
     life.measure("b", 0.5, 150);
     let decision = life.look(150);
     assert!(started(&decision).is_none());
-    assert!(decision.say.message.contains("2 of 3"), "{}", decision.say.message);
+    assert!(
+        decision.say.message.contains("2 of 3"),
+        "{}",
+        decision.say.message
+    );
 }
 
 #[test]
@@ -120,17 +153,44 @@ fn votes_that_cannot_be_counted_are_refused_with_their_field() {
         trigger("c", json!({})),
     ];
     for (votes, field, words) in [
-        (json!([{"triggers": ["a", "x"]}]), "[0].triggers", "is no trigger of this policy"),
-        (json!([{"triggers": ["b"]}]), "[0].triggers", "only notifies"),
-        (json!([{"triggers": ["a"]}, {"triggers": ["a"]}]), "[1].triggers", "in another vote"),
-        (json!([{"require": "AtLeast", "atLeast": 3}]), "[0].atLeast", "must be from 1 to 2"),
+        (
+            json!([{"triggers": ["a", "x"]}]),
+            "[0].triggers",
+            "is no trigger of this policy",
+        ),
+        (
+            json!([{"triggers": ["b"]}]),
+            "[0].triggers",
+            "only notifies",
+        ),
+        (
+            json!([{"triggers": ["a"]}, {"triggers": ["a"]}]),
+            "[1].triggers",
+            "in another vote",
+        ),
+        (
+            json!([{"require": "AtLeast", "atLeast": 3}]),
+            "[0].atLeast",
+            "must be from 1 to 2",
+        ),
         (json!([{"require": "AtLeast"}]), "[0].atLeast", "is missing"),
-        (json!([{"require": "All", "atLeast": 1}]), "[0].atLeast", "remove it"),
-        (json!([{"severity": "Warning"}]), "[0]", "no trigger that takes releases back"),
+        (
+            json!([{"require": "All", "atLeast": 1}]),
+            "[0].atLeast",
+            "remove it",
+        ),
+        (
+            json!([{"severity": "Warning"}]),
+            "[0]",
+            "no trigger that takes releases back",
+        ),
     ] {
         let wrong = refused(spec(&triggers, json!({"decision": {"votes": votes}})));
         assert!(
-            wrong.iter().any(|e| e.field == format!("spec.decision.votes{field}") && e.problem.contains(words)),
+            wrong
+                .iter()
+                .any(|e| e.field == format!("spec.decision.votes{field}")
+                    && e.problem.contains(words)),
             "{votes}: {wrong:?}"
         );
     }
@@ -153,7 +213,10 @@ fn the_evidence_names_every_trigger_that_fires() {
         .iter()
         .map(|a| (a.trigger.as_str(), a.severity))
         .collect();
-    assert_eq!(also, [("slow", Severity::Warning), ("told", Severity::Critical)]);
+    assert_eq!(
+        also,
+        [("slow", Severity::Warning), ("told", Severity::Critical)]
+    );
     assert!(evidence.also_firing[0].message.contains("value = 0.5"));
 }
 
@@ -205,7 +268,10 @@ fn a_critical_trigger_that_may_not_act_takes_nothing_over() {
     assert_eq!(ended(&look(&mut life, &["slow", "errors"], 110)), None);
     let mut life = warned(json!({}));
     life.seen.workload.as_mut().unwrap().overridden = Some("Anna".into());
-    assert_ne!(ended(&look(&mut life, &["slow", "errors"], 110)), Some(Outcome::TakenOver));
+    assert_ne!(
+        ended(&look(&mut life, &["slow", "errors"], 110)),
+        Some(Outcome::TakenOver)
+    );
 }
 
 #[test]
@@ -235,7 +301,11 @@ fn a_trigger_fires_on_until_it_has_been_well_for_long_enough() {
         assert_eq!(life.is("errors"), TriggerState::Firing, "at {now}");
     }
     look(&mut life, &["errors"], 135);
-    assert_eq!(life.memory("errors").since, at(100), "it is the same firing");
+    assert_eq!(
+        life.memory("errors").since,
+        at(100),
+        "it is the same firing"
+    );
     for now in [140, 150, 160] {
         look(&mut life, &[], now);
         assert_eq!(life.is("errors"), TriggerState::Firing, "at {now}");
@@ -281,7 +351,12 @@ fn no_data_never_keeps_a_trigger_firing() {
     look(&mut life, &[], 110);
     life.read(
         "errors",
-        common::answer(backstop_engine::reading::Reading::NoData { why: "empty".into() }, 120),
+        common::answer(
+            backstop_engine::reading::Reading::NoData {
+                why: "empty".into(),
+            },
+            120,
+        ),
     );
     life.look(120);
     assert_eq!(life.is("errors"), TriggerState::NoData);
@@ -305,12 +380,14 @@ fn a_rollback_that_waits_is_neither_begun_nor_called_off_while_its_trigger_recov
     life.seen.events.push(event(EventPhase::Pending));
     look(&mut life, &["errors"], 100);
     for now in [110, 130] {
-        life.state.triggers.get_mut("errors").unwrap().recovering_since.get_or_insert(at(110));
         let decision = look(&mut life, &[], now);
         assert_eq!(ended(&decision), None, "at {now}");
         assert_eq!(decision.say.phase, Phase::Pending);
     }
-    assert_eq!(ended(&look(&mut life, &[], 140)), Some(Outcome::RecoveredBeforeActing));
+    assert_eq!(
+        ended(&look(&mut life, &[], 140)),
+        Some(Outcome::RecoveredBeforeActing)
+    );
 }
 
 #[test]
@@ -328,13 +405,15 @@ fn a_new_operator_goes_on_counting_how_long_it_has_been_well() {
 /// A container that crashes runs for a moment between its crashes.
 #[test]
 fn a_moment_between_two_crashes_does_not_begin_the_run_anew() {
-    let crashes = |for_| {
-        json!({"name": "crash", "workload": {"signals": ["CrashLoopBackOff"]}, "for": for_})
-    };
+    let crashes =
+        |for_| json!({"name": "crash", "workload": {"signals": ["CrashLoopBackOff"]}, "for": for_});
     let mut life = Life::new(&[crashes("60s")], json!({}));
     let mut seen = |down: bool, now: i64| {
-        life.seen.workload.as_mut().unwrap().pods.crash_looping =
-            if down { vec!["pod web-1".into()] } else { Vec::new() };
+        life.seen.workload.as_mut().unwrap().pods.crash_looping = if down {
+            vec!["pod web-1".into()]
+        } else {
+            Vec::new()
+        };
         life.look(now);
         life.is("crash")
     };
@@ -342,7 +421,11 @@ fn a_moment_between_two_crashes_does_not_begin_the_run_anew() {
     assert_eq!(seen(false, 110), TriggerState::Pending);
     assert_eq!(seen(true, 115), TriggerState::Pending);
     assert_eq!(seen(false, 150), TriggerState::Pending);
-    assert_eq!(seen(true, 160), TriggerState::Firing, "60 s after the first crash");
+    assert_eq!(
+        seen(true, 160),
+        TriggerState::Firing,
+        "60 s after the first crash"
+    );
 }
 
 #[test]
@@ -352,9 +435,19 @@ fn a_container_that_runs_on_begins_the_run_anew() {
     let mut life = Life::new(&[crashes], json!({}));
     life.seen.workload.as_mut().unwrap().pods.crash_looping = vec!["pod web-1".into()];
     life.look(100);
-    life.seen.workload.as_mut().unwrap().pods.crash_looping.clear();
+    life.seen
+        .workload
+        .as_mut()
+        .unwrap()
+        .pods
+        .crash_looping
+        .clear();
     let decision = life.look(110);
-    assert_eq!(decision.wake_at, Some(at(125)), "looked at again when it is well");
+    assert_eq!(
+        decision.wake_at,
+        Some(at(125)),
+        "looked at again when it is well"
+    );
     life.look(125);
     assert_eq!(life.is("crash"), TriggerState::Inactive);
 }

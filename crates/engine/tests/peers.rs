@@ -53,13 +53,20 @@ fn when_everything_is_bad_nothing_is_taken_back_and_a_person_is_called() {
     assert!(is_held(&decision), "{:?}", decision.say);
     assert_eq!(decision.say.phase, Phase::Held);
     assert!(started(&decision).is_none());
-    let action = decision.say.conditions.iter().find(|c| c.type_ == ACTION_REQUIRED);
+    let action = decision
+        .say
+        .conditions
+        .iter()
+        .find(|c| c.type_ == ACTION_REQUIRED);
     let action = action.unwrap();
     assert_eq!(action.status, ConditionStatus::True);
     for figure in ["0.3", "0.25", "0.01"] {
         assert!(action.message.contains(figure), "{}", action.message);
     }
-    let told = decision.notices.iter().any(|n| n.reason == "RollbackHeld" && n.kind == NoticeKind::Warning);
+    let told = decision
+        .notices
+        .iter()
+        .any(|n| n.reason == "RollbackHeld" && n.kind == NoticeKind::Warning);
     assert!(told, "{:?}", decision.notices);
 }
 
@@ -83,18 +90,25 @@ fn a_release_that_is_far_worse_than_its_peers_is_taken_back() {
 fn what_counts_is_how_much_worse_they_got_and_not_how_bad_they_are() {
     let mut life = life(compared(json!({})));
     // They always were that bad.
-    life.seen.points[0].baselines.insert("errors/peers".into(), 0.25);
+    life.seen.points[0]
+        .baselines
+        .insert("errors/peers".into(), 0.25);
     during(&mut life, 100, 130, 0.3, 0.25);
     assert!(started(&during(&mut life, 130, 140, 0.3, 0.25).unwrap()).is_some());
 }
 
 #[test]
 fn slower_peers_are_compared_in_times() {
-    let relative = with(compared(json!({})), json!({"condition": "value > 1.5 * baseline"}));
+    let relative = with(
+        compared(json!({})),
+        json!({"condition": "value > 1.5 * baseline"}),
+    );
     for (theirs, spared) in [(1.2, false), (1.9, true)] {
         let mut life = life(relative.clone());
         life.seen.points[0].baselines.insert("errors".into(), 0.1);
-        life.seen.points[0].baselines.insert("errors/peers".into(), 1.0);
+        life.seen.points[0]
+            .baselines
+            .insert("errors/peers".into(), 1.0);
         during(&mut life, 100, 130, 0.2, theirs);
         let decision = during(&mut life, 130, 140, 0.2, theirs).unwrap();
         assert_eq!(is_held(&decision), spared, "{theirs}");
@@ -104,7 +118,10 @@ fn slower_peers_are_compared_in_times() {
 
 #[test]
 fn where_lower_is_worse_the_peers_must_be_lower_too() {
-    let conversion = with(compared(json!({})), json!({"condition": "value < 0.8 * baseline"}));
+    let conversion = with(
+        compared(json!({})),
+        json!({"condition": "value < 0.8 * baseline"}),
+    );
     for (theirs, spared) in [(0.16, false), (0.01, false), (0.003, true)] {
         let mut life = life(conversion.clone());
         life.seen.points[0].baselines.insert("errors".into(), 0.02);
@@ -131,9 +148,18 @@ fn without_an_answer_about_the_peers_the_release_is_judged_alone_and_that_is_sai
         life.measure("errors", 0.3, now);
         life.no_peers("errors", now);
         let decision = life.look(now);
-        let data = decision.say.conditions.iter().find(|c| c.type_ == DATA_AVAILABLE).unwrap();
+        let data = decision
+            .say
+            .conditions
+            .iter()
+            .find(|c| c.type_ == DATA_AVAILABLE)
+            .unwrap();
         assert_eq!(data.reason, "PeersUnknown");
-        assert!(data.message.contains("selects no series"), "{}", data.message);
+        assert!(
+            data.message.contains("selects no series"),
+            "{}",
+            data.message
+        );
     }
     life.measure("errors", 0.3, 130);
     life.no_peers("errors", 130);
@@ -178,7 +204,13 @@ fn a_release_that_was_bad_alone_before_its_peers_is_not_spared() {
     let decision = during(&mut life, 180, 300, 0.3, 0.3).unwrap();
     assert!(!is_held(&decision), "{:?}", decision.say);
     let peers = &life.memory("errors").peers;
-    assert!(peers.message.as_ref().unwrap().contains("before its peers were"));
+    assert!(
+        peers
+            .message
+            .as_ref()
+            .unwrap()
+            .contains("before its peers were")
+    );
 }
 
 #[test]
@@ -187,7 +219,9 @@ fn silence_is_compared_with_silence() {
     for (peers_are_silent, spared) in [(true, true), (false, false)] {
         let mut life = life(silent.clone());
         let nothing = common::answer(
-            backstop_engine::reading::Reading::NoData { why: "empty".into() },
+            backstop_engine::reading::Reading::NoData {
+                why: "empty".into(),
+            },
             200,
         );
         life.read("errors", nothing);
@@ -248,20 +282,41 @@ fn the_stable_side_of_a_canary_is_compared_without_being_asked_for() {
 #[test]
 fn peers_that_cannot_work_are_refused_with_their_field() {
     for (peers, field, words) in [
-        (json!({"query": r#"sum(errors{pod=~"{{ pods }}"})"#}), "peers.query", "limited to the release itself"),
+        (
+            json!({"query": r#"sum(errors{pod=~"{{ pods }}"})"#}),
+            "peers.query",
+            "limited to the release itself",
+        ),
         (json!({"query": "sum("}), "peers.query", "invalid PromQL"),
-        (json!({"query": "errors", "share": 1.5}), "peers.share", "at most 1"),
-        (json!({"query": "errors", "condition": "value >"}), "peers.condition", "no CEL"),
-        (json!({"query": "errors", "condition": "value > 1", "share": 0.5}), "peers.condition", "remove one"),
+        (
+            json!({"query": "errors", "share": 1.5}),
+            "peers.share",
+            "at most 1",
+        ),
+        (
+            json!({"query": "errors", "condition": "value >"}),
+            "peers.condition",
+            "no CEL",
+        ),
+        (
+            json!({"query": "errors", "condition": "value > 1", "share": 0.5}),
+            "peers.condition",
+            "remove one",
+        ),
     ] {
         let errors = refused(spec(&[with(errors(), json!({"peers": peers}))], json!({})));
         assert_eq!(errors.len(), 1, "{errors:?}");
         assert_eq!(errors[0].field, format!("spec.triggers[0].{field}"));
         assert!(errors[0].problem.contains(words), "{}", errors[0]);
     }
-    let told = json!({"name": "x", "workload": {"signals": ["Restarts"]}, "peers": {"query": "errors"}});
+    let told =
+        json!({"name": "x", "workload": {"signals": ["Restarts"]}, "peers": {"query": "errors"}});
     let errors = refused(spec(&[told], json!({})));
-    assert!(errors[0].problem.contains("prometheus only"), "{}", errors[0]);
+    assert!(
+        errors[0].problem.contains("prometheus only"),
+        "{}",
+        errors[0]
+    );
 }
 
 /// What release and peers measure, every 10 s.
@@ -332,5 +387,9 @@ fn a_rollback_that_waits_for_its_delay_waits_on_while_the_peers_are_as_bad() {
     life.seen.events.push(event);
     let decision = during(&mut life, 140, 200, 0.3, 0.3).unwrap();
     assert_eq!(decision.say.phase, Phase::Pending);
-    assert!(decision.say.message.contains("as bad as the release"), "{}", decision.say.message);
+    assert!(
+        decision.say.message.contains("as bad as the release"),
+        "{}",
+        decision.say.message
+    );
 }

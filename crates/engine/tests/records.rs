@@ -35,7 +35,12 @@ fn two() -> Life {
 }
 
 fn nothing(now: i64) -> backstop_engine::snapshot::Observed {
-    answer(Reading::NoData { why: "empty".into() }, now)
+    answer(
+        Reading::NoData {
+            why: "empty".into(),
+        },
+        now,
+    )
 }
 
 #[test]
@@ -53,7 +58,11 @@ fn the_score_is_what_is_left_of_100() {
         life.measure("errors", errors, 100);
         life.measure("slow", slow, 100);
         life.seen.workload.as_mut().unwrap().available = available;
-        assert_eq!(life.look(100).say.score.value, Some(score), "{errors} {slow} {available}");
+        assert_eq!(
+            life.look(100).say.score.value,
+            Some(score),
+            "{errors} {slow} {available}"
+        );
     }
 }
 
@@ -71,7 +80,11 @@ fn no_data_is_said_and_is_no_good_sign() {
     life.measure("slow", 0.5, 200);
     let score = life.look(200).say.score;
     assert_eq!(score.value, Some(80));
-    assert!(score.message.contains("not judged, so not in it: errors"), "{}", score.message);
+    assert!(
+        score.message.contains("not judged, so not in it: errors"),
+        "{}",
+        score.message
+    );
     life.read("errors", nothing(210));
     life.read("slow", nothing(210));
     let score = life.look(210).say.score;
@@ -83,7 +96,14 @@ fn no_data_is_said_and_is_no_good_sign() {
 fn the_history_has_changes_alone_and_of_each_minute_the_lowest() {
     let mut life = two();
     // 1_700_000_000 is 20 s after a full minute.
-    for (value, now) in [(0.01, 100), (0.5, 110), (0.01, 120), (0.01, 180), (0.01, 300), (0.5, 400)] {
+    for (value, now) in [
+        (0.01, 100),
+        (0.5, 110),
+        (0.01, 120),
+        (0.01, 180),
+        (0.01, 300),
+        (0.5, 400),
+    ] {
         life.measure("errors", value, now);
         life.measure("slow", 0.01, now);
         life.look(now);
@@ -96,7 +116,11 @@ fn the_history_has_changes_alone_and_of_each_minute_the_lowest() {
 
 #[test]
 fn the_trend_is_against_ten_minutes_ago() {
-    for (before, now, trend) in [(0.5, 0.01, Trend::Better), (0.01, 0.5, Trend::Worse), (0.01, 0.01, Trend::Steady)] {
+    for (before, now, trend) in [
+        (0.5, 0.01, Trend::Better),
+        (0.01, 0.5, Trend::Worse),
+        (0.01, 0.01, Trend::Steady),
+    ] {
         let mut life = two();
         for (value, when) in [(before, 100), (now, 800)] {
             life.measure("errors", value, when);
@@ -137,7 +161,12 @@ fn through_the_window(life: &mut Life, read: impl Fn(&mut Life, i64)) -> Vec<Dec
 }
 
 fn about_monitoring(decision: &Decision) -> (ConditionStatus, &str, &str) {
-    let said = decision.say.conditions.iter().find(|c| c.type_ == MONITORED).unwrap();
+    let said = decision
+        .say
+        .conditions
+        .iter()
+        .find(|c| c.type_ == MONITORED)
+        .unwrap();
     (said.status, &said.reason, &said.message)
 }
 
@@ -145,14 +174,21 @@ fn about_monitoring(decision: &Decision) -> (ConditionStatus, &str, &str) {
 fn a_release_that_is_well_has_passed_when_its_window_ends_and_that_is_told_once() {
     let mut life = two();
     let decisions = through_the_window(&mut life, |life, now| {
-        life.measure("errors", 0.01 + 0.0001 * f64::from(i32::try_from(now).unwrap() / 60), now);
+        life.measure(
+            "errors",
+            0.01 + 0.0001 * f64::from(i32::try_from(now).unwrap() / 60),
+            now,
+        );
         life.measure("slow", 0.02, now);
     });
     assert_eq!(about_monitoring(&decisions[0]).1, "Monitoring");
     let last = decisions.last().unwrap();
     let (status, reason, message) = about_monitoring(last);
     assert_eq!((status, reason), (ConditionStatus::True, "Passed"));
-    assert!(message.contains("monitored for 10m0s after its rollout, passed"), "{message}");
+    assert!(
+        message.contains("monitored for 10m0s after its rollout, passed"),
+        "{message}"
+    );
     assert!(message.contains("errors 0.0101 to 0.011"), "{message}");
     assert!(message.contains("slow 0.02"), "{message}");
     let told: Vec<_> = decisions
@@ -181,7 +217,10 @@ fn what_had_no_data_is_not_said_to_have_passed() {
     });
     let (status, reason, message) = about_monitoring(decisions.last().unwrap());
     assert_eq!((status, reason), (ConditionStatus::Unknown, "PartlyJudged"));
-    assert!(message.contains("not judged for want of data by errors"), "{message}");
+    assert!(
+        message.contains("not judged for want of data by errors"),
+        "{message}"
+    );
 
     let mut life = two();
     let decisions = through_the_window(&mut life, |life, now| {
@@ -215,9 +254,21 @@ fn a_release_whose_window_was_over_when_it_was_first_seen_was_watched_by_nobody(
     life.measure("errors", 0.01, 100);
     life.measure("slow", 0.01, 100);
     let decision = life.look(100);
-    let verdict = life.state.release.as_ref().unwrap().verdict.clone().unwrap();
+    let verdict = life
+        .state
+        .release
+        .as_ref()
+        .unwrap()
+        .verdict
+        .clone()
+        .unwrap();
     assert_eq!(verdict.result, Monitored::NotJudged);
-    assert!(decision.notices.iter().all(|n| !n.reason.starts_with("Release")));
+    assert!(
+        decision
+            .notices
+            .iter()
+            .all(|n| !n.reason.starts_with("Release"))
+    );
 }
 
 /// A rollback of that number, that was begun and ended then.
@@ -237,7 +288,11 @@ fn rollback(number: i64, begun: i64, phase: EventPhase, outcome: Outcome) -> Eve
 fn a_new_release_is_counted_once_and_a_restored_one_never() {
     let mut life = two();
     life.look(100);
-    assert_eq!(life.today().releases, 0, "what was there first is not counted");
+    assert_eq!(
+        life.today().releases,
+        0,
+        "what was there first is not counted"
+    );
     life.seen.workload.as_mut().unwrap().release = "0ther0ther0ther0".into();
     life.look(110);
     life.look(120);
@@ -270,7 +325,15 @@ fn rollbacks_are_counted_by_how_they_ended() {
     life.restart();
     life.look(120);
     let today = life.today();
-    assert_eq!((today.rollbacks, today.succeeded, today.failed, today.observed), (2, 1, 1, 1));
+    assert_eq!(
+        (
+            today.rollbacks,
+            today.succeeded,
+            today.failed,
+            today.observed
+        ),
+        (2, 1, 1, 1)
+    );
 }
 
 #[test]
@@ -295,7 +358,12 @@ fn days_are_utc_and_31_are_kept() {
         life.look(begun + 50);
     }
     assert_eq!(life.state.daily.len(), 31);
-    assert!(life.state.daily.iter().all(|d| (d.rollbacks, d.succeeded) == (1, 1)));
+    assert!(
+        life.state
+            .daily
+            .iter()
+            .all(|d| (d.rollbacks, d.succeeded) == (1, 1))
+    );
     // 1_700_000_000 is 2023-11-14, 22:13:20 UTC.
     assert_eq!(life.today().date, "2023-12-23");
 }

@@ -12,14 +12,12 @@ mod window;
 
 pub use decision::{DecisionRules, Require, Vote};
 pub use peers::Peers;
-pub use record::{
-    CountedUntil, DailyCounts, Figures, Monitored, ReleaseVerdict, ScoreAt, Trend,
-};
+pub use record::{CountedUntil, DailyCounts, Figures, Monitored, ReleaseVerdict, ScoreAt, Trend};
 pub use source::{MinimumSamples, PrometheusSource, Signal, WebHeader, WebSource, WorkloadSource};
 pub use spec::{Limits, Mode, Points, RollbackPolicy, RollbackPolicySpec, WorkloadRef};
 pub use status::{
-    Health, PeersStatus, Phase, QuarantinedTemplate, ReleaseStatus, RollbackPolicyStatus, TriggerState,
-    TriggerStatus,
+    Health, PeersStatus, Phase, QuarantinedTemplate, ReleaseStatus, RollbackPolicyStatus,
+    TriggerState, TriggerStatus,
 };
 pub use strategy::{
     BackendParameters, BlueGreenParameters, CanaryParameters, DeploymentName, IntOrPercent,

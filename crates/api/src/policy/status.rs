@@ -158,6 +158,9 @@ pub struct TriggerStatus {
     /// For a trigger that fires on: since when its condition has not held any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovering_since: Option<Timestamp>,
+    /// For such a trigger: since when it has been well, by its `recovery` where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub well_since: Option<Timestamp>,
     /// The newest value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<f64>,

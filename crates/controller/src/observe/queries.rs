@@ -95,7 +95,14 @@ async fn ask(observer: Weak<Observer>, context: Weak<Context>, index: usize) {
         };
         let (answer, of_peers) = futures::join!(
             look(&observer, &context, index, &asked, pace, &mut access),
-            peers::look(&observer, &context, index, &asked, pace, &mut access_of_peers),
+            peers::look(
+                &observer,
+                &context,
+                index,
+                &asked,
+                pace,
+                &mut access_of_peers
+            ),
         );
         let trigger = &observer.policy.triggers[index];
         tracing::debug!(policy = observer.policy.name, trigger = trigger.name, query = answer.query, reading = ?answer.reading, "asked");

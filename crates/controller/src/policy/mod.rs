@@ -85,9 +85,7 @@ pub async fn reconcile(
     {
         Ok(observer) => observer,
         Err(problem) => {
-            context
-                .metrics
-                .scored(&namespace, &policy.name_any(), None);
+            context.metrics.scored(&namespace, &policy.name_any(), None);
             status::write_invalid(&context, policy, &problem)
                 .await
                 .map_err(Error::Status)?;

@@ -108,7 +108,8 @@ fn says_the_same(old: &RollbackPolicyStatus, new: &RollbackPolicyStatus) -> bool
             };
         }
         for condition in &mut status.conditions {
-            if [condition::DATA_AVAILABLE, condition::ACTION_REQUIRED].contains(&&*condition.type_) {
+            if [condition::DATA_AVAILABLE, condition::ACTION_REQUIRED].contains(&&*condition.type_)
+            {
                 condition.message = wording(&condition.message);
             }
         }

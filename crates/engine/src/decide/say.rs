@@ -4,9 +4,7 @@ use backstop_api::{
     condition::{self, ConditionStatus},
     event::EventPhase,
     point::Verdict,
-    policy::{
-        Health, Mode, Monitored, Phase, QuarantinedTemplate, ReleaseVerdict, TriggerState,
-    },
+    policy::{Health, Mode, Monitored, Phase, QuarantinedTemplate, ReleaseVerdict, TriggerState},
 };
 use jiff::Timestamp;
 

@@ -28,7 +28,8 @@ const BREATH: SignedDuration = SignedDuration::from_secs(15);
 /// takes the place of one that has changed nothing yet. Why, if there is one.
 pub(super) fn taken_over(look: &Look<'_>, event: &Event) -> Option<String> {
     let evidence = event.spec.evidence.as_ref()?;
-    if event.spec.cause != Cause::Trigger || evidence.severity == Severity::Critical {
+    let urgent = evidence.severity == Severity::Critical;
+    if event.spec.cause != Cause::Trigger || urgent || guards::goes_on(look) {
         return None;
     }
     let begins = event.spec.not_before.map_or(look.now, |t| t.max(look.now));
@@ -47,7 +48,11 @@ pub(super) fn taken_over(look: &Look<'_>, event: &Event) -> Option<String> {
 }
 
 /// For a rollback that a trigger asked for: whether the trigger still does.
-pub(super) fn calmed_down(look: &Look<'_>, event: &Event, status: &RollbackEventStatus) -> Option<Next> {
+pub(super) fn calmed_down(
+    look: &Look<'_>,
+    event: &Event,
+    status: &RollbackEventStatus,
+) -> Option<Next> {
     let name = &event.spec.evidence.as_ref()?.trigger;
     let over = |outcome, message| {
         Next::change(

@@ -51,7 +51,11 @@ pub(super) fn validate(
             (Require::All, None) => members.len(),
             (Require::AtLeast, Some(number)) => number as usize,
             (Require::AtLeast, None) => {
-                refuse(".atLeast", String::new(), "is missing; write for example: 2");
+                refuse(
+                    ".atLeast",
+                    String::new(),
+                    "is missing; write for example: 2",
+                );
                 continue;
             }
             (_, Some(number)) => {

@@ -63,7 +63,10 @@ impl Life {
     pub fn look(&mut self, now: i64) -> Decision {
         let (state, decision) = decide(&self.policy, &self.state, &self.seen, at(now));
         let again = decide(&self.policy, &state, &self.seen, at(now));
-        assert_eq!(again.1.acts, decision.acts, "deciding again changes what is done");
+        assert_eq!(
+            again.1.acts, decision.acts,
+            "deciding again changes what is done"
+        );
         assert_eq!(again.0.daily, state.daily, "deciding again counts again");
         assert_eq!(again.0.scores, state.scores, "deciding again scores again");
         self.state = state;

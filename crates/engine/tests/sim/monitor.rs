@@ -379,7 +379,10 @@ impl Monitor {
             self.reached("started while what all depend on was down");
         }
         self.holds(Rule::BadDay, !all_the_time, || {
-            format!("blamed for what happened to all since {began}: {:?}", spec.evidence)
+            format!(
+                "blamed for what happened to all since {began}: {:?}",
+                spec.evidence
+            )
         });
     }
 

@@ -132,7 +132,16 @@ pub fn any() -> impl Strategy<Value = PolicyPlan> {
     (timing, nature).prop_map(
         |(
             (for_, delay, window, cooldown, max_attempts, soak),
-            (mode, scoped, no_data, against_baseline, workload_trigger, warning, peers, keep_firing_for),
+            (
+                mode,
+                scoped,
+                no_data,
+                against_baseline,
+                workload_trigger,
+                warning,
+                peers,
+                keep_firing_for,
+            ),
         )| PolicyPlan {
             mode,
             scoped,

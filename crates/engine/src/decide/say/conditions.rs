@@ -187,7 +187,10 @@ pub(super) fn monitored(look: &Look<'_>) -> Said {
         return about(status, reason, verdict.message.clone());
     }
     let (reason, message) = match (release.and_then(|r| r.completed_at), look.policy.window) {
-        (None, _) => ("RollingOut", "its window begins when it is rolled out".into()),
+        (None, _) => (
+            "RollingOut",
+            "its window begins when it is rolled out".into(),
+        ),
         (Some(_), None) => ("Monitoring", "watched as long as it is live".into()),
         (Some(completed), Some(window)) => {
             let ends = completed.checked_add(window).unwrap_or(completed);
