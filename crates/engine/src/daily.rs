@@ -75,11 +75,11 @@ fn began(event: &Event) -> Option<Timestamp> {
 }
 
 /// The events whose time is after `counted`, in the order of that time.
-fn since<'a>(
-    seen: &'a Snapshot,
+fn since(
+    seen: &Snapshot,
     counted: Option<Timestamp>,
     time: impl Fn(&Event) -> Option<Timestamp>,
-) -> Vec<(Timestamp, &'a Event)> {
+) -> Vec<(Timestamp, &Event)> {
     let mut events: Vec<_> = seen
         .events
         .iter()

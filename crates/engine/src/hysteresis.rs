@@ -26,7 +26,8 @@ pub(crate) fn stays(
 ) -> Option<String> {
     let on = on?;
     let fires = memory.state == TriggerState::Firing;
-    if !fires && !(memory.state == TriggerState::Pending && crashes(trigger)) {
+    let between_crashes = memory.state == TriggerState::Pending && crashes(trigger);
+    if !fires && !between_crashes {
         return None;
     }
     if fires

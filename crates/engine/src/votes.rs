@@ -1,5 +1,7 @@
 //! Triggers that decide together: how many of them fire.
 
+use std::fmt::Write as _;
+
 use backstop_api::policy::TriggerState;
 use jiff::Timestamp;
 
@@ -43,14 +45,16 @@ impl Tally {
             ("not judged or not firing yet", &self.open),
         ];
         let others = others.into_iter().filter(|(_, names)| !names.is_empty());
-        let others: String = others
-            .map(|(what, names)| format!("; {what}: {}", names.join(", ")))
-            .collect();
-        format!(
-            "{} of {} triggers that must agree fire{others}",
+        let mut words = format!(
+            "{} of {} triggers that must agree fire",
             self.firing.len(),
             self.needed
-        )
+        );
+        for (what, names) in others {
+            // Writing into a String cannot fail.
+            let _ = write!(words, "; {what}: {}", names.join(", "));
+        }
+        words
     }
 }
 
