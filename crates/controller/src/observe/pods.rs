@@ -130,7 +130,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn seen(container: Value, unready_since: &str) -> Vec<String> {
+    fn seen(container: &Value, unready_since: &str) -> Vec<String> {
         let pod = json!({
             "metadata": {"name": "web-1"},
             "status": {
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_container_that_runs_between_two_crashes_still_crashes() {
-        let words = seen(running(false, 2), "2026-11-25T12:00:05Z");
+        let words = seen(&running(false, 2), "2026-11-25T12:00:05Z");
         assert_eq!(
             words,
             [
@@ -168,12 +168,12 @@ mod tests {
     #[test]
     fn a_container_that_has_been_ready_since_its_crash_does_not() {
         let none = Vec::<String>::new();
-        assert_eq!(seen(running(true, 5), "2026-11-25T12:00:05Z"), none);
-        assert_eq!(seen(running(false, 5), "2026-11-25T12:30:00Z"), none);
+        assert_eq!(seen(&running(true, 5), "2026-11-25T12:00:05Z"), none);
+        assert_eq!(seen(&running(false, 5), "2026-11-25T12:30:00Z"), none);
     }
 
     #[test]
     fn one_crash_is_none_yet() {
-        assert!(seen(running(false, 1), "2026-11-25T12:00:05Z").is_empty());
+        assert!(seen(&running(false, 1), "2026-11-25T12:00:05Z").is_empty());
     }
 }

@@ -9,6 +9,7 @@ use super::{POLICY, WORKLOAD};
 
 /// What a policy is made of.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a field of a policy")]
 pub struct PolicyPlan {
     pub mode: Mode,
     pub scoped: bool,

@@ -237,7 +237,7 @@ fn write_status(
     stored.release = state.release_status(policy);
     stored.triggers = state.trigger_statuses(policy);
     stored.health_history = state.scores.iter().copied().collect();
-    stored.daily = state.daily.clone();
+    stored.daily.clone_from(&state.daily);
     stored.counted_until = Some(state.counted);
     stored.conditions = decision
         .say
