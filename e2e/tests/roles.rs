@@ -13,7 +13,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client};
-use serde_json::{Value, json};
+use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(60);
 const GROUP: &str = "rbac.authorization.k8s.io";
@@ -287,7 +287,7 @@ async fn with_switch(name: &str) -> anyhow::Result<(World, Api<ConfigMap>, Strin
     Ok((world, api, switch))
 }
 
-async fn set(api: &Api<ConfigMap>, name: &str, paused: Value) -> anyhow::Result<()> {
+async fn set(api: &Api<ConfigMap>, name: &str, paused: &str) -> anyhow::Result<()> {
     let map = json!({
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"paused": paused},
     });
@@ -302,7 +302,7 @@ async fn while_all_of_backstop_is_paused_nothing_is_taken_back() -> anyhow::Resu
     world.deploy(&App::version("v1")).await?;
     world.policy(quick_policy()).await?;
     world.good_point(1).await?;
-    set(&api, &switch, json!("true")).await?;
+    set(&api, &switch, "true").await?;
     let said = world.condition("Ready", false, "BackstopPaused").await?;
     ensure!(
         said.contains(&switch) && said.contains("set it to \"false\""),
@@ -329,7 +329,7 @@ async fn while_all_of_backstop_is_paused_nothing_is_taken_back() -> anyhow::Resu
     world.is_left_alone().await?;
     assert_eq!(world.live().await?, "v2");
     assert!(world.events().await?.is_empty());
-    set(&api, &switch, json!("false")).await?;
+    set(&api, &switch, "false").await?;
     world
         .ended("web-1", EventPhase::Succeeded, Outcome::Recovered)
         .await?;
@@ -366,7 +366,7 @@ async fn a_pause_stops_a_rollback_that_waits_for_its_delay() -> anyhow::Result<(
         .deploy(&App::version("v2").fate(fate::CRASH_LOOP))
         .await?;
     world.event_in("web-1", EventPhase::Pending).await?;
-    set(&api, &switch, json!("true")).await?;
+    set(&api, &switch, "true").await?;
     world
         .ended("web-1", EventPhase::Cancelled, Outcome::PolicyNotInForce)
         .await?;

@@ -59,7 +59,7 @@ pub fn status(
             (Some(limits), Reports::Known { reports, .. }) => {
                 vulnerability::over_limits(limits, reports)
             }
-            _ => Default::default(),
+            _ => (Vec::new(), 0),
         };
     Some(GatesStatus {
         no_baseline: match (gates.baseline, &seen.workload) {
