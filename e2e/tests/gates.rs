@@ -222,7 +222,10 @@ async fn a_release_waits_for_a_baseline_unless_the_live_one_fails() -> anyhow::R
     // Somebody has to be the first.
     world.deploy(&App::version("v1")).await?;
     let said = refusal(&world, &App::version("v2"), "proves itself at").await?;
-    ensure!(said.contains("gate baseline of RollbackPolicy web"), "{said}");
+    ensure!(
+        said.contains("gate baseline of RollbackPolicy web"),
+        "{said}"
+    );
     ensure!(said.contains("no release has proved itself"), "{said}");
     // Where the live release fails there is nothing to wait for.
     world
