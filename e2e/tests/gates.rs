@@ -289,6 +289,71 @@ async fn an_image_with_too_many_vulnerabilities_is_refused_however_it_is_written
     Ok(())
 }
 
+/// Another way to write the same image, and images that are others.
+#[tokio::test]
+async fn an_image_is_known_by_all_its_names_and_by_no_others() -> anyhow::Result<()> {
+    let cluster = Cluster::shared().await?;
+    let operator = backstop_e2e::install(cluster).await?;
+    let namespace = cluster.namespace("image-names").await?;
+    let label = [
+        "label",
+        "namespace",
+        &namespace,
+        "backstop.dev/gates=enforce",
+    ];
+    cluster.kubectl(&label).await?.success()?;
+    let client = cluster.client().await?;
+    let spec = with(policy("web"), json!({"gates": {"vulnerabilities": {}}}));
+    Raw::policies(&client, &namespace)
+        .create("web", spec)
+        .await?;
+    // Nobody looks after this namespace: the test says what Backstop would.
+    let backstop = cluster
+        .client_for_service_account(&operator.namespace, &operator.service_account)
+        .await?;
+    let image = json!({
+        "repository": "docker.io/library/nginx", "tag": "1.16", "digest": "sha256:aa",
+        "critical": 1, "high": 0, "report": "r",
+    });
+    Raw::policies(&backstop, &namespace)
+        .status("web", json!({"attempts": 0, "gates": {"vulnerableImages": [image]}}))
+        .await?;
+    let api: Api<Deployment> = Api::namespaced(client, &namespace);
+    let named = async |image: &str| {
+        let mut manifest = App::version("v1").manifest();
+        manifest["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image);
+        let mut params = PatchParams::apply("kubectl").force();
+        params.dry_run = true;
+        api.patch("web", &params, &Patch::Apply(manifest)).await
+    };
+    let words = "image docker.io/library/nginx:1.16 has 1 critical (at most 0)";
+    eventually("a refusal", SOON, async || {
+        refused(named("nginx:1.16").await, words)
+    })
+    .await?;
+    for same in [
+        "library/nginx:1.16",
+        "docker.io/nginx:1.16",
+        "docker.io/library/nginx:1.16",
+        "index.docker.io/library/nginx:1.16",
+        "nginx@sha256:aa",
+        "nginx:another@sha256:aa",
+    ] {
+        refused(named(same).await, words).with_context(|| same.to_owned())?;
+    }
+    for other in [
+        "nginx",
+        "nginx:1.17",
+        "nginx:1.16@sha256:bb",
+        "team/nginx:1.16",
+        "example.test/nginx:1.16",
+        "example.test:5000/library/nginx:1.16",
+    ] {
+        named(other).await.with_context(|| other.to_owned())?;
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_person_in_a_hurry_overrides_in_one_command_and_that_is_recorded() -> anyhow::Result<()> {
     let (world, _) =
@@ -457,7 +522,7 @@ async fn gates_that_nobody_has_judged_yet_let_nothing_in() -> anyhow::Result<()>
     let said = eventually("a refusal", SOON, async || {
         refused(
             api.patch("web", &params, &apply).await,
-            "Backstop has not judged them yet",
+            "Backstop has not judged the gates yet",
         )
     })
     .await?;
