@@ -316,7 +316,10 @@ async fn an_image_is_known_by_all_its_names_and_by_no_others() -> anyhow::Result
         "critical": 1, "high": 0, "report": "r",
     });
     Raw::policies(&backstop, &namespace)
-        .status("web", json!({"attempts": 0, "gates": {"vulnerableImages": [image]}}))
+        .status(
+            "web",
+            json!({"attempts": 0, "gates": {"vulnerableImages": [image]}}),
+        )
         .await?;
     let api: Api<Deployment> = Api::namespaced(client, &namespace);
     let named = async |image: &str| {

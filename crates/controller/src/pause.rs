@@ -109,9 +109,10 @@ pub(crate) async fn follow(
             continue;
         }
         context.metrics.paused(now != Switch::On);
-        match now.in_words() {
-            Some(why) => tracing::warn!(at, "{why}"),
-            None => tracing::info!(at, "Backstop acts: it is not paused"),
+        if let Some(why) = now.in_words() {
+            tracing::warn!(at, "{why}");
+        } else {
+            tracing::info!(at, "Backstop acts: it is not paused");
         }
         for policy in context.policies.state() {
             let (namespace, name) = (policy.namespace().unwrap_or_default(), policy.name_any());

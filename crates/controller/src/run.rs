@@ -235,28 +235,32 @@ async fn lead(
             context.clone(),
         )
         .for_each(|_| futures::future::ready(()));
-    let sweep = sweep(context.clone());
-    let keys = keep_keys(
-        context.clone(),
-        settings.leader_election_namespace.clone(),
-        keys,
-    );
-    let paused = pause::follow(
-        context.clone(),
-        (
-            settings.leader_election_namespace.clone(),
-            settings.config_map.clone(),
-        ),
-        switch,
-    );
     tokio::select! {
         _ = async { tokio::join!(policy_work, event_work, point_work) } => {}
+        () = beside(&context, settings, keys, switch, went) => {}
+    }
+    Ok(())
+}
+
+/// What goes on beside the reconcilers, for as long as they do.
+async fn beside(
+    context: &Arc<Context>,
+    settings: &Settings,
+    keys: watch::Sender<Keys>,
+    switch: watch::Sender<Switch>,
+    went: mpsc::UnboundedReceiver<Gone>,
+) {
+    let namespace = &settings.leader_election_namespace;
+    let sweep = sweep(context.clone());
+    let keys = keep_keys(context.clone(), namespace.clone(), keys);
+    let place = (namespace.clone(), settings.config_map.clone());
+    let paused = pause::follow(context.clone(), place, switch);
+    tokio::select! {
         () = sweep => {}
         () = keys => {}
         () = paused => {}
-        () = follow_deletions(&context, went) => {}
+        () = follow_deletions(context, went) => {}
     }
-    Ok(())
 }
 
 /// A cache of a kind.
