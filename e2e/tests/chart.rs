@@ -455,15 +455,6 @@ async fn the_operator_may_do_its_work_and_nothing_beside_it() -> anyhow::Result<
         (true, "create", "events.k8s.io", "events", "", "shop"),
         (
             true,
-            "watch",
-            "aquasecurity.github.io",
-            "vulnerabilityreports",
-            "",
-            "shop",
-        ),
-        (false, "update", "", "configmaps", "", chart::NAMESPACE),
-        (
-            true,
             "update",
             "coordination.k8s.io",
             "leases",

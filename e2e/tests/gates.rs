@@ -1,5 +1,6 @@
 //! What is asked before a release: gates refuse new templates, and nothing else, where a namespace chose them.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -418,7 +419,7 @@ async fn nobody_overrides_without_the_right_or_in_anothers_name() -> anyhow::Res
             "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": role},
             "subjects": [{"apiGroup": group, "kind": "User", "name": name}],
         });
-        objects.push_str(&format!("{binding}\n---\n"));
+        writeln!(objects, "{binding}\n---")?;
     }
     world.cluster.apply(&world.namespace, &objects).await?;
     let of = async |name: &str| -> anyhow::Result<Api<Deployment>> {

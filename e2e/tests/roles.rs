@@ -1,5 +1,6 @@
 //! Who may do what: viewer, operator and admin, and the switch that pauses all of Backstop.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use anyhow::ensure;
@@ -15,7 +16,7 @@ use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::json;
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 const GROUP: &str = "rbac.authorization.k8s.io";
 
 /// Three people, by the roles that Kubernetes itself has: Backstop's are part of them.
@@ -39,7 +40,7 @@ impl Roles {
                 "roleRef": {"apiGroup": GROUP, "kind": "ClusterRole", "name": role},
                 "subjects": [{"apiGroup": GROUP, "kind": "User", "name": user}],
             });
-            objects.push_str(&format!("{binding}\n---\n"));
+            writeln!(objects, "{binding}\n---")?;
         }
         cluster.apply(&namespace, &objects).await?;
         let roles = Self {
@@ -243,8 +244,10 @@ async fn who_is_given_it_pauses_backstop_and_can_touch_nothing_else_there() -> a
         .await?;
     let maps = |client: Client| Api::<ConfigMap>::namespaced(client, &operator_is.namespace);
     let pia = maps(roles.cluster.client_for("pia", &[]).await?);
-    let mut params = PatchParams::default();
-    params.dry_run = true;
+    let params = PatchParams {
+        dry_run: true,
+        ..PatchParams::default()
+    };
     let pause = Patch::Merge(json!({"data": {"paused": "true"}}));
     eventually("pia's role", SOON, async || {
         pia.patch("backstop", &params, &pause).await
