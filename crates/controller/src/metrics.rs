@@ -74,6 +74,7 @@ pub struct Metrics {
     steps: Family<StepDone, Counter>,
     failures: Family<Reconciler, Counter>,
     leader: Gauge,
+    paused: Gauge,
     policies: Gauge,
     queue: Gauge,
     scores: Family<OfPolicy, Gauge>,
@@ -99,6 +100,7 @@ impl Default for Metrics {
             steps: Family::default(),
             failures: Family::default(),
             leader: Gauge::default(),
+            paused: Gauge::default(),
             policies: Gauge::default(),
             queue: Gauge::default(),
             scores: Family::default(),
@@ -149,6 +151,11 @@ impl Default for Metrics {
             "leader",
             "Whether this replica acts",
             metrics.leader.clone(),
+        );
+        registry.register(
+            "paused",
+            "Whether Backstop is paused for the whole cluster",
+            metrics.paused.clone(),
         );
         registry.register(
             "policies",
@@ -246,6 +253,11 @@ impl Metrics {
                 self.scores.remove(&labels);
             }
         }
+    }
+
+    /// Whether nothing is taken back in the whole cluster.
+    pub fn paused(&self, yes: bool) {
+        self.paused.set(i64::from(yes));
     }
 
     /// How many policies are looked after, and how many rollbacks are not over.

@@ -43,8 +43,12 @@ pub fn count(
         state.counted.ended = Some(at);
         match (event.status.phase, event.status.outcome) {
             (_, Some(Outcome::ObserveOnly)) => add(state, at, now, |day| &mut day.observed),
-            (Some(EventPhase::Succeeded), _) => add(state, at, now, |day| &mut day.succeeded),
-            (Some(EventPhase::Failed), _) => add(state, at, now, |day| &mut day.failed),
+            (Some(EventPhase::Succeeded), _) if event.has_acted() => {
+                add(state, at, now, |day| &mut day.succeeded)
+            }
+            (Some(EventPhase::Failed), _) if event.has_acted() => {
+                add(state, at, now, |day| &mut day.failed)
+            }
             _ => {}
         }
     }

@@ -4,20 +4,20 @@ use std::collections::{BTreeMap, VecDeque};
 
 use backstop_api::{
     RollbackEventSpec,
-    event::{AlsoFiring, Cause, Evidence, Outcome, ReleaseRef, Sample, Target},
+    event::{Cause, Evidence, Outcome, ReleaseRef, Sample, Target},
     names::FIELD_MANAGER,
     point::{Origin, Verdict},
-    policy::{Action, Mode, Severity, TriggerState},
+    policy::{Action, Mode},
 };
 use jiff::Timestamp;
 
 use crate::{
-    daily,
+    daily, gates,
     guards::{self, Hold, Look},
     health::{self, Proof},
     incident,
     lifecycle::{self, EventChange},
-    monitored, peers,
+    monitored, overrides, peers,
     policy::{ValidPolicy, ValidTrigger},
     rollout, score,
     snapshot::{Event, Point, Snapshot, Workload},
@@ -25,10 +25,14 @@ use crate::{
     target, track, trigger,
 };
 
+mod firing;
 mod say;
 mod wake;
 
-pub use say::{Notice, NoticeKind, Say};
+use firing::also_firing;
+pub(crate) use firing::firing;
+
+pub use say::{Notice, NoticeKind, Said, Say};
 
 /// What to do, and what to say.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,6 +67,15 @@ pub enum Act {
     },
     /// Change a rollback's status.
     Change(Box<EventChange>),
+    /// Record the live release as one that failed; it stays where it is.
+    Block {
+        /// Identity of the release.
+        release: String,
+        /// The RollbackEvent that says why.
+        event: String,
+        /// Why, in a sentence.
+        reason: String,
+    },
     /// The release was not the cause: take its record as one that failed away again, if it is this
     /// rollback's.
     LiftQuarantine {
@@ -79,6 +92,26 @@ pub enum Act {
 /// deciding twice does no harm.
 #[must_use]
 pub fn decide(
+    policy: &ValidPolicy,
+    state: &State,
+    seen: &Snapshot,
+    now: Timestamp,
+) -> (State, Decision) {
+    let (mut state, mut decision) = judged(policy, state, seen, now);
+    if let Some(workload) = &seen.workload {
+        let changed = overrides::follow(&mut state, workload, now);
+        decision.notices.extend(changed);
+        decision.say.conditions.extend(overrides::said(&state));
+    }
+    decision.say.gates = gates::status(policy, &state, seen, now);
+    if let Some(status) = &decision.say.gates {
+        let said = gates::said(policy, seen, status);
+        decision.say.conditions.push(said);
+    }
+    (state, decision)
+}
+
+fn judged(
     policy: &ValidPolicy,
     state: &State,
     seen: &Snapshot,
@@ -196,6 +229,15 @@ fn course<'a>(look: &Look<'a>) -> Course<'a> {
     for (trigger, memory) in firing(look) {
         let hold = if trigger.action == Action::Notify {
             say::notify_only(trigger)
+        } else if trigger.action == Action::BlockDeployment {
+            match guards::against_a_block(look, trigger, memory) {
+                None => {
+                    return Course::Start {
+                        spec: Box::new(asked_for(look, trigger, memory, None)),
+                    };
+                }
+                Some(hold) => hold,
+            }
         } else {
             match guards::pass(look, trigger, memory) {
                 Ok(point) => {
@@ -257,27 +299,6 @@ fn further_back<'a>(look: &Look<'a>) -> Option<Course<'a>> {
     })
 }
 
-/// The firing triggers, the one to act on first: what can roll back before what only notifies,
-/// Critical before Warning, then the one that fired first.
-pub(crate) fn firing<'a>(look: &Look<'a>) -> Vec<(&'a ValidTrigger, &'a TriggerMemory)> {
-    let mut firing: Vec<_> = look
-        .policy
-        .triggers
-        .iter()
-        .filter_map(|t| Some((t, look.state.triggers.get(&t.name)?)))
-        .filter(|(_, m)| m.state == TriggerState::Firing)
-        .collect();
-    firing.sort_by_key(|(t, m)| {
-        (
-            !t.can_roll_back(),
-            t.severity != Severity::Critical,
-            m.since,
-            &t.name,
-        )
-    });
-    firing
-}
-
 /// What a policy does that is refused: what it began it brings to its end, and what it did not
 /// begin it calls off.
 fn second_policy(look: &Look<'_>, older: &str) -> Vec<Act> {
@@ -324,6 +345,16 @@ fn rollback(
     memory: &TriggerMemory,
     point: &Point,
 ) -> RollbackEventSpec {
+    asked_for(look, trigger, memory, Some(point))
+}
+
+/// What a trigger asks for: to go back to a point, or without one to block the live release.
+fn asked_for(
+    look: &Look<'_>,
+    trigger: &ValidTrigger,
+    memory: &TriggerMemory,
+    point: Option<&Point>,
+) -> RollbackEventSpec {
     RollbackEventSpec {
         policy: look.policy.name.clone(),
         workloads: look
@@ -343,7 +374,7 @@ fn rollback(
         strategy: Some(look.policy.strategy.type_()),
         attempt: look.incident.attempts + 1,
         from: Some(live(look.workload)),
-        to: Some(Target {
+        to: point.map(|point| Target {
             point: point.name.clone(),
             hash: point.release.clone(),
         }),
@@ -362,19 +393,6 @@ fn rollback(
         fired_at: Some(memory.since),
         not_before: memory.since.checked_add(trigger.delay).ok(),
     }
-}
-
-/// The other triggers that fire now: whoever reads the event later sees all that was wrong.
-fn also_firing(look: &Look<'_>, acted_on: &ValidTrigger) -> Vec<AlsoFiring> {
-    let others = firing(look).into_iter();
-    others
-        .filter(|(trigger, _)| trigger.name != acted_on.name)
-        .map(|(trigger, memory)| AlsoFiring {
-            trigger: trigger.name.clone(),
-            severity: trigger.severity,
-            message: memory.message.clone(),
-        })
-        .collect()
 }
 
 /// How many of the cluster's own words go into the evidence: an event stays readable.

@@ -12,13 +12,17 @@ use backstop_api::{
 
 use crate::{
     incident::Incident,
-    peers,
     plan::{self, Order},
     policy::{ValidPolicy, ValidTrigger},
     snapshot::{Point, Snapshot, Workload},
     state::{State, TriggerMemory},
-    target, track, votes,
+    target, track,
 };
+
+mod evidence;
+
+pub(crate) use evidence::goes_on;
+use evidence::{peers_are_bad_too, too_few_votes, trigger_recovers};
 
 /// What the guards look at.
 pub struct Look<'a> {
@@ -50,6 +54,8 @@ pub struct Hold {
 /// Why nothing is taken back, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum HoldReason {
+    /// Backstop is paused for the whole cluster.
+    BackstopPaused,
     /// The policy is paused.
     PolicyPaused,
     /// A person has taken over.
@@ -84,6 +90,8 @@ pub enum HoldReason {
     NotEnoughVotes,
     /// The trigger fires on, and its condition does not hold at the moment.
     Recovering,
+    /// The live release is blocked: it stays, and is refused when it is deployed anew.
+    Blocked,
 }
 
 impl HoldReason {
@@ -92,7 +100,8 @@ impl HoldReason {
     pub fn needs_a_person(self) -> bool {
         !matches!(
             self,
-            Self::PolicyPaused
+            Self::BackstopPaused
+                | Self::PolicyPaused
                 | Self::Overridden
                 | Self::CoolingDown
                 | Self::Observed
@@ -137,14 +146,33 @@ pub fn pass<'a>(
     good_point(look, trigger.action)
 }
 
+/// Every guard before a release is blocked: that it stays where it is needs neither a window nor a good point.
+const GUARDS_OF_A_BLOCK: [Guard; 6] = [
+    policy_is_paused,
+    person_has_taken_over,
+    workload_is_being_deleted,
+    person_called_it_off,
+    observed_already,
+    blocked_already,
+];
+
+/// Why the live release is not blocked, if it is not.
+#[must_use]
+pub fn against_a_block(
+    look: &Look<'_>,
+    trigger: &ValidTrigger,
+    memory: &TriggerMemory,
+) -> Option<Hold> {
+    let mut guards = GUARDS_OF_A_BLOCK.iter();
+    guards.find_map(|guard| guard(look, trigger, memory))
+}
+
 /// The guards that stand before a rollback that a person asks for: a person knows better than a
 /// window or a cooldown, and no better than a pause or a floor.
 #[must_use]
 pub fn for_a_person(look: &Look<'_>) -> Option<Hold> {
-    if look.policy.mode == Mode::Paused {
-        return Some(paused_policy());
-    }
-    taken_over(look)
+    paused(look)
+        .or_else(|| taken_over(look))
         .or_else(|| paused_workload(look))
         .or_else(|| deleted_workload(look))
         .or_else(|| floor(look))
@@ -159,14 +187,20 @@ fn hold(reason: HoldReason, message: String) -> Hold {
 }
 
 fn policy_is_paused(look: &Look<'_>, _: &ValidTrigger, _: &TriggerMemory) -> Option<Hold> {
-    (look.policy.mode == Mode::Paused).then(paused_policy)
+    paused(look)
 }
 
-fn paused_policy() -> Hold {
-    hold(
-        HoldReason::PolicyPaused,
-        "the policy is paused; set spec.mode to Enforce to let it act".into(),
-    )
+/// Whether nothing at all is to be done.
+fn paused(look: &Look<'_>) -> Option<Hold> {
+    if let Some(why) = &look.seen.paused {
+        return Some(hold(HoldReason::BackstopPaused, why.clone()));
+    }
+    (look.policy.mode == Mode::Paused).then(|| {
+        hold(
+            HoldReason::PolicyPaused,
+            "the policy is paused; set spec.mode to Enforce to let it act".into(),
+        )
+    })
 }
 
 fn person_has_taken_over(look: &Look<'_>, _: &ValidTrigger, _: &TriggerMemory) -> Option<Hold> {
@@ -348,60 +382,6 @@ fn cooling_down(look: &Look<'_>, _: &ValidTrigger, _: &TriggerMemory) -> Option<
     })
 }
 
-/// When everything is bad, no release is to blame. Going further back does not depend on it: the
-/// release that is live then does not run at all.
-fn peers_are_bad_too(
-    look: &Look<'_>,
-    trigger: &ValidTrigger,
-    memory: &TriggerMemory,
-) -> Option<Hold> {
-    if goes_on(look) {
-        return None;
-    }
-    spared(look, trigger, memory)
-}
-
-/// Whether going further back is part of a rollback that has begun, and needs no trigger.
-pub(crate) fn goes_on(look: &Look<'_>) -> bool {
-    look.incident.continues || look.incident.partial.is_some()
-}
-
-/// Nothing is begun on a condition that does not hold now.
-fn trigger_recovers(look: &Look<'_>, _: &ValidTrigger, memory: &TriggerMemory) -> Option<Hold> {
-    let since = memory.recovering_since.filter(|_| !goes_on(look))?;
-    Some(hold(
-        HoldReason::Recovering,
-        format!("its condition does not hold since {since:.0}; taken back if it does again"),
-    ))
-}
-
-fn too_few_votes(look: &Look<'_>, trigger: &ValidTrigger, _: &TriggerMemory) -> Option<Hold> {
-    let tally = votes::tally(look.policy, look.state, &trigger.name, look.now)?;
-    (!tally.carries() && !goes_on(look)).then(|| {
-        hold(
-            HoldReason::NotEnoughVotes,
-            format!("{} (spec.decision.votes)", tally.in_words()),
-        )
-    })
-}
-
-/// Whether the release is spared because what was not released is as bad.
-fn spared(look: &Look<'_>, trigger: &ValidTrigger, memory: &TriggerMemory) -> Option<Hold> {
-    let spared = peers::spared(trigger, memory, look.now)?;
-    Some(Hold {
-        until: Some(spared.until),
-        ..hold(
-            HoldReason::PeersAreBadToo,
-            format!(
-                "what was not released is as bad since {:.0} ({}), so release {} is not blamed; look \
-                 at what they share, such as the network, a database or a node. It is judged again \
-                 when they have recovered, and taken back if it is still bad at {:.0} (peers.holdFor)",
-                spared.since, spared.words, look.workload.release, spared.at_most_until
-            ),
-        )
-    })
-}
-
 /// In Observe mode a release is spoken of once, not at every look.
 fn observed_already(look: &Look<'_>, _: &ValidTrigger, _: &TriggerMemory) -> Option<Hold> {
     let since = look.state.release.as_ref()?.since;
@@ -420,6 +400,29 @@ fn observed_already(look: &Look<'_>, _: &ValidTrigger, _: &TriggerMemory) -> Opt
             ),
         )
     })
+}
+
+/// A release is blocked once. Whoever deletes its record means that it is good after all.
+fn blocked_already(look: &Look<'_>, _: &ValidTrigger, _: &TriggerMemory) -> Option<Hold> {
+    let live = &look.workload.release;
+    let event = look.seen.events.iter().find(|e| {
+        e.status.outcome == Some(Outcome::Blocked)
+            && e.from_hash() == Some(live)
+            && e.status.workload_uid.as_ref() == Some(&look.workload.uid)
+    })?;
+    let message = if target::is_quarantined(look.seen, live) {
+        format!(
+            "{} blocks release {live}: it stays live, and is never gone back to; release another one that \
+             mends it, or delete its Quarantined record if it is good after all",
+            event.name
+        )
+    } else {
+        format!(
+            "{} blocked release {live}, and its record was deleted since: it counts as good",
+            event.name
+        )
+    };
+    Some(hold(HoldReason::Blocked, message))
 }
 
 fn good_point<'a>(look: &Look<'a>, action: Action) -> Result<&'a Point, Hold> {

@@ -9,8 +9,8 @@ use backstop_api::{
     RollbackPolicyStatus,
     event::Sample,
     policy::{
-        CountedUntil, DailyCounts, Figures, PeersStatus, ReleaseStatus, ReleaseVerdict, ScoreAt,
-        TriggerState, TriggerStatus,
+        CountedUntil, DailyCounts, Figures, Override, PeersStatus, ReleaseStatus, ReleaseVerdict,
+        ScoreAt, TriggerState, TriggerStatus,
     },
 };
 use jiff::Timestamp;
@@ -35,6 +35,8 @@ pub struct State {
     pub daily: Vec<DailyCounts>,
     /// Up to when rollbacks are in `daily`.
     pub counted: CountedUntil,
+    /// Who has taken over, newest first.
+    pub overrides: Vec<Override>,
 }
 
 /// The live release, and how far it has come.
@@ -230,6 +232,7 @@ impl State {
             scores: status.health_history.iter().copied().collect(),
             daily: status.daily.clone(),
             counted: status.counted_until.unwrap_or_default(),
+            overrides: status.overrides.clone(),
         }
     }
 

@@ -161,7 +161,7 @@ fn votes_that_cannot_be_counted_are_refused_with_their_field() {
         (
             json!([{"triggers": ["b"]}]),
             "[0].triggers",
-            "only notifies",
+            "takes no release back",
         ),
         (
             json!([{"triggers": ["a"]}, {"triggers": ["a"]}]),

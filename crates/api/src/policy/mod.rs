@@ -1,6 +1,7 @@
 //! RollbackPolicy: what to watch on which workload, and what to do about it.
 
 mod decision;
+mod gates;
 mod peers;
 mod record;
 mod source;
@@ -11,12 +12,19 @@ mod trigger;
 mod window;
 
 pub use decision::{DecisionRules, Require, Vote};
+pub use gates::{
+    BaselineGate, Freeze, FreezeWindow, Frozen, Gates, GatesStatus, Once, VulnerableImage, Weekday,
+    Weekly,
+};
 pub use peers::Peers;
 pub use record::{CountedUntil, DailyCounts, Figures, Monitored, ReleaseVerdict, ScoreAt, Trend};
-pub use source::{MinimumSamples, PrometheusSource, Signal, WebHeader, WebSource, WorkloadSource};
+pub use source::{
+    MinimumSamples, PrometheusSource, Signal, VulnerabilityLimits, WebHeader, WebSource,
+    WorkloadSource,
+};
 pub use spec::{Limits, Mode, Points, RollbackPolicy, RollbackPolicySpec, WorkloadRef};
 pub use status::{
-    Health, PeersStatus, Phase, QuarantinedTemplate, ReleaseStatus, RollbackPolicyStatus,
+    Health, Override, PeersStatus, Phase, QuarantinedTemplate, ReleaseStatus, RollbackPolicyStatus,
     TriggerState, TriggerStatus,
 };
 pub use strategy::{

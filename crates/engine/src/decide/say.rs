@@ -4,7 +4,10 @@ use backstop_api::{
     condition::{self, ConditionStatus},
     event::EventPhase,
     point::Verdict,
-    policy::{Health, Mode, Monitored, Phase, QuarantinedTemplate, ReleaseVerdict, TriggerState},
+    policy::{
+        GatesStatus, Health, Mode, Monitored, Phase, QuarantinedTemplate, ReleaseVerdict,
+        TriggerState,
+    },
 };
 use jiff::Timestamp;
 
@@ -50,6 +53,8 @@ pub struct Say {
     pub quarantined: Vec<QuarantinedTemplate>,
     /// Why nothing is taken back although a trigger fires.
     pub held: Option<String>,
+    /// What new templates are held against.
+    pub gates: Option<GatesStatus>,
 }
 
 /// One condition.
@@ -109,6 +114,7 @@ pub(super) fn conflict(policy: &ValidPolicy, older: &str) -> Decision {
             cooldown_until: None,
             quarantined: Vec::new(),
             held: None,
+            gates: None,
         },
         notices: Vec::new(),
         wake_at: None,
@@ -135,6 +141,7 @@ pub(super) fn misfit(policy: &ValidPolicy, seen: &Snapshot, wrong: &FieldError) 
             cooldown_until: None,
             quarantined: quarantined(seen, policy.primary()),
             held: None,
+            gates: None,
         },
         notices: Vec::new(),
         wake_at: None,
@@ -172,6 +179,7 @@ pub(super) fn no_workload(policy: &ValidPolicy, seen: &Snapshot) -> Say {
         cooldown_until: None,
         quarantined: quarantined(seen, policy.primary()),
         held: None,
+        gates: None,
     }
 }
 
@@ -194,7 +202,7 @@ pub(super) fn status(look: &Look<'_>, course: &Course<'_>) -> Say {
         score: score::score(look.policy, look.state, look.workload, look.now),
         conditions: vec![
             accepted(),
-            ready(look.workload),
+            ready(look),
             data_available(look),
             protected(look),
             action_required(look, course),
@@ -206,6 +214,7 @@ pub(super) fn status(look: &Look<'_>, course: &Course<'_>) -> Say {
         cooldown_until,
         quarantined: quarantined(look.seen, look.policy.primary()),
         held,
+        gates: None,
     }
 }
 
@@ -221,7 +230,9 @@ fn phase(look: &Look<'_>, course: &Course<'_>) -> (Phase, String) {
         Course::Start { spec } => (Phase::Pending, spec.reason.clone().unwrap_or_default()),
         Course::Held { why, hold } => {
             let phase = match hold.reason {
-                HoldReason::PolicyPaused | HoldReason::Overridden => Phase::Paused,
+                HoldReason::BackstopPaused | HoldReason::PolicyPaused | HoldReason::Overridden => {
+                    Phase::Paused
+                }
                 _ => Phase::Held,
             };
             (
@@ -246,6 +257,9 @@ fn blind(look: &Look<'_>) -> String {
 
 fn quiet(look: &Look<'_>) -> (Phase, String) {
     let release = &look.workload.release;
+    if let Some(why) = &look.seen.paused {
+        return (Phase::Paused, why.clone());
+    }
     if look.policy.mode == Mode::Paused {
         return (
             Phase::Paused,

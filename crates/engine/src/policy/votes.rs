@@ -101,7 +101,7 @@ fn members(
             Some(trigger) if !trigger.can_roll_back() => refuse(
                 ".triggers",
                 name.clone(),
-                "only notifies, so it cannot vote for taking a release back",
+                "takes no release back by its action, so it cannot vote for that",
             ),
             Some(_) => members.push(name.clone()),
         }
