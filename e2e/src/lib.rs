@@ -11,6 +11,7 @@ pub mod people;
 pub mod raw;
 pub mod real;
 pub mod refusal;
+pub mod reports;
 pub mod shared_out;
 pub mod stage;
 pub mod strategies;

@@ -389,9 +389,9 @@ async fn the_admission_policies_name_only_fields_that_there_are() -> anyhow::Res
     let cluster = Cluster::shared().await?;
     install(cluster).await?;
     let policies: Api<ValidatingAdmissionPolicy> = Api::all(cluster.client().await?);
-    eventually("six checked policies without a warning", SOON, async || {
+    eventually("nine checked policies without a warning", SOON, async || {
         let all = policies.list(&ListParams::default()).await?.items;
-        ensure!(all.len() == 6, "{} policies", all.len());
+        ensure!(all.len() == 9, "{} policies", all.len());
         for policy in all {
             let name = policy.name_any();
             let checked = policy

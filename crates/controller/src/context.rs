@@ -21,7 +21,7 @@ use kube::{
 use tokio::sync::watch;
 
 use crate::{
-    calls::Calls, config::keys::KeyRing, metrics::Metrics, observe::Observers,
+    calls::Calls, config::keys::KeyRing, metrics::Metrics, observe::Observers, pause::Switch,
     server::ServerVersion, tell::Teller,
 };
 
@@ -51,6 +51,8 @@ pub struct Context {
     pub routes: Table,
     /// The keys under which configuration is told apart and kept; or why there are none.
     pub keys: watch::Receiver<Keys>,
+    /// Whether Backstop acts.
+    pub paused: watch::Receiver<Switch>,
     /// Which addresses of Prometheus may be asked.
     pub allowed: AllowList,
     /// Which web services may be asked.

@@ -29,6 +29,7 @@ use crate::{
     leader::Leadership,
     metrics::Metrics,
     observe::Observers,
+    pause::{self, Switch},
     point, policy,
     server::{self, ServerVersion},
     settings::Settings,
@@ -156,6 +157,7 @@ async fn lead(
     let (poke_event, event_pokes) = mpsc::unbounded();
     let asked = metrics.clone();
     let (keys, has_keys) = watch::channel(None);
+    let (switch, paused) = watch::channel(Switch::Unread);
     let context = Arc::new(Context {
         teller: Teller::new(client.clone(), &settings.identity, calls.clone()),
         client: client.clone(),
@@ -173,6 +175,7 @@ async fn lead(
         web_allowed: web_allowed.clone(),
         routes: routes.clone(),
         keys: has_keys,
+        paused,
         policies: policies.store.clone(),
         points: points.store.clone(),
         events: events.store.clone(),
@@ -197,6 +200,7 @@ async fn lead(
                     for read in caches {
                         until(read).await;
                     }
+                    pause::read(context.paused.clone()).await;
                     counted(object, context, policy::reconcile).await
                 }
             },
@@ -211,7 +215,10 @@ async fn lead(
         .reconcile_on(event_pokes)
         .graceful_shutdown_on(end())
         .run(
-            |object, context| counted(object, context, event::reconcile),
+            |object, context: Arc<Context>| async move {
+                pause::read(context.paused.clone()).await;
+                counted(object, context, event::reconcile).await
+            },
             |object, error: &event::Error, context| {
                 retry("event", &object, error, error.is_old_picture(), &context)
             },
@@ -229,22 +236,28 @@ async fn lead(
         .for_each(|_| futures::future::ready(()));
     tokio::select! {
         _ = async { tokio::join!(policy_work, event_work, point_work) } => {}
-        () = beside(&context, settings, keys, went) => {}
+        () = beside(&context, settings, keys, switch, went) => {}
     }
     Ok(())
 }
 
-/// What is looked after beside the objects.
+/// What goes on beside the reconcilers, for as long as they do.
 async fn beside(
     context: &Arc<Context>,
     settings: &Settings,
     keys: watch::Sender<Keys>,
+    switch: watch::Sender<Switch>,
     went: mpsc::UnboundedReceiver<Gone>,
 ) {
-    let namespace = settings.leader_election_namespace.clone();
+    let namespace = &settings.leader_election_namespace;
+    let sweep = sweep(context.clone());
+    let keys = keep_keys(context.clone(), namespace.clone(), keys);
+    let place = (namespace.clone(), settings.config_map.clone());
+    let paused = pause::follow(context.clone(), place, switch);
     tokio::select! {
-        () = sweep(context.clone()) => {}
-        () = keep_keys(context.clone(), namespace, keys) => {}
+        () = sweep => {}
+        () = keys => {}
+        () = paused => {}
         () = server::follow(context) => {}
         () = follow_deletions(context, went) => {}
     }
@@ -342,7 +355,11 @@ async fn sweep(context: Arc<Context>) {
         tick.tick().await;
         let left = context.observers.keep(|namespace, name| {
             let key = reflector::ObjectRef::<Guarded<RollbackPolicy>>::new(name).within(namespace);
-            context.policies.get(&key).is_some()
+            let exists = context.policies.get(&key).is_some();
+            if !exists {
+                context.metrics.scored(namespace, name, None);
+            }
+            exists
         });
         let open = context.events.state_filter(|e| {
             e.0.as_ref().is_ok_and(|e| {

@@ -108,9 +108,39 @@ fn picture(policy: &ValidPolicy, trace: &Trace, at: i64, points: &[Point]) -> Sn
     Snapshot {
         workload: Some(workload(trace, side, release, at)),
         readings: readings.collect(),
+        peers: peers(policy, trace, side, release, at),
         points: points.to_vec(),
         ..Snapshot::default()
     }
+}
+
+/// What is answered about all pods but the release's.
+fn peers(
+    policy: &ValidPolicy,
+    trace: &Trace,
+    side: Side,
+    release: &str,
+    at: i64,
+) -> BTreeMap<String, Observed> {
+    let others: Vec<Side> = [Side::Earlier, Side::Release, Side::Other]
+        .into_iter()
+        .filter(|other| *other != side)
+        .collect();
+    let asked = Measure::ALL.into_iter().filter(|measure| {
+        let trigger = policy.triggers.iter().find(|t| t.name == measure.trigger());
+        trigger.is_some_and(|t| t.peers.is_some())
+    });
+    asked
+        .map(|measure| {
+            let observed = Observed {
+                release: release.to_owned(),
+                query: format!("{} of the others", measure.trigger()),
+                reading: as_reading(measure.ask_all(trace, &others, at), at),
+                asked_at: time(at),
+            };
+            (measure.trigger().to_owned(), observed)
+        })
+        .collect()
 }
 
 fn reading(policy: &ValidPolicy, measure: Measure, trace: &Trace, side: Side, at: i64) -> Reading {
@@ -119,7 +149,8 @@ fn reading(policy: &ValidPolicy, measure: Measure, trace: &Trace, side: Side, at
     let minimum = trigger.and_then(|t| match &t.source {
         backstop_engine::policy::Source::Prometheus { minimum, .. } => minimum.as_ref(),
         backstop_engine::policy::Source::Workload { .. }
-        | backstop_engine::policy::Source::Web(_) => None,
+        | backstop_engine::policy::Source::Web(_)
+        | backstop_engine::policy::Source::Vulnerability(_) => None,
     });
     match (minimum, measure.samples(trace, side, at)) {
         (Some(minimum), Some(samples)) => {
@@ -167,6 +198,7 @@ fn workload(trace: &Trace, side: Side, release: &str, at: i64) -> Workload {
         images: Vec::new(),
         paused: false,
         overridden: None,
+        overridden_by: None,
         floor: None,
         desired,
         replicas: desired,

@@ -1,30 +1,38 @@
 //! The decision: what is so, what to do, and what to say.
 
+use std::collections::{BTreeMap, VecDeque};
+
 use backstop_api::{
     RollbackEventSpec,
-    event::{Cause, Evidence, Outcome, ReleaseRef, Target},
+    event::{Cause, Evidence, Outcome, ReleaseRef, Sample, Target},
     names::FIELD_MANAGER,
     point::{Origin, Verdict},
-    policy::{Action, Mode, Severity, TriggerState},
+    policy::{Action, Mode},
 };
 use jiff::Timestamp;
 
 use crate::{
+    daily, gates,
     guards::{self, Hold, Look},
     health::{self, Proof},
     incident,
     lifecycle::{self, EventChange},
+    monitored, overrides, peers,
     policy::{ValidPolicy, ValidTrigger},
-    rollout,
+    rollout, score,
     snapshot::{Event, Point, Snapshot, Workload},
     state::{State, TriggerMemory},
     target, track, trigger,
 };
 
+mod firing;
 mod say;
 mod wake;
 
-pub use say::{Notice, NoticeKind, Say};
+use firing::also_firing;
+pub(crate) use firing::firing;
+
+pub use say::{Notice, NoticeKind, Said, Say};
 
 /// What to do, and what to say.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,7 +55,7 @@ pub enum Act {
         /// Identity of the release.
         release: String,
         /// The value of each trigger now.
-        baselines: std::collections::BTreeMap<String, f64>,
+        baselines: BTreeMap<String, f64>,
     },
     /// Record a new rollback.
     Start {
@@ -59,6 +67,15 @@ pub enum Act {
     },
     /// Change a rollback's status.
     Change(Box<EventChange>),
+    /// Record the live release as one that failed; it stays where it is.
+    Block {
+        /// Identity of the release.
+        release: String,
+        /// The RollbackEvent that says why.
+        event: String,
+        /// Why, in a sentence.
+        reason: String,
+    },
     /// The release was not the cause: take its record as one that failed away again, if it is this
     /// rollback's.
     LiftQuarantine {
@@ -80,6 +97,26 @@ pub fn decide(
     seen: &Snapshot,
     now: Timestamp,
 ) -> (State, Decision) {
+    let (mut state, mut decision) = judged(policy, state, seen, now);
+    if let Some(workload) = &seen.workload {
+        let changed = overrides::follow(&mut state, workload, now);
+        decision.notices.extend(changed);
+        decision.say.conditions.extend(overrides::said(&state));
+    }
+    decision.say.gates = gates::status(policy, &state, seen, now);
+    if let Some(status) = &decision.say.gates {
+        let said = gates::said(policy, seen, status);
+        decision.say.conditions.push(said);
+    }
+    (state, decision)
+}
+
+fn judged(
+    policy: &ValidPolicy,
+    state: &State,
+    seen: &Snapshot,
+    now: Timestamp,
+) -> (State, Decision) {
     let mut state = state.clone();
     if let Some(misfit) = &seen.misfit {
         // What was known stays known: it may be a matter of a moment. A rollback that is under way
@@ -92,7 +129,12 @@ pub fn decide(
     let before = state.clone();
     track::track(&mut state, seen, workload, now);
     trigger::judge(policy, &mut state, seen, workload, now);
+    peers::judge(policy, &mut state, seen, workload, now);
     let proof = health::follow(policy, &mut state, seen, workload, now);
+    let verdict = monitored::follow(policy, &mut state, now);
+    if let Some(value) = score::score(policy, &state, workload, now).value {
+        score::remember(&mut state.scores, value, now);
+    }
     let incident = incident::of(seen, &state, workload);
     let look = Look {
         policy,
@@ -126,9 +168,12 @@ pub fn decide(
         Course::Held { .. } | Course::Quiet => Vec::new(),
     });
     let say = say::status(&look, &course);
-    let notices = say::notices(&before, &look, &course, proof);
+    let notices = say::notices(&before, &look, &course, proof, verdict.as_ref());
+    let needs_a_person =
+        matches!(&course, Course::Held { hold, .. } if hold.reason.needs_a_person());
     let wake_at = wake::at(&look, &course, &say.quarantined);
     state.held.clone_from(&say.held);
+    daily::count(&mut state, &before, seen, needs_a_person, now);
     (
         state,
         Decision {
@@ -184,6 +229,15 @@ fn course<'a>(look: &Look<'a>) -> Course<'a> {
     for (trigger, memory) in firing(look) {
         let hold = if trigger.action == Action::Notify {
             say::notify_only(trigger)
+        } else if trigger.action == Action::BlockDeployment {
+            match guards::against_a_block(look, trigger, memory) {
+                None => {
+                    return Course::Start {
+                        spec: Box::new(asked_for(look, trigger, memory, None)),
+                    };
+                }
+                Some(hold) => hold,
+            }
         } else {
             match guards::pass(look, trigger, memory) {
                 Ok(point) => {
@@ -245,27 +299,6 @@ fn further_back<'a>(look: &Look<'a>) -> Option<Course<'a>> {
     })
 }
 
-/// The firing triggers, the one to act on first: what can roll back before what only notifies,
-/// Critical before Warning, then the one that fired first.
-fn firing<'a>(look: &Look<'a>) -> Vec<(&'a ValidTrigger, &'a TriggerMemory)> {
-    let mut firing: Vec<_> = look
-        .policy
-        .triggers
-        .iter()
-        .filter_map(|t| Some((t, look.state.triggers.get(&t.name)?)))
-        .filter(|(_, m)| m.state == TriggerState::Firing)
-        .collect();
-    firing.sort_by_key(|(t, m)| {
-        (
-            !t.can_roll_back(),
-            t.severity != Severity::Critical,
-            m.since,
-            &t.name,
-        )
-    });
-    firing
-}
-
 /// What a policy does that is refused: what it began it brings to its end, and what it did not
 /// begin it calls off.
 fn second_policy(look: &Look<'_>, older: &str) -> Vec<Act> {
@@ -312,6 +345,16 @@ fn rollback(
     memory: &TriggerMemory,
     point: &Point,
 ) -> RollbackEventSpec {
+    asked_for(look, trigger, memory, Some(point))
+}
+
+/// What a trigger asks for: to go back to a point, or without one to block the live release.
+fn asked_for(
+    look: &Look<'_>,
+    trigger: &ValidTrigger,
+    memory: &TriggerMemory,
+    point: Option<&Point>,
+) -> RollbackEventSpec {
     RollbackEventSpec {
         policy: look.policy.name.clone(),
         workloads: look
@@ -331,7 +374,7 @@ fn rollback(
         strategy: Some(look.policy.strategy.type_()),
         attempt: look.incident.attempts + 1,
         from: Some(live(look.workload)),
-        to: Some(Target {
+        to: point.map(|point| Target {
             point: point.name.clone(),
             hash: point.release.clone(),
         }),
@@ -345,6 +388,7 @@ fn rollback(
                 .baseline
                 .filter(|_| trigger.condition.uses_baseline()),
             details: memory.details.iter().take(DETAILS_KEPT).cloned().collect(),
+            also_firing: also_firing(look, trigger),
         }),
         fired_at: Some(memory.since),
         not_before: memory.since.checked_add(trigger.delay).ok(),
@@ -365,11 +409,15 @@ pub(crate) fn live(workload: &Workload) -> ReleaseRef {
 }
 
 fn capture(policy: &ValidPolicy, state: &State, workload: &Workload) -> Act {
-    let baselines = policy
-        .triggers
-        .iter()
-        .filter_map(|t| Some((t.name.clone(), median(state.triggers.get(&t.name)?)?)))
-        .collect();
+    let mut baselines = BTreeMap::new();
+    for trigger in &policy.triggers {
+        let Some(memory) = state.triggers.get(&trigger.name) else {
+            continue;
+        };
+        let name = peers::baseline_name(&trigger.name);
+        baselines.extend(median(&memory.samples).map(|value| (trigger.name.clone(), value)));
+        baselines.extend(median(&memory.peers.samples).map(|value| (name, value)));
+    }
     Act::Capture {
         release: workload.release.clone(),
         baselines,
@@ -377,8 +425,8 @@ fn capture(policy: &ValidPolicy, state: &State, workload: &Workload) -> Act {
 }
 
 /// The middle of what was measured: one odd sample does not move it.
-fn median(memory: &TriggerMemory) -> Option<f64> {
-    let mut values: Vec<f64> = memory.samples.iter().map(|s| s.value).collect();
+fn median(samples: &VecDeque<Sample>) -> Option<f64> {
+    let mut values: Vec<f64> = samples.iter().map(|s| s.value).collect();
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     match values.len() {

@@ -10,14 +10,22 @@ use backstop_api::{
 };
 use jiff::SignedDuration;
 
-use crate::strategy::{self, Strategy};
+use crate::{
+    gates::ValidGates,
+    strategy::{self, Strategy},
+};
 
+mod peers;
 mod source;
 mod trigger;
+mod votes;
 
+pub use peers::{Alike, ValidPeers};
+pub(crate) use peers::{HOLD_FOR, SHARE};
 pub(crate) use source::LONGEST_REACH;
 pub use source::{Minimum, Source};
 pub use trigger::ValidTrigger;
+pub use votes::ValidVote;
 
 /// A policy that can be carried out.
 #[derive(Debug)]
@@ -42,6 +50,8 @@ pub struct ValidPolicy {
     pub timeout: SignedDuration,
     /// What is watched.
     pub triggers: Vec<ValidTrigger>,
+    /// Triggers that decide together.
+    pub votes: Vec<ValidVote>,
     /// So many rollbacks in one incident.
     pub max_attempts: u32,
     /// So long without another rollback.
@@ -60,6 +70,8 @@ pub struct ValidPolicy {
     pub on_conflict: OnConflict,
     /// For how long a release that failed is kept out.
     pub quarantine_for: SignedDuration,
+    /// What is asked before a release.
+    pub gates: Option<ValidGates>,
 }
 
 impl ValidPolicy {
@@ -126,7 +138,6 @@ pub fn validate(name: &str, spec: &RollbackPolicySpec) -> Result<ValidPolicy, Ve
         });
     };
     for (field, present) in [
-        ("spec.gates", spec.gates.is_some()),
         ("spec.notifications", spec.notifications.is_some()),
     ] {
         if present {
@@ -174,6 +185,20 @@ pub fn validate(name: &str, spec: &RollbackPolicySpec) -> Result<ValidPolicy, Ve
             Err(mut found) => errors.append(&mut found),
         }
     }
+    let votes = spec
+        .decision
+        .as_ref()
+        .map(|rules| votes::validate(rules, &triggers, &mut errors))
+        .unwrap_or_default();
+    let gates = spec.gates.as_ref().and_then(|gates| {
+        ValidGates::parse(gates, &mut |field, value, problem: &str| {
+            errors.push(FieldError {
+                field,
+                value,
+                problem: problem.to_owned(),
+            });
+        })
+    });
     let strategy = strategy::parse(spec, &mut errors);
     let Some(strategy) = strategy.filter(|_| errors.is_empty()) else {
         return Err(errors);
@@ -196,6 +221,7 @@ pub fn validate(name: &str, spec: &RollbackPolicySpec) -> Result<ValidPolicy, Ve
             .map_or_else(|| IntOrPercent::Percent("50%".into()), |s| s.by.clone()),
         timeout: spec.strategy.timeout.as_signed(),
         triggers,
+        votes,
         max_attempts: spec.limits.max_attempts,
         cooldown: spec.limits.cooldown.as_signed(),
         soak: spec.points.soak.as_signed(),
@@ -205,5 +231,6 @@ pub fn validate(name: &str, spec: &RollbackPolicySpec) -> Result<ValidPolicy, Ve
         ignore_annotations: spec.ignore_annotations.clone(),
         on_conflict: spec.gitops.on_conflict,
         quarantine_for: spec.gitops.quarantine_for.as_signed(),
+        gates,
     })
 }

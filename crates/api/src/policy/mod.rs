@@ -1,6 +1,10 @@
 //! RollbackPolicy: what to watch on which workload, and what to do about it.
 
 mod gitops;
+mod decision;
+mod gates;
+mod peers;
+mod record;
 mod source;
 mod spec;
 mod status;
@@ -9,11 +13,21 @@ mod trigger;
 mod window;
 
 pub use gitops::{GitOps, OnConflict};
-pub use source::{MinimumSamples, PrometheusSource, Signal, WebHeader, WebSource, WorkloadSource};
+pub use decision::{DecisionRules, Require, Vote};
+pub use gates::{
+    BaselineGate, Freeze, FreezeWindow, Frozen, Gates, GatesStatus, Once, VulnerableImage, Weekday,
+    Weekly,
+};
+pub use peers::Peers;
+pub use record::{CountedUntil, DailyCounts, Figures, Monitored, ReleaseVerdict, ScoreAt, Trend};
+pub use source::{
+    MinimumSamples, PrometheusSource, Signal, VulnerabilityLimits, WebHeader, WebSource,
+    WorkloadSource,
+};
 pub use spec::{Limits, Mode, Points, RollbackPolicy, RollbackPolicySpec, WorkloadRef};
 pub use status::{
-    Health, Phase, QuarantinedTemplate, ReleaseStatus, RollbackPolicyStatus, TriggerState,
-    TriggerStatus,
+    Health, Override, PeersStatus, Phase, QuarantinedTemplate, ReleaseStatus, RollbackPolicyStatus,
+    TriggerState, TriggerStatus,
 };
 pub use strategy::{
     BackendParameters, BlueGreenParameters, CanaryParameters, DeploymentName, IntOrPercent,

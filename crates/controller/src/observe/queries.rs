@@ -4,6 +4,7 @@
 //! and asks for a decision.
 
 mod access;
+mod peers;
 mod prometheus;
 mod web;
 
@@ -77,7 +78,7 @@ async fn ask(observer: Weak<Observer>, context: Weak<Context>, index: usize) {
     };
     let mut tick = interval(pace);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut access = Access::default();
+    let (mut access, mut access_of_peers) = (Access::default(), Access::default());
     loop {
         tokio::select! {
             _ = tick.tick() => {}
@@ -92,9 +93,23 @@ async fn ask(observer: Weak<Observer>, context: Weak<Context>, index: usize) {
         let (Some(observer), Some(context)) = (observer.upgrade(), context.upgrade()) else {
             return;
         };
-        let answer = look(&observer, &context, index, &asked, pace, &mut access).await;
+        let (answer, of_peers) = futures::join!(
+            look(&observer, &context, index, &asked, pace, &mut access),
+            peers::look(
+                &observer,
+                &context,
+                index,
+                &asked,
+                pace,
+                &mut access_of_peers
+            ),
+        );
         let trigger = &observer.policy.triggers[index];
         tracing::debug!(policy = observer.policy.name, trigger = trigger.name, query = answer.query, reading = ?answer.reading, "asked");
+        if let Some(of_peers) = of_peers {
+            tracing::debug!(policy = observer.policy.name, trigger = trigger.name, query = of_peers.query, reading = ?of_peers.reading, "asked about what was not released");
+            lock(&observer.peers).insert(trigger.name.clone(), of_peers);
+        }
         lock(&observer.readings).insert(trigger.name.clone(), answer);
         context.poke_policy(&observer.namespace, &observer.policy.name);
     }
@@ -118,36 +133,11 @@ async fn look(
             secret_name,
             minimum,
         } => {
-            let shown = query.render(&asked.context).map_err(|e| e.to_string());
-            let reading = match &shown {
-                Ok(_) => {
-                    let address = address.as_deref();
-                    let endpoint = access
-                        .endpoint(
-                            context,
-                            &observer.namespace,
-                            address,
-                            secret_name.as_deref(),
-                        )
-                        .await;
-                    match endpoint {
-                        Ok(endpoint) => {
-                            prometheus::answer(
-                                context,
-                                &endpoint,
-                                query,
-                                minimum.as_ref(),
-                                asked,
-                                limit,
-                            )
-                            .await
-                        }
-                        Err(why) => misconfigured(why),
-                    }
-                }
-                Err(why) => misconfigured(why.clone()),
-            };
-            (shown.unwrap_or_else(|_| query.to_string()), reading)
+            let namespace = &observer.namespace;
+            let (address, secret) = (address.as_deref(), secret_name.as_deref());
+            let endpoint = access.endpoint(context, namespace, address, secret).await;
+            let minimum = minimum.as_ref();
+            prometheus::ask(context, endpoint, query, minimum, asked, limit).await
         }
         Source::Web(web) => match web.render(&asked.context) {
             Ok(question) => {
@@ -156,20 +146,11 @@ async fn look(
             }
             Err(error) => (web.url().to_owned(), misconfigured(error.to_string())),
         },
-        Source::Workload { .. } => unreachable!("only such triggers ask"),
-    };
-    if matches!(
-        reading,
-        Reading::Unavailable {
-            // An authority that is not trusted, or a certificate that is not, is unreachable.
-            reason: Unavailable::Unauthorized
-                | Unavailable::Misconfigured
-                | Unavailable::Unreachable,
-            ..
+        Source::Workload { .. } | Source::Vulnerability(_) => {
+            unreachable!("only such triggers ask")
         }
-    ) {
-        access.did_not_work();
-    }
+    };
+    access.learn_from(&reading);
     Observed {
         release: asked.release.clone(),
         query,

@@ -27,12 +27,15 @@ pub fn snapshot(context: &Context, object: &RollbackPolicy, observer: &Observer)
         Err(Absent::Misfit(misfit)) => (None, Vec::new(), Some(misfit)),
     };
     Snapshot {
+        reports: observer.reports(workload.as_ref()),
+        paused: context.paused.borrow().in_words(),
         workload,
         missing,
         misfit,
         service: observer.service(),
         route: observer.route().and_then(Result::ok),
         readings: observer.readings(),
+        peers: observer.peers(),
         points: context
             .points_of(namespace, observer.policy.primary())
             .iter()

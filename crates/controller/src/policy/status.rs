@@ -3,7 +3,7 @@
 use backstop_api::{
     RollbackPolicy, RollbackPolicyStatus,
     condition::{self, Condition, ConditionStatus},
-    policy::{Health, Phase, TriggerState},
+    policy::{CountedUntil, Health, PeersStatus, Phase, TriggerState},
 };
 use backstop_engine::{decide::Say, state::State};
 use jiff::Timestamp;
@@ -41,12 +41,24 @@ pub(super) async fn write(
         );
     }
     let said: Vec<&str> = say.conditions.iter().map(|c| c.type_).collect();
+    // These two are there only while there is something to say.
+    let passing = [condition::GATES_READY, condition::OVERRIDDEN];
+    conditions.retain(|c| {
+        let type_ = c.type_.as_str();
+        said.contains(&type_) || !passing.contains(&type_)
+    });
     forget_others(&mut conditions, &said, now);
     let new = RollbackPolicyStatus {
         phase: Some(say.phase),
         workloads: Some(object.spec.deployments().join(", ")),
         message: Some(say.message.clone()),
         health: Some(say.health),
+        health_score: say.score.value,
+        health_trend: say.score.trend,
+        health_message: Some(say.score.message.clone()).filter(|m| !m.is_empty()),
+        health_history: state.scores.iter().copied().collect(),
+        daily: state.daily.clone(),
+        counted_until: (state.counted != CountedUntil::default()).then_some(state.counted),
         conditions,
         observed_generation: object.metadata.generation,
         release: state.release_status(&observer.policy),
@@ -56,6 +68,8 @@ pub(super) async fn write(
         attempts: say.attempts,
         cooldown_until: say.cooldown_until,
         quarantined: quarantine::templates(context, object, &say.quarantined).await?,
+        gates: say.gates.clone(),
+        overrides: state.overrides.clone(),
     };
     if says_the_same(&old, &new) {
         return Ok(());
@@ -87,6 +101,14 @@ fn says_the_same(old: &RollbackPolicyStatus, new: &RollbackPolicyStatus) -> bool
         for trigger in &mut status.triggers {
             trigger.value = None;
             trigger.at = None;
+            trigger.figures = None;
+            if let Some(peers) = &mut trigger.peers {
+                // That they have been as bad is news; how bad, and when last, is a value.
+                *peers = PeersStatus {
+                    alike_since: peers.alike_since,
+                    ..PeersStatus::default()
+                };
+            }
             trigger.message = match trigger.state {
                 TriggerState::NoData | TriggerState::Error => {
                     trigger.message.as_deref().map(wording)
@@ -95,7 +117,8 @@ fn says_the_same(old: &RollbackPolicyStatus, new: &RollbackPolicyStatus) -> bool
             };
         }
         for condition in &mut status.conditions {
-            if condition.type_ == condition::DATA_AVAILABLE {
+            if [condition::DATA_AVAILABLE, condition::ACTION_REQUIRED].contains(&&*condition.type_)
+            {
                 condition.message = wording(&condition.message);
             }
         }
@@ -152,11 +175,13 @@ pub(super) async fn write_invalid(
     new.phase = Some(Phase::Invalid);
     new.workloads = Some(object.spec.deployments().join(", "));
     new.health = Some(Health::Unknown);
+    (new.health_score, new.health_trend, new.health_message) = (None, None, None);
     new.message = Some(problem.to_owned());
     new.observed_generation = object.metadata.generation;
     new.triggers.clear();
     // Nobody sees to it that they expire.
     new.quarantined.clear();
+    new.gates = None;
     if object.status.as_ref() == Some(&new) {
         return Ok(());
     }
@@ -191,6 +216,7 @@ async fn patch(
             new.entry(key.clone()).or_insert(serde_json::Value::Null);
         }
         null_missing(new, &old, "release");
+        null_missing(new, &old, "gates");
     }
     let patch = serde_json::json!({"metadata": {"uid": object.uid()}, "status": value});
     context

@@ -3,20 +3,23 @@
 use backstop_api::{
     condition::{self, ConditionStatus},
     event::EventPhase,
-    policy::{Health, Mode, Phase, TriggerState},
+    policy::{
+        GatesStatus, Health, Mode, Monitored, Phase, ReleaseVerdict, TriggerState,
+    },
 };
 use jiff::Timestamp;
 
 use super::{Course, Decision, newest_point};
 
 mod conditions;
-use conditions::{accepted, action_required, data_available, protected, ready, said};
+use conditions::{accepted, action_required, data_available, monitored, protected, ready, said};
 
 use crate::{
     guards::{Hold, HoldReason, Look},
     health::{self, Proof},
     policy::{FieldError, ValidPolicy, ValidTrigger},
     quarantine::{self, KeptOut},
+    score::{self, Score},
     snapshot::Snapshot,
     state::State,
 };
@@ -30,6 +33,8 @@ pub struct Say {
     pub message: String,
     /// How the live release does.
     pub health: Health,
+    /// The same as a number.
+    pub score: Score,
     /// The conditions.
     pub conditions: Vec<Said>,
     /// The newest good point.
@@ -44,6 +49,8 @@ pub struct Say {
     pub quarantined: Vec<KeptOut>,
     /// Why nothing is taken back although a trigger fires.
     pub held: Option<String>,
+    /// What new templates are held against.
+    pub gates: Option<GatesStatus>,
 }
 
 /// One condition.
@@ -96,12 +103,14 @@ pub(super) fn conflict(policy: &ValidPolicy, older: &str) -> Decision {
             ],
             message,
             health: Health::Unknown,
+            score: Score::default(),
             last_point: None,
             last_event: None,
             attempts: 0,
             cooldown_until: None,
             quarantined: Vec::new(),
             held: None,
+            gates: None,
         },
         notices: Vec::new(),
         wake_at: None,
@@ -126,12 +135,14 @@ pub(super) fn misfit(
             ],
             message,
             health: Health::Unknown,
+            score: Score::default(),
             last_point: newest_point(seen).map(|p| p.name.clone()),
             last_event: last_event(seen),
             attempts: 0,
             cooldown_until: None,
             quarantined: quarantine::kept_out(policy, seen, now),
             held: None,
+            gates: None,
         },
         notices: Vec::new(),
         wake_at: None,
@@ -162,12 +173,14 @@ pub(super) fn no_workload(policy: &ValidPolicy, seen: &Snapshot, now: Timestamp)
         ],
         message,
         health: Health::Unknown,
+        score: Score::default(),
         last_point: newest_point(seen).map(|p| p.name.clone()),
         last_event: last_event(seen),
         attempts: 0,
         cooldown_until: None,
         quarantined: quarantine::kept_out(policy, seen, now),
         held: None,
+        gates: None,
     }
 }
 
@@ -187,12 +200,14 @@ pub(super) fn status(look: &Look<'_>, course: &Course<'_>) -> Say {
         phase,
         message,
         health: health::health(look.policy, look.state, look.workload),
+        score: score::score(look.policy, look.state, look.workload, look.now),
         conditions: vec![
             accepted(),
-            ready(look.workload),
+            ready(look),
             data_available(look),
             protected(look),
             action_required(look, course),
+            monitored(look),
         ],
         last_point: newest_point(look.seen).map(|p| p.name.clone()),
         last_event: last_event(look.seen),
@@ -200,6 +215,7 @@ pub(super) fn status(look: &Look<'_>, course: &Course<'_>) -> Say {
         cooldown_until,
         quarantined: quarantine::kept_out(look.policy, look.seen, look.now),
         held,
+        gates: None,
     }
 }
 
@@ -215,7 +231,9 @@ fn phase(look: &Look<'_>, course: &Course<'_>) -> (Phase, String) {
         Course::Start { spec } => (Phase::Pending, spec.reason.clone().unwrap_or_default()),
         Course::Held { why, hold } => {
             let phase = match hold.reason {
-                HoldReason::PolicyPaused | HoldReason::Overridden => Phase::Paused,
+                HoldReason::BackstopPaused | HoldReason::PolicyPaused | HoldReason::Overridden => {
+                    Phase::Paused
+                }
                 _ => Phase::Held,
             };
             (
@@ -240,6 +258,9 @@ fn blind(look: &Look<'_>) -> String {
 
 fn quiet(look: &Look<'_>) -> (Phase, String) {
     let release = &look.workload.release;
+    if let Some(why) = &look.seen.paused {
+        return (Phase::Paused, why.clone());
+    }
     if look.policy.mode == Mode::Paused {
         return (
             Phase::Paused,
@@ -311,6 +332,7 @@ pub(super) fn notices(
     look: &Look<'_>,
     course: &Course<'_>,
     proof: Proof,
+    verdict: Option<&ReleaseVerdict>,
 ) -> Vec<Notice> {
     let mut notices = Vec::new();
     let mut notice = |kind, reason, message: String| {
@@ -353,6 +375,16 @@ pub(super) fn notices(
             look.policy.soak.as_secs()
         );
         notice(NoticeKind::Normal, "ReleaseProved", text);
+    }
+    if let Some(verdict) = verdict {
+        let text = format!("release {}: {}", look.workload.release, verdict.message);
+        match verdict.result {
+            Monitored::Passed => notice(NoticeKind::Normal, "ReleaseMonitored", text),
+            Monitored::PartlyJudged | Monitored::NotJudged => {
+                notice(NoticeKind::Warning, "ReleaseNotJudged", text);
+            }
+            Monitored::Failing => notice(NoticeKind::Warning, "ReleaseStillBad", text),
+        }
     }
     notices
 }

@@ -4,7 +4,7 @@ use backstop_api::policy::TriggerState;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Course;
-use crate::{guards::Look, quarantine::KeptOut, trigger};
+use crate::{guards::Look, hysteresis, quarantine::KeptOut, trigger};
 
 /// The earliest time at which a new look can come to another answer.
 pub(super) fn at(
@@ -20,6 +20,9 @@ pub(super) fn at(
         // Sources that are asked wake us with every answer; the workload's own status does not
         // change again only because `for` is over.
         let told = !trigger.is_asked();
+        if told {
+            times.extend(hysteresis::quiet_at(trigger, memory));
+        }
         if told && memory.state == TriggerState::Pending {
             times.extend(
                 memory

@@ -6,7 +6,7 @@ use backstop_api::{
 };
 use jiff::SignedDuration;
 
-use super::{FieldError, Source, source::source};
+use super::{FieldError, Source, ValidPeers, peers, source::source};
 use crate::condition::Condition;
 
 /// A trigger that can be judged.
@@ -22,12 +22,18 @@ pub struct ValidTrigger {
     pub condition: Condition,
     /// How long the condition must hold.
     pub for_: SignedDuration,
+    /// How long it fires on after its condition held for the last time.
+    pub keep_firing_for: SignedDuration,
+    /// When it is well again, where that is more than its condition not holding.
+    pub recovery: Option<Condition>,
     /// How often the source is asked.
     pub interval: SignedDuration,
     /// How long to wait between firing and acting.
     pub delay: SignedDuration,
     /// What an empty answer means.
     pub no_data: NoDataPolicy,
+    /// The same question about what was not released.
+    pub peers: Option<ValidPeers>,
     /// What it leads to.
     pub action: Action,
 }
@@ -36,20 +42,23 @@ impl ValidTrigger {
     /// Whether it can take a release back.
     #[must_use]
     pub fn can_roll_back(&self) -> bool {
-        self.action != Action::Notify
+        !matches!(self.action, Action::Notify | Action::BlockDeployment)
     }
 
     /// Whether it is asked, at its interval. What the workload's own status says is told.
     #[must_use]
     pub fn is_asked(&self) -> bool {
-        !matches!(self.source, Source::Workload { .. })
+        !matches!(
+            self.source,
+            Source::Workload { .. } | Source::Vulnerability(_)
+        )
     }
 
     /// How far back from its evaluation a reading looks.
     #[must_use]
     pub fn range(&self) -> SignedDuration {
         match &self.source {
-            Source::Workload { .. } => SignedDuration::ZERO,
+            Source::Workload { .. } | Source::Vulnerability(_) => SignedDuration::ZERO,
             Source::Prometheus { query, minimum, .. } => minimum
                 .as_ref()
                 .map_or(SignedDuration::ZERO, |m| m.query.longest_range())
@@ -70,6 +79,7 @@ pub(super) fn validate(index: usize, trigger: &Trigger) -> Result<ValidTrigger, 
         });
     };
     let source = source(trigger, &mut refuse);
+    let peers = peers::validate(trigger, &mut refuse);
     let text = match (&trigger.condition, &source) {
         (Some(text), _) => text.as_str(),
         (None, Some(Source::Prometheus { .. } | Source::Web(_))) => {
@@ -84,26 +94,18 @@ pub(super) fn validate(index: usize, trigger: &Trigger) -> Result<ValidTrigger, 
     };
     let condition =
         Condition::parse(text).map_err(|problem| refuse("condition", text.to_owned(), problem));
-    let action = trigger.action.unwrap_or(match trigger.severity {
-        Severity::Critical => Action::Rollback,
-        Severity::Warning => Action::GradualRollback,
+    let recovery = trigger.recovery.as_ref().and_then(|text| {
+        Condition::parse(text)
+            .map_err(|problem| refuse("recovery", text.clone(), problem))
+            .ok()
     });
-    if !matches!(
-        action,
-        Action::Rollback
-            | Action::GradualRollback
-            | Action::ScaleAndRollback
-            | Action::IsolateAndRollback
-            | Action::Notify
-    ) {
-        refuse(
-            "action",
-            format!("{action:?}"),
-            "is not available in this version; available are Rollback, GradualRollback, \
-             ScaleAndRollback, IsolateAndRollback and Notify"
-                .into(),
-        );
-    }
+    let by_default = match (&source, trigger.severity) {
+        // A rollback mends no vulnerability that the release before has as well.
+        (Some(Source::Vulnerability(_)), _) => Action::BlockDeployment,
+        (_, Severity::Critical) => Action::Rollback,
+        (_, Severity::Warning) => Action::GradualRollback,
+    };
+    let action = trigger.action.unwrap_or(by_default);
     if trigger.interval < Duration::from_secs(1) {
         refuse(
             "interval",
@@ -118,9 +120,12 @@ pub(super) fn validate(index: usize, trigger: &Trigger) -> Result<ValidTrigger, 
             source,
             condition,
             for_: trigger.for_.as_signed(),
+            keep_firing_for: trigger.keep_firing_for.as_signed(),
+            recovery,
             interval: trigger.interval.as_signed(),
             delay: trigger.delay.as_signed(),
             no_data: trigger.no_data,
+            peers,
             action,
         }),
         _ => Err(errors),

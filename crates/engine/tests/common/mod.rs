@@ -82,6 +82,7 @@ pub fn workload() -> Workload {
         images: Vec::new(),
         paused: false,
         overridden: None,
+        overridden_by: None,
         floor: None,
         desired: 3,
         replicas: 3,
@@ -178,6 +179,7 @@ pub fn state() -> State {
             healthy_since: None,
             proved_at: None,
             restored_by: None,
+            verdict: None,
         }),
         ..State::default()
     }
@@ -257,6 +259,7 @@ pub fn event(phase: EventPhase) -> Event {
                 }],
                 baseline: None,
                 details: Vec::new(),
+                also_firing: Vec::new(),
             }),
             fired_at: Some(at(40)),
             not_before: None,

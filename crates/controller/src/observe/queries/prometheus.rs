@@ -9,8 +9,26 @@ use jiff::Timestamp;
 use super::{Question, misconfigured};
 use crate::context::Context;
 
-/// Asks a query, and whether there is enough to judge by.
-pub(super) async fn answer(
+/// Asks a query, and whether there is enough to judge by: the query as it was asked, and the answer.
+pub(super) async fn ask(
+    context: &Context,
+    endpoint: Result<Endpoint, String>,
+    query: &QueryTemplate,
+    minimum: Option<&Minimum>,
+    asked: &Question,
+    limit: Duration,
+) -> (String, Reading) {
+    match (query.render(&asked.context), endpoint) {
+        (Err(error), _) => (query.to_string(), misconfigured(error.to_string())),
+        (Ok(shown), Err(why)) => (shown, misconfigured(why)),
+        (Ok(shown), Ok(endpoint)) => {
+            let reading = answer(context, &endpoint, query, minimum, asked, limit).await;
+            (shown, reading)
+        }
+    }
+}
+
+async fn answer(
     context: &Context,
     endpoint: &Endpoint,
     query: &QueryTemplate,
