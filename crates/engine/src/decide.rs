@@ -10,13 +10,14 @@ use backstop_api::{
 use jiff::Timestamp;
 
 use crate::{
+    baseline,
     guards::{self, Hold, Look},
     health::{self, Proof},
     incident,
     lifecycle::{self, EventChange},
     policy::{ValidPolicy, ValidTrigger},
     rollout,
-    snapshot::{Event, Point, Snapshot, Workload},
+    snapshot::{Event, Measured, Point, Snapshot, Workload},
     state::{State, TriggerMemory},
     target, track, trigger,
 };
@@ -46,8 +47,8 @@ pub enum Act {
     Capture {
         /// Identity of the release.
         release: String,
-        /// The value of each trigger now.
-        baselines: std::collections::BTreeMap<String, f64>,
+        /// What each trigger measured meanwhile.
+        baselines: std::collections::BTreeMap<String, Measured>,
     },
     /// Record a new rollback.
     Start {
@@ -338,12 +339,11 @@ fn rollback(
         evidence: Some(Evidence {
             trigger: trigger.name.clone(),
             severity: trigger.severity,
-            condition: trigger.condition.text().to_owned(),
+            condition: trigger.bad_when(),
             query: memory.query.clone(),
             samples: memory.samples.iter().copied().collect(),
-            baseline: memory
-                .baseline
-                .filter(|_| trigger.condition.uses_baseline()),
+            baseline: memory.baseline.filter(|_| trigger.uses_baseline()),
+            classification: memory.classification,
             details: memory.details.iter().take(DETAILS_KEPT).cloned().collect(),
         }),
         fired_at: Some(memory.since),
@@ -365,26 +365,9 @@ pub(crate) fn live(workload: &Workload) -> ReleaseRef {
 }
 
 fn capture(policy: &ValidPolicy, state: &State, workload: &Workload) -> Act {
-    let baselines = policy
-        .triggers
-        .iter()
-        .filter_map(|t| Some((t.name.clone(), median(state.triggers.get(&t.name)?)?)))
-        .collect();
     Act::Capture {
         release: workload.release.clone(),
-        baselines,
-    }
-}
-
-/// The middle of what was measured: one odd sample does not move it.
-fn median(memory: &TriggerMemory) -> Option<f64> {
-    let mut values: Vec<f64> = memory.samples.iter().map(|s| s.value).collect();
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() {
-        0 => None,
-        n if n % 2 == 1 => Some(values[middle]),
-        _ => Some(f64::midpoint(values[middle - 1], values[middle])),
+        baselines: baseline::measured(policy, state),
     }
 }
 

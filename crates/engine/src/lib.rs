@@ -11,6 +11,8 @@
 //! guards -> target -> a new rollback -> what to say
 //! ```
 
+pub mod baseline;
+pub mod compare;
 pub mod condition;
 pub mod config;
 pub mod decide;
@@ -29,7 +31,9 @@ pub mod release;
 pub mod rollout;
 pub mod snapshot;
 pub mod state;
+pub mod statistics;
 pub mod subject;
+pub mod tally;
 pub mod target;
 pub mod track;
 pub mod trigger;

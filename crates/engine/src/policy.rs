@@ -10,12 +10,14 @@ use backstop_api::{
 };
 use jiff::SignedDuration;
 
+mod baseline;
 mod source;
 mod strategy;
 mod trigger;
 
+pub use baseline::{Against, ValidBaseline};
 pub(crate) use source::LONGEST_REACH;
-pub use source::{Minimum, Source};
+pub use source::{Minimum, Source, ValidRatio};
 pub use strategy::{ValidCanary, ValidStrategy};
 pub use trigger::ValidTrigger;
 

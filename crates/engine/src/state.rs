@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use backstop_api::{
     RollbackPolicyStatus,
     event::Sample,
-    policy::{ReleaseStatus, TriggerState, TriggerStatus},
+    policy::{Classification, ReleaseStatus, Tally, TriggerState, TriggerStatus},
 };
 use jiff::Timestamp;
 
@@ -66,6 +66,15 @@ pub struct TriggerMemory {
     pub samples: VecDeque<Sample>,
     /// What the newest value was compared with.
     pub baseline: Option<f64>,
+    /// The same reading of the side that is not released to.
+    pub stable: Option<f64>,
+    /// The newest values of what is measured beside, to be compared with: of an earlier time, or of
+    /// the stable side; oldest first.
+    pub beside: VecDeque<Sample>,
+    /// What the comparison of samples says.
+    pub classification: Option<Classification>,
+    /// What was counted, for a ratio.
+    pub tally: Option<Tally>,
     /// Whether the newest reading is a value that there is nothing to compare with yet.
     pub lacks_baseline: bool,
     /// What it means, for a person.
@@ -88,6 +97,10 @@ impl TriggerMemory {
             asked_at: None,
             samples: VecDeque::new(),
             baseline: None,
+            stable: None,
+            beside: VecDeque::new(),
+            classification: None,
+            tally: None,
             lacks_baseline: false,
             message: "nothing measured yet".into(),
             query: None,
@@ -140,6 +153,8 @@ impl State {
                             .into_iter()
                             .collect(),
                         message: t.message.clone().unwrap_or_default(),
+                        classification: t.classification,
+                        tally: t.tally.clone(),
                         query: t.query.clone(),
                         ..TriggerMemory::new(t.since)
                     };
@@ -186,6 +201,9 @@ impl State {
                     active_since: memory.active_since,
                     value: last.map(|s| s.value),
                     at: last.map(|s| s.at),
+                    baseline: memory.baseline.filter(|_| trigger.uses_baseline()),
+                    classification: memory.classification,
+                    tally: memory.tally.clone(),
                     message: Some(memory.message.clone()),
                     query: memory.query.clone(),
                 })

@@ -1,5 +1,6 @@
 //! RollbackPolicy: what to watch on which workload, and what to do about it.
 
+mod baseline;
 mod source;
 mod spec;
 mod status;
@@ -7,11 +8,14 @@ mod strategy;
 mod trigger;
 mod window;
 
-pub use source::{MinimumSamples, PrometheusSource, Signal, WebHeader, WebSource, WorkloadSource};
+pub use baseline::{BaselineFrom, BaselineSource, Classification, Comparison, Direction};
+pub use source::{
+    MinimumSamples, PrometheusSource, Ratio, Signal, WebHeader, WebSource, WorkloadSource,
+};
 pub use spec::{Limits, Mode, Points, RollbackPolicy, RollbackPolicySpec, WorkloadRef};
 pub use status::{
-    Health, Phase, QuarantinedTemplate, ReleaseStatus, RollbackPolicyStatus, TriggerState,
-    TriggerStatus,
+    Health, Phase, QuarantinedTemplate, ReleaseStatus, RollbackPolicyStatus, Tally, TallyStart,
+    TriggerState, TriggerStatus,
 };
 pub use strategy::{
     BackendParameters, BlueGreenParameters, CanaryParameters, DeploymentName, IntOrPercent,

@@ -5,7 +5,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{MinimumSamples, PrometheusSource, WebSource, WorkloadSource};
+use super::{
+    BaselineSource, Comparison, MinimumSamples, PrometheusSource, WebSource, WorkloadSource,
+};
 use crate::{duration::Duration, schema};
 
 /// One thing to watch, with a condition and what to do when it holds.
@@ -16,12 +18,18 @@ use crate::{duration::Duration, schema};
         .message("a trigger has exactly one source: set prometheus, workload or web"),
     validation = Rule::new("!has(self.probe) && !has(self.resource) && !has(self.alert) && !has(self.vulnerability)")
         .message("this source is not available in this version; available are prometheus, workload and web"),
-    validation = Rule::new("!has(self.prometheus) || has(self.condition)")
-        .message("condition is required with prometheus, for example: value > 0.05"),
-    validation = Rule::new("!has(self.web) || has(self.condition)")
-        .message("condition is required with web, for example: value > 0.05"),
-    validation = Rule::new("!has(self.minimumSamples) || has(self.prometheus)")
-        .message("minimumSamples goes with prometheus only"),
+    validation = Rule::new("!has(self.prometheus) || has(self.condition) || has(self.compare)")
+        .message("condition or compare is required with prometheus, for example condition: value > 0.05"),
+    validation = Rule::new("!has(self.web) || has(self.condition) || has(self.compare)")
+        .message("condition or compare is required with web, for example condition: value > 0.05"),
+    validation = Rule::new("!has(self.minimumSamples) || (has(self.prometheus) && has(self.prometheus.query))")
+        .message("minimumSamples goes with prometheus.query only"),
+    validation = Rule::new("!has(self.compare) || has(self.web) || (has(self.prometheus) && has(self.prometheus.query))")
+        .message("compare goes with prometheus.query and web only"),
+    validation = Rule::new("!has(self.compare) || !has(self.baseline) || !has(self.baseline.from) || self.baseline.from != 'Static'")
+        .message("compare needs a baseline that has samples: LastHealthy, Offset or Stable"),
+    validation = Rule::new("!has(self.baseline) || !has(self.baseline.from) || !(self.baseline.from in ['Offset', 'Stable']) || has(self.prometheus)")
+        .message("baseline.from: Offset and Stable go with prometheus only"),
     validation = Rule::new("!has(self.interval) || (duration(self.interval) >= duration('1s') && duration(self.interval) <= duration('1h'))")
         .message("interval must be from 1s to 1h, for example 10s"),
     validation = Rule::new("!has(self.for) || duration(self.for) <= duration('24h')")
@@ -66,12 +74,20 @@ pub struct Trigger {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::any_object")]
     pub vulnerability: Option<Value>,
-    /// When it is bad: CEL over `value`, `baseline` (the value when the release to go back to
-    /// proved itself) and `workload` (desired, updated, ready, available, unreadyShare, restarts).
-    /// For `workload` sources `value > 0.0` unless said otherwise.
+    /// When it is bad: CEL over `value`, `baseline` (what it is compared with), `stable` (the same
+    /// of the side that is not released to, now) and `workload` (desired, updated, ready, available,
+    /// unreadyShare, restarts). For `workload` sources `value > 0.0` unless said otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub condition: Option<String>,
+    /// What `baseline` is; the value when the release to go back to proved itself unless said
+    /// otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<BaselineSource>,
+    /// Compares whole sets of samples with the baseline's. With a condition as well, both must say
+    /// that it is bad.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compare: Option<Comparison>,
     /// How long the condition must hold without a break before the trigger fires.
     #[serde(rename = "for", default)]
     pub for_: Duration,

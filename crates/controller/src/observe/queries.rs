@@ -16,12 +16,12 @@ use backstop_engine::{
     policy::Source,
     query::QueryContext,
     reading::{Reading, Unavailable},
-    snapshot::{Observed, Workload},
+    snapshot::{Beside, Observed, Workload},
 };
 use jiff::Timestamp;
 use tokio::time::{MissedTickBehavior, interval};
 
-use self::access::Access;
+use self::{access::Access, prometheus::Asking};
 use super::{Observer, lock};
 use crate::context::Context;
 
@@ -33,21 +33,41 @@ const LONGEST_QUERY: Duration = Duration::from_secs(10);
 pub struct Question {
     release: String,
     context: QueryContext,
+    /// The side that is not released to, where there is one.
+    stable: Option<QueryContext>,
 }
 
 impl Question {
-    /// About the live release of a workload.
+    /// About the live release of a workload, and beside it about the pods with the hashes of
+    /// `stable`, if there are any: those of a release that serves too.
     #[must_use]
-    pub fn about(namespace: &str, workload: &Workload, template_hashes: Vec<String>) -> Self {
-        let live = workload.live().iter();
+    pub fn about(
+        namespace: &str,
+        workload: &Workload,
+        template_hashes: Vec<String>,
+        stable: Vec<String>,
+    ) -> Self {
+        let names = |of: &[Workload]| of.iter().map(|w| w.name.clone()).collect();
+        let sides = if workload.tried {
+            names(&workload.beside)
+        } else {
+            names(workload.live())
+        };
         Self {
             release: workload.release.clone(),
             context: QueryContext {
-                workloads: live.map(|w| w.name.clone()).collect(),
+                workloads: names(workload.live()),
                 namespace: namespace.to_owned(),
                 template_hashes,
                 release: workload.release.clone(),
             },
+            stable: (!stable.is_empty()).then(|| QueryContext {
+                workloads: sides,
+                namespace: namespace.to_owned(),
+                template_hashes: stable,
+                // Which release it is cannot be told; a query that asks for it is refused.
+                release: String::new(),
+            }),
         }
     }
 }
@@ -111,12 +131,13 @@ async fn look(
     let trigger = &observer.policy.triggers[index];
     let asked_at = Timestamp::now();
     let limit = pace.min(LONGEST_QUERY);
+    let mut beside = Beside::default();
     let (query, reading) = match &trigger.source {
         Source::Prometheus {
             query,
             address,
             secret_name,
-            minimum,
+            ..
         } => {
             let shown = query.render(&asked.context).map_err(|e| e.to_string());
             let reading = match &shown {
@@ -132,15 +153,14 @@ async fn look(
                         .await;
                     match endpoint {
                         Ok(endpoint) => {
-                            prometheus::answer(
+                            let asking = Asking {
                                 context,
-                                &endpoint,
-                                query,
-                                minimum.as_ref(),
-                                asked,
+                                endpoint: &endpoint,
                                 limit,
-                            )
-                            .await
+                            };
+                            let (reading, others) = asking.all(trigger, asked).await;
+                            beside = others;
+                            reading
                         }
                         Err(why) => misconfigured(why),
                     }
@@ -171,6 +191,7 @@ async fn look(
         release: asked.release.clone(),
         query,
         reading,
+        beside,
         asked_at,
     }
 }

@@ -11,6 +11,7 @@ use backstop_api::{
     point::{Origin, Verdict},
     policy::WorkloadRef,
 };
+use backstop_engine::snapshot::Measured;
 use jiff::Timestamp;
 use kube::{Api, ResourceExt};
 
@@ -32,7 +33,7 @@ pub(super) async fn capture(
     policy: &RollbackPolicy,
     observer: &Observer,
     hash: &str,
-    baselines: &BTreeMap<String, f64>,
+    measured: &BTreeMap<String, Measured>,
 ) -> Result<(), CallError> {
     let Some(mut release) = release_of(observer).filter(|r| r.hash == hash) else {
         // Another release is live by now; it was this one that proved itself.
@@ -57,7 +58,14 @@ pub(super) async fn capture(
                 policy.name_any()
             )),
             release: Some(release),
-            baselines: baselines.clone(),
+            baselines: measured
+                .iter()
+                .map(|(name, measured)| (name.clone(), measured.value))
+                .collect(),
+            distributions: measured
+                .iter()
+                .filter_map(|(name, measured)| Some((name.clone(), measured.distribution.clone()?)))
+                .collect(),
         },
     );
     label(&mut point);

@@ -86,6 +86,8 @@ fn says_the_same(old: &RollbackPolicyStatus, new: &RollbackPolicyStatus) -> bool
         for trigger in &mut status.triggers {
             trigger.value = None;
             trigger.at = None;
+            trigger.baseline = None;
+            trigger.tally = None;
             trigger.message = match trigger.state {
                 TriggerState::NoData | TriggerState::Error => {
                     trigger.message.as_deref().map(wording)

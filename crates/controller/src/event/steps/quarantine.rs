@@ -56,6 +56,7 @@ pub(super) async fn perform(
                 .map(|r| format!("{event}: {r}")),
             release: Some(release),
             baselines: std::collections::BTreeMap::new(),
+            distributions: std::collections::BTreeMap::new(),
         },
     );
     label(&mut point);
