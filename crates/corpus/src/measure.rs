@@ -8,7 +8,7 @@ use crate::trace::{Scrape, Side, Trace};
 pub enum Measure {
     /// The share of the requests of the last minute that failed.
     ErrorShare,
-    /// How long the requests of the last two minutes took on average, in seconds.
+    /// How long the requests of the last minute took on average, in seconds.
     Latency,
     /// The highest memory of a pod, in bytes.
     Memory,
@@ -39,8 +39,7 @@ impl Measure {
     /// How far back it looks, in seconds.
     fn range(self) -> i64 {
         match self {
-            Self::ErrorShare => 60,
-            Self::Latency => 120,
+            Self::ErrorShare | Self::Latency => 60,
             Self::Memory => 0,
         }
     }

@@ -75,6 +75,10 @@ impl Judged {
     }
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "reads better where it is used"
+)]
 fn against(baseline: Value, condition: &str) -> Value {
     let fields = json!({"for": "0s", "baseline": baseline, "condition": condition});
     with(errors(), fields)
@@ -109,14 +113,15 @@ fn beside_stable(mut answer: Observed, reading: Reading) -> Observed {
 
 fn distribution(samples: &[f64]) -> Measured {
     let count = samples.len() as u64;
-    let mean = samples.iter().sum::<f64>() / samples.len() as f64;
+    let many = f64::from(u32::try_from(samples.len()).unwrap());
+    let mean = samples.iter().sum::<f64>() / many;
     let squares: f64 = samples.iter().map(|s| (s - mean).powi(2)).sum();
     Measured {
         value: mean,
         distribution: Some(Distribution {
             count,
             mean,
-            deviation: (squares / (samples.len() as f64 - 1.0)).sqrt(),
+            deviation: (squares / (many - 1.0)).sqrt(),
             p5: None,
             median: None,
             p95: None,
@@ -310,6 +315,10 @@ fn a_point_keeps_how_its_values_were_spread_while_it_was_healthy() {
 }
 
 /// A trigger that compares samples and has no condition.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "reads better where it is used"
+)]
 fn comparing(fields: Value) -> Value {
     let mut trigger = with(errors(), json!({"for": "20s", "compare": fields}));
     trigger.as_object_mut().unwrap().remove("condition");
@@ -382,8 +391,8 @@ fn samples_of_the_stable_side_are_gathered_beside() {
     let mut it = Judged::new(trigger);
     it.seen.workload.as_mut().unwrap().tried = true;
     for n in 0..22 {
-        let asked = 10 * n;
-        let (ours, theirs) = (0.1 + 0.001 * (n as f64), 0.2 + 0.001 * (n as f64));
+        let asked = 10 * i64::from(n);
+        let (ours, theirs) = (0.1 + 0.001 * f64::from(n), 0.2 + 0.001 * f64::from(n));
         it.on(beside_stable(value(ours, asked), number(theirs)));
     }
     assert_eq!(it.memory().state, Firing);
@@ -616,12 +625,12 @@ proptest! {
     /// The same of the two counts of a ratio.
     #[test]
     fn a_ratio_fires_on_two_numbers_alone(
-        bad in no_number(), total in no_number(), which: bool, looks in 1_i64..20,
+        bad in no_number(), total in no_number(), which: bool, looks in 1_i32..20,
     ) {
         let mut it = Judged::new(counting());
         for look in 0..looks {
-            let many = 1000.0 * (look as f64 + 1.0);
-            let mut answer = counted(many, many, 10 * look);
+            let many = 1000.0 * f64::from(look + 1);
+            let mut answer = counted(many, many, 10 * i64::from(look));
             if which {
                 answer.beside.total = total.clone();
             } else if let Some(bad) = bad.clone().filter(|b| !matches!(b, Reading::NoData { .. })) {

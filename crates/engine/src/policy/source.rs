@@ -13,7 +13,7 @@ pub enum Source {
         /// The question; of a ratio the one about the bad ones.
         query: QueryTemplate,
         /// For a ratio: the question about all.
-        ratio: Option<ValidRatio>,
+        ratio: Option<Box<ValidRatio>>,
         /// Whom to ask; the operator's own Prometheus without it.
         address: Option<String>,
         /// The Secret with the credentials.
@@ -154,7 +154,7 @@ fn prometheus_source(
             let bad = parsed("prometheus.ratio.bad", &ratio.bad);
             let total = parsed("prometheus.ratio.total", &ratio.total)?;
             let error = 1.0 - ratio.confidence;
-            (bad, Some(ValidRatio { total, error }))
+            (bad, Some(Box::new(ValidRatio { total, error })))
         }
         _ => {
             refuse(

@@ -56,7 +56,7 @@ impl ValidTrigger {
     #[must_use]
     pub fn ratio(&self) -> Option<&ValidRatio> {
         match &self.source {
-            Source::Prometheus { ratio, .. } => ratio.as_ref(),
+            Source::Prometheus { ratio, .. } => ratio.as_deref(),
             _ => None,
         }
     }

@@ -75,7 +75,7 @@ fn variance(ours: &[f64], theirs: &[f64]) -> f64 {
     let mut all: Vec<f64> = ours.iter().chain(theirs).copied().collect();
     all.sort_by(f64::total_cmp);
     let ties: f64 = all
-        .chunk_by(|a, b| a == b)
+        .chunk_by(|a, b| a.partial_cmp(b).is_some_and(std::cmp::Ordering::is_eq))
         .map(|group| count(group.len()).powi(3) - count(group.len()))
         .sum();
     let both = n + m;

@@ -188,6 +188,9 @@ fn together(trigger: &ValidTrigger, observed: &Observed) -> Reading {
             why: "how many there are in all is not asked yet".into(),
         };
     };
+    if total.value().is_some_and(|all| !all.is_finite()) {
+        return total.clone();
+    }
     match (&observed.reading, total) {
         // Counters of what never happened are not there.
         (Reading::NoData { .. }, Reading::Value { at, .. }) => Reading::Value {
@@ -203,11 +206,7 @@ fn together(trigger: &ValidTrigger, observed: &Observed) -> Reading {
                 ),
             }
         }
-        (Reading::Value { .. }, total @ Reading::Value { value, .. }) if !value.is_finite() => {
-            total.clone()
-        }
-        (bad, Reading::Value { .. }) => bad.clone(),
-        (bad @ Reading::Unavailable { .. }, _) => bad.clone(),
+        (bad @ Reading::Unavailable { .. }, _) | (bad, Reading::Value { .. }) => bad.clone(),
         (_, total) => total.clone(),
     }
 }
