@@ -21,7 +21,8 @@ use kube::{
 use tokio::sync::watch;
 
 use crate::{
-    calls::Calls, config::keys::KeyRing, metrics::Metrics, observe::Observers, tell::Teller,
+    calls::Calls, config::keys::KeyRing, metrics::Metrics, observe::Observers, pause::Switch,
+    tell::Teller,
 };
 
 /// The keys, or why there are none; `None` while nobody has looked yet.
@@ -48,6 +49,8 @@ pub struct Context {
     pub routes: Table,
     /// The keys under which configuration is told apart and kept; or why there are none.
     pub keys: watch::Receiver<Keys>,
+    /// Whether Backstop acts.
+    pub paused: watch::Receiver<Switch>,
     /// Which addresses of Prometheus may be asked.
     pub allowed: AllowList,
     /// Which web services may be asked.

@@ -180,7 +180,7 @@ fn punctuality(trigger: &ValidTrigger) -> SignedDuration {
             (trigger.interval / JITTER_SHARE).min(JITTER_AT_MOST)
         }
         // The cluster tells by itself, and the end of `for` is waited for exactly.
-        Source::Workload { .. } => SignedDuration::ZERO,
+        Source::Workload { .. } | Source::Vulnerability(_) => SignedDuration::ZERO,
     }
 }
 

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    BaselineSource, Comparison, MinimumSamples, PrometheusSource, WebSource, WorkloadSource,
+    BaselineSource, Comparison, MinimumSamples, PrometheusSource, VulnerabilityLimits, WebSource,
+    WorkloadSource,
 };
 use crate::{duration::Duration, schema};
 
@@ -15,9 +16,9 @@ use crate::{duration::Duration, schema};
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("[has(self.prometheus), has(self.workload), has(self.probe), has(self.resource), has(self.alert), has(self.web), has(self.vulnerability)].filter(x, x).size() == 1")
-        .message("a trigger has exactly one source: set prometheus, workload or web"),
-    validation = Rule::new("!has(self.probe) && !has(self.resource) && !has(self.alert) && !has(self.vulnerability)")
-        .message("this source is not available in this version; available are prometheus, workload and web"),
+        .message("a trigger has exactly one source: set prometheus, workload, web or vulnerability"),
+    validation = Rule::new("!has(self.probe) && !has(self.resource) && !has(self.alert)")
+        .message("this source is not available in this version; available are prometheus, workload, web and vulnerability"),
     validation = Rule::new("!has(self.prometheus) || has(self.condition) || has(self.compare)")
         .message("condition or compare is required with prometheus, for example condition: value > 0.05"),
     validation = Rule::new("!has(self.web) || has(self.condition) || has(self.compare)")
@@ -36,8 +37,6 @@ use crate::{duration::Duration, schema};
         .message("for must be at most 24h"),
     validation = Rule::new("!has(self.delay) || duration(self.delay) <= duration('24h')")
         .message("delay must be at most 24h"),
-    validation = Rule::new("!has(self.action) || self.action in ['Rollback', 'GradualRollback', 'ScaleAndRollback', 'IsolateAndRollback', 'Notify']")
-        .message("action: available in this version are Rollback, GradualRollback, ScaleAndRollback, IsolateAndRollback and Notify"),
 )]
 pub struct Trigger {
     /// The name, unique in the policy.
@@ -70,13 +69,13 @@ pub struct Trigger {
     /// Ask a web service for a number in JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub web: Option<WebSource>,
-    /// Vulnerability reports. Not available yet.
+    /// Count the known vulnerabilities of the release's images.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::any_object")]
-    pub vulnerability: Option<Value>,
+    pub vulnerability: Option<VulnerabilityLimits>,
     /// When it is bad: CEL over `value`, `baseline` (what it is compared with), `stable` (the same
     /// of the side that is not released to, now) and `workload` (desired, updated, ready, available,
-    /// unreadyShare, restarts). For `workload` sources `value > 0.0` unless said otherwise.
+    /// unreadyShare, restarts). For `workload` and `vulnerability` sources `value > 0.0` unless said
+    /// otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub condition: Option<String>,
@@ -91,7 +90,7 @@ pub struct Trigger {
     /// How long the condition must hold without a break before the trigger fires.
     #[serde(rename = "for", default)]
     pub for_: Duration,
-    /// How often to ask. `workload` sources do not ask: they are told.
+    /// How often to ask. `workload` and `vulnerability` sources do not ask: they are told.
     #[serde(default = "default_interval")]
     pub interval: Duration,
     /// How long to wait between firing and acting. Recovery in this time calls the rollback off.
@@ -103,7 +102,8 @@ pub struct Trigger {
     /// The answer counts only when there was enough to judge by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minimum_samples: Option<MinimumSamples>,
-    /// What to do; `Rollback` for Critical and `GradualRollback` for Warning unless said otherwise.
+    /// What to do; `Rollback` for Critical and `GradualRollback` for Warning unless said otherwise, and
+    /// `BlockDeployment` for `vulnerability`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<Action>,
 }
@@ -150,7 +150,8 @@ pub enum Action {
     /// Take the release back, keep requests from its pods, and keep those that are asked for to be looked
     /// into; for Rolling.
     IsolateAndRollback,
-    /// Refuse the template from now on. Not available yet.
+    /// Leave the release where it is, and record it as one that failed: it is never gone back to, and is
+    /// refused when it is deployed anew.
     BlockDeployment,
     /// Say so, and change nothing.
     Notify,

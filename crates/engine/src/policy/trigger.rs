@@ -43,13 +43,16 @@ impl ValidTrigger {
     /// Whether it can take a release back.
     #[must_use]
     pub fn can_roll_back(&self) -> bool {
-        self.action != Action::Notify
+        !matches!(self.action, Action::Notify | Action::BlockDeployment)
     }
 
     /// Whether it is asked, at its interval. What the workload's own status says is told.
     #[must_use]
     pub fn is_asked(&self) -> bool {
-        !matches!(self.source, Source::Workload { .. })
+        !matches!(
+            self.source,
+            Source::Workload { .. } | Source::Vulnerability(_)
+        )
     }
 
     /// The other half of a ratio, for a trigger that judges one.
@@ -110,7 +113,7 @@ impl ValidTrigger {
     #[must_use]
     pub fn range(&self) -> SignedDuration {
         match &self.source {
-            Source::Workload { .. } => SignedDuration::ZERO,
+            Source::Workload { .. } | Source::Vulnerability(_) => SignedDuration::ZERO,
             Source::Prometheus {
                 query,
                 ratio,
@@ -160,26 +163,13 @@ pub(super) fn validate(index: usize, trigger: &Trigger) -> Result<ValidTrigger, 
         condition.as_ref().ok(),
         &mut refuse,
     );
-    let action = trigger.action.unwrap_or(match trigger.severity {
-        Severity::Critical => Action::Rollback,
-        Severity::Warning => Action::GradualRollback,
-    });
-    if !matches!(
-        action,
-        Action::Rollback
-            | Action::GradualRollback
-            | Action::ScaleAndRollback
-            | Action::IsolateAndRollback
-            | Action::Notify
-    ) {
-        refuse(
-            "action",
-            format!("{action:?}"),
-            "is not available in this version; available are Rollback, GradualRollback, \
-             ScaleAndRollback, IsolateAndRollback and Notify"
-                .into(),
-        );
-    }
+    let by_default = match (&source, trigger.severity) {
+        // A rollback mends no vulnerability that the release before has as well.
+        (Some(Source::Vulnerability(_)), _) => Action::BlockDeployment,
+        (_, Severity::Critical) => Action::Rollback,
+        (_, Severity::Warning) => Action::GradualRollback,
+    };
+    let action = trigger.action.unwrap_or(by_default);
     if trigger.interval < Duration::from_secs(1) {
         refuse(
             "interval",

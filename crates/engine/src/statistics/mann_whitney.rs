@@ -125,7 +125,8 @@ mod tests {
         #[test]
         fn samples_that_share_data_never_make_it_surer(a in samples(), b in samples(), overlap in 1.0..20.0_f64) {
             let (alone, shared) = (compare(&a, &b, 1.0).unwrap(), compare(&a, &b, overlap).unwrap());
-            prop_assert!(shared.p_higher.min(shared.p_lower) >= alone.p_higher.min(alone.p_lower) - 1e-12);
+            let of = |test: &Test| test.p_higher.min(test.p_lower).min(0.5);
+            prop_assert!(of(&shared) >= of(&alone) - 1e-12);
         }
     }
 

@@ -1,6 +1,6 @@
 //! What one look says: a number on evidence, or why there is none.
 
-use backstop_api::policy::Signal;
+use backstop_api::policy::{Signal, VulnerabilityLimits};
 use jiff::Timestamp;
 
 use super::{number, too_old};
@@ -10,7 +10,7 @@ use crate::{
     reading::Reading,
     snapshot::{Observed, Snapshot, Workload},
     state::{Release, TriggerMemory},
-    tally,
+    tally, vulnerability,
 };
 
 /// What one look says.
@@ -46,7 +46,9 @@ impl Scope<'_> {
     /// From when on readings of this trigger are evidence; `None` while that cannot be said.
     fn evidence_from(&self, trigger: &ValidTrigger) -> Option<Timestamp> {
         let scoped = match &trigger.source {
-            Source::Workload { .. } => return Some(self.release.since),
+            Source::Workload { .. } | Source::Vulnerability(_) => {
+                return Some(self.release.since);
+            }
             _ => is_scoped(trigger),
         };
         let start = if self.restored {
@@ -76,7 +78,7 @@ impl Scope<'_> {
 /// Whether all that is asked is about the release alone.
 fn is_scoped(trigger: &ValidTrigger) -> bool {
     match &trigger.source {
-        Source::Workload { .. } => true,
+        Source::Workload { .. } | Source::Vulnerability(_) => true,
         Source::Prometheus {
             query,
             ratio,
@@ -103,6 +105,9 @@ pub(super) fn look(
     if let Source::Workload { signals } = &trigger.source {
         return (look_at_workload(signals, memory, workload, now), now);
     }
+    if let Source::Vulnerability(limits) = &trigger.source {
+        return (look_at_reports(limits, memory, seen, scope, now), now);
+    }
     let Some(observed) = seen
         .readings
         .get(&trigger.name)
@@ -118,7 +123,9 @@ pub(super) fn look(
     if now.duration_since(asked_at) > too_old(trigger) {
         let whom = match trigger.source {
             Source::Web(_) => "the web service",
-            Source::Prometheus { .. } | Source::Workload { .. } => "Prometheus",
+            Source::Prometheus { .. } | Source::Workload { .. } | Source::Vulnerability(_) => {
+                "Prometheus"
+            }
         };
         let why = format!("the newest answer is from {asked_at:.0}; is {whom} slow?");
         return (Look::Error(why), asked_at);
@@ -239,6 +246,27 @@ fn look_at_workload(
         memory.details.extend(words.iter().cloned());
     }
     Look::Value { value, at: now }
+}
+
+fn look_at_reports(
+    limits: &VulnerabilityLimits,
+    memory: &mut TriggerMemory,
+    seen: &Snapshot,
+    scope: &Scope<'_>,
+    now: Timestamp,
+) -> Look {
+    let found = vulnerability::look(limits, &seen.reports, scope.release, now);
+    memory.details = found.details;
+    match found.reading {
+        Reading::Value { value, at } => Look::Value { value, at },
+        Reading::NoData { why } if found.settling => Look::Settling(format!(
+            "{why}; a scan takes some minutes, so that is to be expected of so new a release"
+        )),
+        Reading::NoData { why } => Look::NoData(why),
+        Reading::Inconclusive { why } => Look::Inconclusive(why),
+        Reading::Stale { at } => Look::Stale(format!("the newest report is from {at:.0}, too old")),
+        Reading::Unavailable { why, .. } => Look::Error(why),
+    }
 }
 
 fn pods(found: &[String]) -> (f64, &[String]) {

@@ -2,10 +2,12 @@
 
 mod prometheus;
 mod ratio;
+mod vulnerability;
 mod web;
 mod workload;
 
 pub use prometheus::{MinimumSamples, PrometheusSource};
 pub use ratio::Ratio;
+pub use vulnerability::VulnerabilityLimits;
 pub use web::{WebHeader, WebSource};
 pub use workload::{Signal, WorkloadSource};
