@@ -13,6 +13,7 @@ mod chart_upgrade;
 mod config;
 mod config_store;
 mod crds;
+mod decision;
 mod docs;
 mod gates;
 mod guards;

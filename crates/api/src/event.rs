@@ -179,6 +179,22 @@ pub struct Evidence {
     /// What the cluster said, in its words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub details: Vec<String>,
+    /// The other triggers that fired at that time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub also_firing: Vec<AlsoFiring>,
+}
+
+/// Another trigger that fired when a rollback was decided on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AlsoFiring {
+    /// Its name.
+    pub trigger: String,
+    /// Its severity.
+    pub severity: Severity,
+    /// What it measured, for a person.
+    pub message: String,
 }
 
 /// One measured value.
@@ -284,6 +300,8 @@ pub enum Outcome {
     PolicyNotInForce,
     /// There is no release that could be gone back to.
     NoTarget,
+    /// A trigger that is more urgent fires, and its own rollback begins instead.
+    TakenOver,
     /// A newer release came before, or somebody fixed forward meanwhile.
     NewerRelease,
     /// The Deployment was deleted.

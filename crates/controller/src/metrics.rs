@@ -42,6 +42,15 @@ pub struct StepDone {
     pub state: String,
 }
 
+/// A policy: their number is bounded by whoever may create them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfPolicy {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub policy: String,
+}
+
 /// A reconciler.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Reconciler {
@@ -68,6 +77,7 @@ pub struct Metrics {
     paused: Gauge,
     policies: Gauge,
     queue: Gauge,
+    scores: Family<OfPolicy, Gauge>,
 }
 
 fn fast() -> Histogram {
@@ -93,6 +103,7 @@ impl Default for Metrics {
             paused: Gauge::default(),
             policies: Gauge::default(),
             queue: Gauge::default(),
+            scores: Family::default(),
             registry: Registry::default(),
         };
         registry.register(
@@ -155,6 +166,11 @@ impl Default for Metrics {
             "rollback_queue_size",
             "Rollbacks that are not over",
             metrics.queue.clone(),
+        );
+        registry.register(
+            "health_score",
+            "How the live release of a policy does, from 0 to 100; absent where nothing can be judged",
+            metrics.scores.clone(),
         );
         Self {
             registry,
@@ -223,6 +239,22 @@ impl Metrics {
         self.leader.set(i64::from(yes));
     }
 
+    /// How the live release of a policy does; `None` where that cannot be told, or nobody asks any more.
+    pub fn scored(&self, namespace: &str, policy: &str, score: Option<u8>) {
+        let labels = OfPolicy {
+            namespace: namespace.to_owned(),
+            policy: policy.to_owned(),
+        };
+        match score {
+            Some(score) => {
+                self.scores.get_or_create(&labels).set(i64::from(score));
+            }
+            None => {
+                self.scores.remove(&labels);
+            }
+        }
+    }
+
     /// Whether nothing is taken back in the whole cluster.
     pub fn paused(&self, yes: bool) {
         self.paused.set(i64::from(yes));
@@ -242,5 +274,24 @@ impl Metrics {
         // Writing into a String cannot fail.
         let _ = encode(&mut text, &self.registry);
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_score_is_there_for_as_long_as_there_is_one() {
+        let metrics = Metrics::default();
+        metrics.scored("shop", "web", Some(80));
+        let line = r#"backstop_health_score{namespace="shop",policy="web"} 80"#;
+        assert!(metrics.text().contains(line), "{}", metrics.text());
+        metrics.scored("shop", "web", None);
+        assert!(
+            !metrics.text().contains("health_score{"),
+            "{}",
+            metrics.text()
+        );
     }
 }

@@ -459,7 +459,11 @@ async fn sweep(context: Arc<Context>) {
         tick.tick().await;
         let left = context.observers.keep(|namespace, name| {
             let key = reflector::ObjectRef::<Guarded<RollbackPolicy>>::new(name).within(namespace);
-            context.policies.get(&key).is_some()
+            let exists = context.policies.get(&key).is_some();
+            if !exists {
+                context.metrics.scored(namespace, name, None);
+            }
+            exists
         });
         let open = context.events.state_filter(|e| {
             e.0.as_ref().is_ok_and(|e| {

@@ -40,6 +40,7 @@ struct Story {
     latency: f64,
     narrow: f64,
     memory: f64,
+    other: Other,
     trouble: Trouble,
     /// No requests at all.
     silent: Vec<(i64, i64)>,
@@ -49,6 +50,25 @@ struct Story {
     outage: Option<(i64, i64, f64)>,
     /// Every second pod of each workload is slower: from, to, times.
     neighbour: Option<(i64, i64, f64)>,
+}
+
+/// Another workload: an application of its own, which is slower or faster, and fails more or less often.
+struct Other {
+    rate: f64,
+    errors: f64,
+    latency: f64,
+    narrow: f64,
+}
+
+impl Other {
+    fn new(shape: &Shape, chance: &mut Chance) -> Self {
+        Self {
+            rate: chance.spread(shape.rate),
+            errors: chance.within(shape.errors),
+            latency: chance.spread(shape.latency),
+            narrow: chance.within(shape.narrow),
+        }
+    }
 }
 
 /// What is different with the release, from one moment on.
@@ -174,6 +194,7 @@ fn story(
         latency: chance.spread(shape.latency),
         narrow: chance.within(shape.narrow),
         memory: chance.spread((5e7, 1e9)),
+        other: Other::new(shape, chance),
         trouble: trouble(class, bad, shape, ready_at, chance),
         silent: Vec::new(),
         unseen: Vec::new(),
@@ -242,7 +263,12 @@ impl Story {
         }
         let new = ready.iter().filter(|r| **r <= at).count();
         let (new, all) = (count(new), count(ready.len()));
-        let load = self.rate * self.load(at);
+        let rate = if pod.side == Side::Other {
+            self.other.rate
+        } else {
+            self.rate
+        };
+        let load = rate * self.load(at);
         match pod.side {
             // Beside a canary of one pod all pods of the release before stay.
             Side::Release if self.share < 1.0 => load * self.share,
@@ -264,7 +290,12 @@ impl Story {
         } else {
             0.0
         };
-        (self.errors + own + outage.map_or(0.0, |o| o.2)).min(1.0)
+        let usual = if side == Side::Other {
+            self.other.errors
+        } else {
+            self.errors
+        };
+        (usual + own + outage.map_or(0.0, |o| o.2)).min(1.0)
     }
 
     fn latency(&self, side: Side, place: usize, at: i64) -> f64 {
@@ -274,7 +305,20 @@ impl Story {
             .neighbour
             .filter(|(from, to, _)| is_in((*from, *to), at) && place.is_multiple_of(2));
         let load = 1.0 + LOADED * (self.load(at) - 1.0).max(0.0);
-        self.latency * slower * load * noisy.map_or(1.0, |n| n.2)
+        let usual = if side == Side::Other {
+            self.other.latency
+        } else {
+            self.latency
+        };
+        usual * slower * load * noisy.map_or(1.0, |n| n.2)
+    }
+
+    fn narrow(&self, side: Side) -> f64 {
+        if side == Side::Other {
+            self.other.narrow
+        } else {
+            self.narrow
+        }
     }
 
     fn memory(&self, side: Side, started: i64, at: i64) -> f64 {
@@ -346,7 +390,7 @@ fn live(
     let (mut done, mut below) = (0.0, 0.0);
     for (bound, bucket) in BOUNDS.iter().zip(&mut counted.buckets) {
         // The log-logistic distribution: a long tail, as latencies have, and a formula.
-        let share = 1.0 / (1.0 + (bound / middle).powf(-story.narrow));
+        let share = 1.0 / (1.0 + (bound / middle).powf(-story.narrow(pod.side)));
         let of_the_rest = ((share - below) / (1.0 - below)).clamp(0.0, 1.0);
         let within = chance.binomial(requests - done, of_the_rest);
         counted.seconds += time_of(within, (below, share), middle, story.narrow, chance);

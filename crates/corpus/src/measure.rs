@@ -46,17 +46,21 @@ impl Measure {
 
     /// The answer about the pods of a side.
     pub fn ask(self, trace: &Trace, side: Side, at: i64) -> Answer {
+        self.ask_all(trace, &[side], at)
+    }
+
+    /// The answer about the pods of several sides together.
+    pub fn ask_all(self, trace: &Trace, sides: &[Side], at: i64) -> Answer {
+        let pods = || trace.pods.iter().filter(|p| sides.contains(&p.side));
         let grown = |counter: &dyn Fn(&Scrape) -> f64| {
-            sum(trace
-                .side(side)
-                .map(|p| increase(p, counter, self.range(), at)))
+            sum(pods().map(|p| increase(p, counter, self.range(), at)))
         };
         match self {
             Self::ErrorShare => Some(grown(&|s| s.errors)? / grown(&|s| s.requests)?),
             Self::Latency => Some(grown(&|s| s.seconds)? / grown(&|s| s.requests)?),
             Self::Memory => {
-                let pods = trace.side(side).filter_map(|p| newest(p, at));
-                pods.map(|s| s.memory).reduce(f64::max)
+                let newest = pods().filter_map(|p| newest(p, at));
+                newest.map(|s| s.memory).reduce(f64::max)
             }
         }
     }

@@ -1,30 +1,37 @@
 //! The decision: what is so, what to do, and what to say.
 
+use std::collections::BTreeMap;
+
 use backstop_api::{
     RollbackEventSpec,
     event::{Cause, Evidence, Outcome, ReleaseRef, Target},
     names::FIELD_MANAGER,
     point::{Origin, Verdict},
-    policy::{Action, Mode, Severity, TriggerState},
+    policy::{Action, Mode},
 };
 use jiff::Timestamp;
 
 use crate::{
-    baseline, gates,
+    baseline, daily, gates,
     guards::{self, Hold, Look},
     health::{self, Proof},
     incident,
     lifecycle::{self, EventChange},
-    overrides,
+    monitored, overrides, peers,
     policy::{ValidPolicy, ValidTrigger},
-    rollout,
+    rollout, score,
     snapshot::{Event, Measured, Point, Snapshot, Workload},
     state::{State, TriggerMemory},
+    statistics::summary,
     target, track, trigger,
 };
 
+mod firing;
 mod say;
 mod wake;
+
+use firing::also_firing;
+pub(crate) use firing::firing;
 
 pub use say::{Notice, NoticeKind, Said, Say};
 
@@ -49,7 +56,7 @@ pub enum Act {
         /// Identity of the release.
         release: String,
         /// What each trigger measured meanwhile.
-        baselines: std::collections::BTreeMap<String, Measured>,
+        baselines: BTreeMap<String, Measured>,
     },
     /// Record a new rollback.
     Start {
@@ -123,7 +130,12 @@ fn judged(
     let before = state.clone();
     track::track(&mut state, seen, workload, now);
     trigger::judge(policy, &mut state, seen, workload, now);
+    peers::judge(policy, &mut state, seen, workload, now);
     let proof = health::follow(policy, &mut state, seen, workload, now);
+    let verdict = monitored::follow(policy, &mut state, now);
+    if let Some(value) = score::score(policy, &state, workload, now).value {
+        score::remember(&mut state.scores, value, now);
+    }
     let incident = incident::of(seen, &state, workload);
     let look = Look {
         policy,
@@ -157,9 +169,12 @@ fn judged(
         Course::Held { .. } | Course::Quiet => Vec::new(),
     });
     let say = say::status(&look, &course);
-    let notices = say::notices(&before, &look, &course, proof);
+    let notices = say::notices(&before, &look, &course, proof, verdict.as_ref());
+    let needs_a_person =
+        matches!(&course, Course::Held { hold, .. } if hold.reason.needs_a_person());
     let wake_at = wake::at(&look, &course);
     state.held.clone_from(&say.held);
+    daily::count(&mut state, &before, seen, needs_a_person, now);
     (
         state,
         Decision {
@@ -285,27 +300,6 @@ fn further_back<'a>(look: &Look<'a>) -> Option<Course<'a>> {
     })
 }
 
-/// The firing triggers, the one to act on first: what can roll back before what only notifies,
-/// Critical before Warning, then the one that fired first.
-fn firing<'a>(look: &Look<'a>) -> Vec<(&'a ValidTrigger, &'a TriggerMemory)> {
-    let mut firing: Vec<_> = look
-        .policy
-        .triggers
-        .iter()
-        .filter_map(|t| Some((t, look.state.triggers.get(&t.name)?)))
-        .filter(|(_, m)| m.state == TriggerState::Firing)
-        .collect();
-    firing.sort_by_key(|(t, m)| {
-        (
-            !t.can_roll_back(),
-            t.severity != Severity::Critical,
-            m.since,
-            &t.name,
-        )
-    });
-    firing
-}
-
 /// What a policy does that is refused: what it began it brings to its end, and what it did not
 /// begin it calls off.
 fn second_policy(look: &Look<'_>, older: &str) -> Vec<Act> {
@@ -394,6 +388,7 @@ fn asked_for(
             baseline: memory.baseline.filter(|_| trigger.uses_baseline()),
             classification: memory.classification,
             details: memory.details.iter().take(DETAILS_KEPT).cloned().collect(),
+            also_firing: also_firing(look, trigger),
         }),
         fired_at: Some(memory.since),
         not_before: memory.since.checked_add(trigger.delay).ok(),
@@ -414,9 +409,15 @@ pub(crate) fn live(workload: &Workload) -> ReleaseRef {
 }
 
 fn capture(policy: &ValidPolicy, state: &State, workload: &Workload) -> Act {
+    let mut baselines = baseline::measured(policy, state);
+    for (name, memory) in &state.triggers {
+        let samples: Vec<f64> = memory.peers.samples.iter().map(|s| s.value).collect();
+        let middle = summary::median(&samples);
+        baselines.extend(middle.map(|value| (peers::baseline_name(name), value.into())));
+    }
     Act::Capture {
         release: workload.release.clone(),
-        baselines: baseline::measured(policy, state),
+        baselines,
     }
 }
 

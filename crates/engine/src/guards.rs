@@ -19,6 +19,11 @@ use crate::{
     target, track,
 };
 
+mod evidence;
+
+pub(crate) use evidence::goes_on;
+use evidence::{peers_are_bad_too, too_few_votes, trigger_recovers};
+
 /// What the guards look at.
 pub struct Look<'a> {
     /// The policy.
@@ -79,6 +84,12 @@ pub enum HoldReason {
     Observed,
     /// A person called the rollback of this release off.
     CalledOff,
+    /// What was not released is as bad.
+    PeersAreBadToo,
+    /// Too few of the triggers that must agree fire.
+    NotEnoughVotes,
+    /// The trigger fires on, and its condition does not hold at the moment.
+    Recovering,
     /// The live release is blocked: it stays, and is refused when it is deployed anew.
     Blocked,
 }
@@ -96,6 +107,8 @@ impl HoldReason {
                 | Self::Observed
                 | Self::CalledOff
                 | Self::WorkloadDeleting
+                | Self::NotEnoughVotes
+                | Self::Recovering
         )
     }
 }
@@ -103,7 +116,7 @@ impl HoldReason {
 type Guard = fn(&Look<'_>, &ValidTrigger, &TriggerMemory) -> Option<Hold>;
 
 /// Every guard before a rollback that a trigger asks for, in the order in which they are asked.
-const GUARDS: [Guard; 12] = [
+const GUARDS: [Guard; 15] = [
     policy_is_paused,
     person_has_taken_over,
     workload_is_paused,
@@ -114,8 +127,11 @@ const GUARDS: [Guard; 12] = [
     nothing_was_released,
     release_is_a_floor,
     attempts_are_used_up,
+    peers_are_bad_too,
+    too_few_votes,
     cooling_down,
     observed_already,
+    trigger_recovers,
 ];
 
 /// The point to go back to, or why nothing is taken back.

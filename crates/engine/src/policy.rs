@@ -13,15 +13,20 @@ use jiff::SignedDuration;
 use crate::gates::ValidGates;
 
 mod baseline;
+mod peers;
 mod source;
 mod strategy;
 mod trigger;
+mod votes;
 
 pub use baseline::{Against, ValidBaseline};
+pub use peers::{Alike, ValidPeers};
+pub(crate) use peers::{HOLD_FOR, SHARE};
 pub(crate) use source::LONGEST_REACH;
 pub use source::{Minimum, Source, ValidRatio};
 pub use strategy::{ValidCanary, ValidStrategy};
 pub use trigger::ValidTrigger;
+pub use votes::ValidVote;
 
 /// A policy that can be carried out.
 #[derive(Debug)]
@@ -46,6 +51,8 @@ pub struct ValidPolicy {
     pub timeout: SignedDuration,
     /// What is watched.
     pub triggers: Vec<ValidTrigger>,
+    /// Triggers that decide together.
+    pub votes: Vec<ValidVote>,
     /// So many rollbacks in one incident.
     pub max_attempts: u32,
     /// So long without another rollback.
@@ -153,6 +160,11 @@ pub fn validate(name: &str, spec: &RollbackPolicySpec) -> Result<ValidPolicy, Ve
             Err(mut found) => errors.append(&mut found),
         }
     }
+    let votes = spec
+        .decision
+        .as_ref()
+        .map(|rules| votes::validate(rules, &triggers, &mut errors))
+        .unwrap_or_default();
     let gates = spec.gates.as_ref().and_then(|gates| {
         ValidGates::parse(gates, &mut |field, value, problem: &str| {
             errors.push(FieldError {
@@ -184,6 +196,7 @@ pub fn validate(name: &str, spec: &RollbackPolicySpec) -> Result<ValidPolicy, Ve
             .map_or_else(|| IntOrPercent::Percent("50%".into()), |s| s.by.clone()),
         timeout: spec.strategy.timeout.as_signed(),
         triggers,
+        votes,
         max_attempts: spec.limits.max_attempts,
         cooldown: spec.limits.cooldown.as_signed(),
         soak: spec.points.soak.as_signed(),

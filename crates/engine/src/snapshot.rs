@@ -30,6 +30,8 @@ pub struct Snapshot {
     pub route: Option<Route>,
     /// The newest answer for each trigger that asks a source, by the trigger's name.
     pub readings: BTreeMap<String, Observed>,
+    /// The newest answer about what was not released, by the trigger's name.
+    pub peers: BTreeMap<String, Observed>,
     /// The workload's points.
     pub points: Vec<Point>,
     /// The policy's rollbacks.

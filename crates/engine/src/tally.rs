@@ -29,6 +29,15 @@ pub fn count(tally: &mut Option<Tally>, bad: f64, total: f64, from_zero: bool) {
     tally.seen_total = total;
 }
 
+/// Begins to count anew, from these answers on: what was counted is no evidence about the release.
+pub fn forget(tally: &mut Option<Tally>, bad: f64, total: f64) {
+    *tally = Some(Tally {
+        seen_bad: bad,
+        seen_total: total,
+        ..Tally::default()
+    });
+}
+
 /// Begins to judge from here as well.
 fn start(tally: &mut Tally) {
     tally.starts.push(TallyStart {

@@ -30,6 +30,7 @@ pub fn track(state: &mut State, seen: &Snapshot, workload: &Workload, now: Times
             healthy_since: None,
             proved_at: None,
             restored_by: restorer.map(|e| e.name.clone()),
+            verdict: None,
         });
         for memory in state.triggers.values_mut() {
             *memory = TriggerMemory::new(now);

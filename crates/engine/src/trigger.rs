@@ -13,6 +13,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     baseline::{self, Compared, Live},
+    condition::Variables,
+    hysteresis,
     policy::{Source, ValidPolicy, ValidTrigger},
     snapshot::{Snapshot, Workload},
     state::{SAMPLES_KEPT, State, TriggerMemory},
@@ -108,9 +110,16 @@ fn step(
     memory.lacks_baseline = false;
     memory.classification = None;
     let mut at_once = false;
+    let mut on = None;
     let (bad, message) = match look {
         Look::Value { value, at } => {
             remember(memory, Sample { at, value });
+            on = Some(Variables {
+                value,
+                baseline: memory.baseline,
+                stable: memory.stable,
+                workload: workload.numbers(),
+            });
             match weigh(trigger, memory, value, compared, workload) {
                 Weighed::Bad { words, critical } => {
                     at_once = critical;
@@ -146,8 +155,12 @@ fn step(
         Look::Error(why) => return rest(memory, TriggerState::Error, why, now),
     };
     if !bad {
+        if let Some(why) = hysteresis::stays(trigger, memory, on.as_ref(), asked_at) {
+            return enter(memory, memory.state, format!("{message}; {why}"), now);
+        }
         return rest(memory, TriggerState::Inactive, message, now);
     }
+    (memory.recovering_since, memory.well_since) = (None, None);
     let active_since = *memory.active_since.get_or_insert(asked_at);
     // Counted by readings and not by the clock: one bad reading, however long ago, is one.
     let held = asked_at.duration_since(active_since);
@@ -192,6 +205,7 @@ pub(crate) fn too_old(trigger: &ValidTrigger) -> SignedDuration {
 /// The condition does not hold, or cannot be judged: the run is broken.
 fn rest(memory: &mut TriggerMemory, state: TriggerState, message: String, now: Timestamp) {
     memory.active_since = None;
+    (memory.recovering_since, memory.well_since) = (None, None);
     enter(memory, state, message, now);
 }
 

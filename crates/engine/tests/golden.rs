@@ -302,6 +302,14 @@ fn shown(decision: &Decision) -> Value {
     shown.insert("phase".into(), json!(say.phase));
     shown.insert("message".into(), json!(say.message));
     shown.insert("health".into(), json!(say.health));
+    let score = &say.score;
+    shown.insert(
+        "score".into(),
+        json!(format!(
+            "{:?} {:?}: {}",
+            score.value, score.trend, score.message
+        )),
+    );
     let conditions = say.conditions.iter().filter(|c| c.reason != "Valid");
     for said in conditions {
         let text = format!("{:?} {}: {}", said.status, said.reason, said.message);

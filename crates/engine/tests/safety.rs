@@ -54,6 +54,12 @@ fn a_release_is_blamed_only_for_what_it_did_itself() {
     assert_held(Rule::OwnEvidence);
 }
 
+/// Rule 4.
+#[test]
+fn no_release_is_blamed_for_what_happens_to_its_peers_as_well() {
+    assert_held(Rule::BadDay);
+}
+
 /// Rule 5.
 #[test]
 fn no_trigger_fires_without_a_number_about_the_live_release() {
@@ -112,7 +118,7 @@ fn deciding_or_applying_twice_changes_nothing_more() {
 }
 
 /// What the schedules must come by, or the properties above say little.
-const REACHED: [&str; 51] = [
+const REACHED: [&str; 54] = [
     "begun: Manual",
     "begun: Trigger",
     "begun: to a point that a person named",
@@ -132,7 +138,9 @@ const REACHED: [&str; 51] = [
     "held NotifyOnly",
     "held Observed",
     "held Overridden",
+    "held PeersAreBadToo",
     "held PolicyPaused",
+    "held Recovering",
     "held RestoredRelease",
     "held WorkloadPaused",
     "old picture",
@@ -147,6 +155,7 @@ const REACHED: [&str; 51] = [
     "outcome PolicyNotInForce",
     "outcome Recovered",
     "outcome RecoveredBeforeActing",
+    "outcome TakenOver",
     "outcome TargetCannotStart",
     "outcome TargetUnhealthy",
     "outcome TimedOut",

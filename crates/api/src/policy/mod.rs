@@ -1,7 +1,10 @@
 //! RollbackPolicy: what to watch on which workload, and what to do about it.
 
 mod baseline;
+mod decision;
 mod gates;
+mod peers;
+mod record;
 mod source;
 mod spec;
 mod status;
@@ -10,18 +13,21 @@ mod trigger;
 mod window;
 
 pub use baseline::{BaselineFrom, BaselineSource, Classification, Comparison, Direction};
+pub use decision::{DecisionRules, Require, Vote};
 pub use gates::{
     BaselineGate, Freeze, FreezeWindow, Frozen, Gates, GatesStatus, Once, VulnerableImage, Weekday,
     Weekly,
 };
+pub use peers::Peers;
+pub use record::{CountedUntil, DailyCounts, Figures, Monitored, ReleaseVerdict, ScoreAt, Trend};
 pub use source::{
     MinimumSamples, PrometheusSource, Ratio, Signal, VulnerabilityLimits, WebHeader, WebSource,
     WorkloadSource,
 };
 pub use spec::{Limits, Mode, Points, RollbackPolicy, RollbackPolicySpec, WorkloadRef};
 pub use status::{
-    Health, Override, Phase, QuarantinedTemplate, ReleaseStatus, RollbackPolicyStatus, Tally,
-    TallyStart, TriggerState, TriggerStatus,
+    Health, Override, PeersStatus, Phase, QuarantinedTemplate, ReleaseStatus, RollbackPolicyStatus,
+    Tally, TallyStart, TriggerState, TriggerStatus,
 };
 pub use strategy::{
     BackendParameters, BlueGreenParameters, CanaryParameters, DeploymentName, IntOrPercent,

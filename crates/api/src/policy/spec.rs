@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Gates, RollbackPolicyStatus, Strategy, Trigger, Window};
+use super::{DecisionRules, Gates, RollbackPolicyStatus, Strategy, Trigger, Window};
 use crate::{
     config::{ConfigCapture, SecretCapture},
     duration::Duration,
@@ -28,7 +28,20 @@ use crate::{
     printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "Health", type_ = "string", json_path = ".status.health"),
+    printcolumn(name = "Score", type_ = "integer", json_path = ".status.healthScore"),
     printcolumn(name = "Release", type_ = "string", json_path = ".status.release.hash"),
+    printcolumn(
+        name = "Monitored",
+        type_ = "string",
+        json_path = ".status.release.verdict.result",
+        priority = "1"
+    ),
+    printcolumn(
+        name = "Trend",
+        type_ = "string",
+        json_path = ".status.healthTrend",
+        priority = "1"
+    ),
     printcolumn(
         name = "Last point",
         type_ = "string",
@@ -80,6 +93,9 @@ pub struct RollbackPolicySpec {
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
     pub triggers: Vec<Trigger>,
+    /// How triggers decide together; without it any that fires takes the release back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<DecisionRules>,
     /// How often to try.
     #[serde(default)]
     pub limits: Limits,

@@ -4,7 +4,10 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Classification, GatesStatus, Severity};
+use super::{
+    Classification, CountedUntil, DailyCounts, Figures, GatesStatus, ReleaseVerdict, ScoreAt,
+    Severity, Trend,
+};
 use crate::condition::Condition;
 
 /// What Backstop says of a policy.
@@ -23,7 +26,21 @@ pub struct RollbackPolicyStatus {
     /// How the live release does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
-    /// Accepted, Ready, DataAvailable, Protected, ActionRequired.
+    /// The same as a number from 0 (bad) to 100; absent where nothing can be judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100))]
+    pub health_score: Option<u8>,
+    /// Where the score goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_trend: Option<Trend>,
+    /// What takes away from the score, and what is not in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_message: Option<String>,
+    /// The changes of the score, oldest first; at most one in a minute.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 60))]
+    pub health_history: Vec<ScoreAt>,
+    /// Accepted, Ready, DataAvailable, Protected, ActionRequired, Monitored.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
     /// The generation of the spec that this status speaks of.
@@ -47,6 +64,13 @@ pub struct RollbackPolicyStatus {
     /// No new rollback before this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cooldown_until: Option<Timestamp>,
+    /// What happened on each of the last 31 days on which anything did, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 31))]
+    pub daily: Vec<DailyCounts>,
+    /// Up to when rollbacks are in `daily`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted_until: Option<CountedUntil>,
     /// The releases of the workload that failed, newest first; at most three.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub quarantined: Vec<QuarantinedTemplate>,
@@ -139,6 +163,9 @@ pub struct ReleaseStatus {
     /// The rollback that restored it, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored_by: Option<String>,
+    /// What came of watching it for its window; absent until that ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<ReleaseVerdict>,
 }
 
 /// The state of a trigger, as of an alert in Prometheus.
@@ -156,6 +183,12 @@ pub struct TriggerStatus {
     /// Since when the condition has held without a break.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active_since: Option<Timestamp>,
+    /// For a trigger that fires on: since when its condition has not held any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovering_since: Option<Timestamp>,
+    /// For such a trigger: since when it has been well, by its `recovery` where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub well_since: Option<Timestamp>,
     /// The newest value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<f64>,
@@ -177,6 +210,33 @@ pub struct TriggerStatus {
     /// The query, with its placeholders filled in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub query: Option<String>,
+    /// What it measured of the live release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub figures: Option<Figures>,
+    /// How what was not released does on the same question.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peers: Option<PeersStatus>,
+}
+
+/// How what was not released does on a trigger's question.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PeersStatus {
+    /// The newest value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<f64>,
+    /// What it was when a release last proved itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<f64>,
+    /// Since when they have been as bad as the release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alike_since: Option<Timestamp>,
+    /// When they last were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alike_at: Option<Timestamp>,
+    /// How both compare, for a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 /// What was counted of a release: what an operator that is started again goes on from.

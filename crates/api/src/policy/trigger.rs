@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    BaselineSource, Comparison, MinimumSamples, PrometheusSource, VulnerabilityLimits, WebSource,
-    WorkloadSource,
+    BaselineSource, Comparison, MinimumSamples, Peers, PrometheusSource, VulnerabilityLimits,
+    WebSource, WorkloadSource,
 };
 use crate::{duration::Duration, schema};
 
@@ -31,10 +31,14 @@ use crate::{duration::Duration, schema};
         .message("compare needs a baseline that has samples: LastHealthy, Offset or Stable"),
     validation = Rule::new("!has(self.baseline) || !has(self.baseline.from) || !(self.baseline.from in ['Offset', 'Stable']) || has(self.prometheus)")
         .message("baseline.from: Offset and Stable go with prometheus only"),
+    validation = Rule::new("!has(self.peers) || has(self.prometheus)")
+        .message("peers goes with prometheus only"),
     validation = Rule::new("!has(self.interval) || (duration(self.interval) >= duration('1s') && duration(self.interval) <= duration('1h'))")
         .message("interval must be from 1s to 1h, for example 10s"),
     validation = Rule::new("!has(self.for) || duration(self.for) <= duration('24h')")
         .message("for must be at most 24h"),
+    validation = Rule::new("!has(self.keepFiringFor) || duration(self.keepFiringFor) <= duration('24h')")
+        .message("keepFiringFor must be at most 24h"),
     validation = Rule::new("!has(self.delay) || duration(self.delay) <= duration('24h')")
         .message("delay must be at most 24h"),
 )]
@@ -90,6 +94,15 @@ pub struct Trigger {
     /// How long the condition must hold without a break before the trigger fires.
     #[serde(rename = "for", default)]
     pub for_: Duration,
+    /// How long the trigger fires on after the condition held for the last time. Nothing is begun in
+    /// that time, and nothing that waits is called off.
+    #[serde(default)]
+    pub keep_firing_for: Duration,
+    /// When a trigger that fires is well again, where that is more than its condition not holding:
+    /// CEL as in `condition`, such as `value < 0.02`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub recovery: Option<String>,
     /// How often to ask. `workload` and `vulnerability` sources do not ask: they are told.
     #[serde(default = "default_interval")]
     pub interval: Duration,
@@ -102,6 +115,9 @@ pub struct Trigger {
     /// The answer counts only when there was enough to judge by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minimum_samples: Option<MinimumSamples>,
+    /// The same question about what was not released: where that is as bad, the release is spared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peers: Option<Peers>,
     /// What to do; `Rollback` for Critical and `GradualRollback` for Warning unless said otherwise, and
     /// `BlockDeployment` for `vulnerability`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -60,6 +60,8 @@ pub struct Observer {
     /// The configuration that the templates reference.
     config: Arc<config::Followed>,
     readings: Mutex<BTreeMap<String, Observed>>,
+    /// The newest answers about what was not released.
+    peers: Mutex<BTreeMap<String, Observed>>,
     question: watch::Sender<Option<Question>>,
     state: Mutex<State>,
     /// Ends with the observer.
@@ -174,6 +176,7 @@ impl Observer {
             generation: object.metadata.generation,
             watched,
             readings: Mutex::default(),
+            peers: Mutex::default(),
             question: watch::Sender::new(None),
             state: Mutex::new(state),
             namespace,
@@ -383,6 +386,12 @@ impl Observer {
     #[must_use]
     pub fn readings(&self) -> BTreeMap<String, Observed> {
         lock(&self.readings).clone()
+    }
+
+    /// The newest answers about what was not released.
+    #[must_use]
+    pub fn peers(&self) -> BTreeMap<String, Observed> {
+        lock(&self.peers).clone()
     }
 
     /// What the engine remembers.

@@ -4,6 +4,7 @@
 //! and asks for a decision.
 
 mod access;
+mod peers;
 mod prometheus;
 mod web;
 
@@ -97,7 +98,7 @@ async fn ask(observer: Weak<Observer>, context: Weak<Context>, index: usize) {
     };
     let mut tick = interval(pace);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut access = Access::default();
+    let (mut access, mut access_of_peers) = (Access::default(), Access::default());
     loop {
         tokio::select! {
             _ = tick.tick() => {}
@@ -112,9 +113,23 @@ async fn ask(observer: Weak<Observer>, context: Weak<Context>, index: usize) {
         let (Some(observer), Some(context)) = (observer.upgrade(), context.upgrade()) else {
             return;
         };
-        let answer = look(&observer, &context, index, &asked, pace, &mut access).await;
+        let (answer, of_peers) = futures::join!(
+            look(&observer, &context, index, &asked, pace, &mut access),
+            peers::look(
+                &observer,
+                &context,
+                index,
+                &asked,
+                pace,
+                &mut access_of_peers
+            ),
+        );
         let trigger = &observer.policy.triggers[index];
         tracing::debug!(policy = observer.policy.name, trigger = trigger.name, query = answer.query, reading = ?answer.reading, "asked");
+        if let Some(of_peers) = of_peers {
+            tracing::debug!(policy = observer.policy.name, trigger = trigger.name, query = of_peers.query, reading = ?of_peers.reading, "asked about what was not released");
+            lock(&observer.peers).insert(trigger.name.clone(), of_peers);
+        }
         lock(&observer.readings).insert(trigger.name.clone(), answer);
         context.poke_policy(&observer.namespace, &observer.policy.name);
     }
@@ -139,35 +154,24 @@ async fn look(
             secret_name,
             ..
         } => {
-            let shown = query.render(&asked.context).map_err(|e| e.to_string());
-            let reading = match &shown {
-                Ok(_) => {
-                    let address = address.as_deref();
-                    let endpoint = access
-                        .endpoint(
-                            context,
-                            &observer.namespace,
-                            address,
-                            secret_name.as_deref(),
-                        )
-                        .await;
-                    match endpoint {
-                        Ok(endpoint) => {
-                            let asking = Asking {
-                                context,
-                                endpoint: &endpoint,
-                                limit,
-                            };
-                            let (reading, others) = asking.all(trigger, asked).await;
-                            beside = others;
-                            reading
-                        }
-                        Err(why) => misconfigured(why),
-                    }
+            let namespace = &observer.namespace;
+            let (address, secret) = (address.as_deref(), secret_name.as_deref());
+            let endpoint = access.endpoint(context, namespace, address, secret).await;
+            let shown = query.render(&asked.context);
+            match (shown, endpoint) {
+                (Err(error), _) => (query.to_string(), misconfigured(error.to_string())),
+                (Ok(shown), Err(why)) => (shown, misconfigured(why)),
+                (Ok(shown), Ok(endpoint)) => {
+                    let asking = Asking {
+                        context,
+                        endpoint: &endpoint,
+                        limit,
+                    };
+                    let (reading, others) = asking.all(trigger, asked).await;
+                    beside = others;
+                    (shown, reading)
                 }
-                Err(why) => misconfigured(why.clone()),
-            };
-            (shown.unwrap_or_else(|_| query.to_string()), reading)
+            }
         }
         Source::Web(web) => match web.render(&asked.context) {
             Ok(question) => {
@@ -180,15 +184,7 @@ async fn look(
             unreachable!("only such triggers ask")
         }
     };
-    if matches!(
-        reading,
-        Reading::Unavailable {
-            reason: Unavailable::Unauthorized | Unavailable::Misconfigured,
-            ..
-        }
-    ) {
-        access.did_not_work();
-    }
+    access.learn_from(&reading);
     Observed {
         release: asked.release.clone(),
         query,

@@ -85,6 +85,7 @@ pub async fn reconcile(
     {
         Ok(observer) => observer,
         Err(problem) => {
+            context.metrics.scored(&namespace, &policy.name_any(), None);
             status::write_invalid(&context, policy, &problem)
                 .await
                 .map_err(Error::Status)?;
@@ -102,6 +103,10 @@ pub async fn reconcile(
     let seen = observe::snapshot(&context, policy, &observer);
     let now = Timestamp::now();
     let (state, decision) = decide(&observer.policy, &observer.state(), &seen, now);
+
+    context
+        .metrics
+        .scored(&namespace, &policy.name_any(), decision.say.score.value);
 
     // Record, then remember: what could not be recorded is decided again.
     for act in &decision.acts {

@@ -3,7 +3,7 @@
 use backstop_api::{
     RollbackPolicy, RollbackPolicyStatus,
     condition::{self, Condition, ConditionStatus},
-    policy::{Health, Phase, TriggerState},
+    policy::{CountedUntil, Health, PeersStatus, Phase, TriggerState},
 };
 use backstop_engine::{decide::Say, state::State};
 use jiff::Timestamp;
@@ -52,6 +52,12 @@ pub(super) async fn write(
         workloads: Some(object.spec.deployments().join(", ")),
         message: Some(say.message.clone()),
         health: Some(say.health),
+        health_score: say.score.value,
+        health_trend: say.score.trend,
+        health_message: Some(say.score.message.clone()).filter(|m| !m.is_empty()),
+        health_history: state.scores.iter().copied().collect(),
+        daily: state.daily.clone(),
+        counted_until: (state.counted != CountedUntil::default()).then_some(state.counted),
         conditions,
         observed_generation: object.metadata.generation,
         release: state.release_status(&observer.policy),
@@ -96,6 +102,14 @@ fn says_the_same(old: &RollbackPolicyStatus, new: &RollbackPolicyStatus) -> bool
             trigger.at = None;
             trigger.baseline = None;
             trigger.tally = None;
+            trigger.figures = None;
+            if let Some(peers) = &mut trigger.peers {
+                // That they have been as bad is news; how bad, and when last, is a value.
+                *peers = PeersStatus {
+                    alike_since: peers.alike_since,
+                    ..PeersStatus::default()
+                };
+            }
             trigger.message = match trigger.state {
                 TriggerState::NoData | TriggerState::Error => {
                     trigger.message.as_deref().map(wording)
@@ -104,7 +118,8 @@ fn says_the_same(old: &RollbackPolicyStatus, new: &RollbackPolicyStatus) -> bool
             };
         }
         for condition in &mut status.conditions {
-            if condition.type_ == condition::DATA_AVAILABLE {
+            if [condition::DATA_AVAILABLE, condition::ACTION_REQUIRED].contains(&&*condition.type_)
+            {
                 condition.message = wording(&condition.message);
             }
         }
@@ -161,6 +176,7 @@ pub(super) async fn write_invalid(
     new.phase = Some(Phase::Invalid);
     new.workloads = Some(object.spec.deployments().join(", "));
     new.health = Some(Health::Unknown);
+    (new.health_score, new.health_trend, new.health_message) = (None, None, None);
     new.message = Some(problem.to_owned());
     new.observed_generation = object.metadata.generation;
     new.triggers.clear();

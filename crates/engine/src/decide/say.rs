@@ -4,19 +4,23 @@ use backstop_api::{
     condition::{self, ConditionStatus},
     event::EventPhase,
     point::Verdict,
-    policy::{GatesStatus, Health, Mode, Phase, QuarantinedTemplate, TriggerState},
+    policy::{
+        GatesStatus, Health, Mode, Monitored, Phase, QuarantinedTemplate, ReleaseVerdict,
+        TriggerState,
+    },
 };
 use jiff::Timestamp;
 
 use super::{Course, Decision, newest_point};
 
 mod conditions;
-use conditions::{accepted, action_required, data_available, protected, ready, said};
+use conditions::{accepted, action_required, data_available, monitored, protected, ready, said};
 
 use crate::{
     guards::{Hold, HoldReason, Look},
     health::{self, Proof},
     policy::{FieldError, ValidPolicy, ValidTrigger},
+    score::{self, Score},
     snapshot::Snapshot,
     state::State,
 };
@@ -33,6 +37,8 @@ pub struct Say {
     pub message: String,
     /// How the live release does.
     pub health: Health,
+    /// The same as a number.
+    pub score: Score,
     /// The conditions.
     pub conditions: Vec<Said>,
     /// The newest good point.
@@ -101,6 +107,7 @@ pub(super) fn conflict(policy: &ValidPolicy, older: &str) -> Decision {
             ],
             message,
             health: Health::Unknown,
+            score: Score::default(),
             last_point: None,
             last_event: None,
             attempts: 0,
@@ -127,6 +134,7 @@ pub(super) fn misfit(policy: &ValidPolicy, seen: &Snapshot, wrong: &FieldError) 
             ],
             message,
             health: Health::Unknown,
+            score: Score::default(),
             last_point: newest_point(seen).map(|p| p.name.clone()),
             last_event: last_event(seen),
             attempts: 0,
@@ -164,6 +172,7 @@ pub(super) fn no_workload(policy: &ValidPolicy, seen: &Snapshot) -> Say {
         ],
         message,
         health: Health::Unknown,
+        score: Score::default(),
         last_point: newest_point(seen).map(|p| p.name.clone()),
         last_event: last_event(seen),
         attempts: 0,
@@ -190,12 +199,14 @@ pub(super) fn status(look: &Look<'_>, course: &Course<'_>) -> Say {
         phase,
         message,
         health: health::health(look.policy, look.state, look.workload),
+        score: score::score(look.policy, look.state, look.workload, look.now),
         conditions: vec![
             accepted(),
             ready(look),
             data_available(look),
             protected(look),
             action_required(look, course),
+            monitored(look),
         ],
         last_point: newest_point(look.seen).map(|p| p.name.clone()),
         last_event: last_event(look.seen),
@@ -347,6 +358,7 @@ pub(super) fn notices(
     look: &Look<'_>,
     course: &Course<'_>,
     proof: Proof,
+    verdict: Option<&ReleaseVerdict>,
 ) -> Vec<Notice> {
     let mut notices = Vec::new();
     let mut notice = |kind, reason, message: String| {
@@ -389,6 +401,16 @@ pub(super) fn notices(
             look.policy.soak.as_secs()
         );
         notice(NoticeKind::Normal, "ReleaseProved", text);
+    }
+    if let Some(verdict) = verdict {
+        let text = format!("release {}: {}", look.workload.release, verdict.message);
+        match verdict.result {
+            Monitored::Passed => notice(NoticeKind::Normal, "ReleaseMonitored", text),
+            Monitored::PartlyJudged | Monitored::NotJudged => {
+                notice(NoticeKind::Warning, "ReleaseNotJudged", text);
+            }
+            Monitored::Failing => notice(NoticeKind::Warning, "ReleaseStillBad", text),
+        }
     }
     notices
 }

@@ -4,7 +4,7 @@ use backstop_api::policy::TriggerState;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Course;
-use crate::{guards::Look, trigger};
+use crate::{guards::Look, hysteresis, trigger};
 
 /// The earliest time at which a new look can come to another answer.
 pub(super) fn at(look: &Look<'_>, course: &Course<'_>) -> Option<Timestamp> {
@@ -16,6 +16,9 @@ pub(super) fn at(look: &Look<'_>, course: &Course<'_>) -> Option<Timestamp> {
         // Sources that are asked wake us with every answer; the workload's own status does not
         // change again only because `for` is over.
         let told = !trigger.is_asked();
+        if told {
+            times.extend(hysteresis::quiet_at(trigger, memory));
+        }
         if told && memory.state == TriggerState::Pending {
             times.extend(
                 memory

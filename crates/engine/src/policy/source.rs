@@ -54,7 +54,7 @@ pub struct Minimum {
 /// that a query looks at is about it: one that looks back for a week would be of no use for a week.
 pub(crate) const LONGEST_REACH: SignedDuration = SignedDuration::from_hours(24);
 
-fn near_query(text: &str) -> Result<QueryTemplate, String> {
+pub(super) fn near_query(text: &str) -> Result<QueryTemplate, String> {
     let query = QueryTemplate::parse(text).map_err(|e| e.to_string())?;
     let reach = query.longest_range();
     if reach > LONGEST_REACH {

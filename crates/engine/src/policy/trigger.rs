@@ -6,7 +6,10 @@ use backstop_api::{
 };
 use jiff::SignedDuration;
 
-use super::{Against, FieldError, Source, ValidBaseline, ValidRatio, baseline, source::source};
+use super::{
+    Against, FieldError, Source, ValidBaseline, ValidPeers, ValidRatio, baseline, peers,
+    source::source,
+};
 use crate::{compare::ValidComparison, condition::Condition};
 
 /// The condition of a trigger that only compares: the comparison decides.
@@ -29,12 +32,18 @@ pub struct ValidTrigger {
     pub compare: Option<ValidComparison>,
     /// How long the condition must hold.
     pub for_: SignedDuration,
+    /// How long it fires on after its condition held for the last time.
+    pub keep_firing_for: SignedDuration,
+    /// When it is well again, where that is more than its condition not holding.
+    pub recovery: Option<Condition>,
     /// How often the source is asked.
     pub interval: SignedDuration,
     /// How long to wait between firing and acting.
     pub delay: SignedDuration,
     /// What an empty answer means.
     pub no_data: NoDataPolicy,
+    /// The same question about what was not released.
+    pub peers: Option<ValidPeers>,
     /// What it leads to.
     pub action: Action,
 }
@@ -142,6 +151,7 @@ pub(super) fn validate(index: usize, trigger: &Trigger) -> Result<ValidTrigger, 
         });
     };
     let source = source(trigger, &mut refuse);
+    let peers = peers::validate(trigger, &mut refuse);
     let text = match (&trigger.condition, &source) {
         (Some(text), _) => text.as_str(),
         (None, _) if trigger.compare.is_some() => ALWAYS,
@@ -163,6 +173,11 @@ pub(super) fn validate(index: usize, trigger: &Trigger) -> Result<ValidTrigger, 
         condition.as_ref().ok(),
         &mut refuse,
     );
+    let recovery = trigger.recovery.as_ref().and_then(|text| {
+        Condition::parse(text)
+            .map_err(|problem| refuse("recovery", text.clone(), problem))
+            .ok()
+    });
     let by_default = match (&source, trigger.severity) {
         // A rollback mends no vulnerability that the release before has as well.
         (Some(Source::Vulnerability(_)), _) => Action::BlockDeployment,
@@ -189,9 +204,12 @@ pub(super) fn validate(index: usize, trigger: &Trigger) -> Result<ValidTrigger, 
             baseline,
             compare,
             for_: trigger.for_.as_signed(),
+            keep_firing_for: trigger.keep_firing_for.as_signed(),
+            recovery,
             interval: trigger.interval.as_signed(),
             delay: trigger.delay.as_signed(),
             no_data: trigger.no_data,
+            peers,
             action,
         }),
         _ => Err(errors),

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::{number, too_old};
 use crate::{
-    baseline,
+    baseline, peers,
     policy::{Source, ValidTrigger},
     reading::Reading,
     snapshot::{Observed, Snapshot, Workload},
@@ -156,8 +156,13 @@ pub(super) fn look(
                     },
                     Some(ratio) => {
                         let total = observed.beside.total.as_ref().and_then(Reading::value);
+                        let total = total.unwrap_or(0.0);
+                        if peers::spared(trigger, memory, now).is_some() {
+                            // What fails while everything does is not the release's.
+                            tally::forget(&mut memory.tally, *value, total);
+                        }
                         let from_zero = scope.counts_from_zero(trigger);
-                        tally::count(&mut memory.tally, *value, total.unwrap_or(0.0), from_zero);
+                        tally::count(&mut memory.tally, *value, total, from_zero);
                         match &memory.tally {
                             Some(tally) if tally.total > 0.0 => Look::Value {
                                 value: tally::bad_at_least(tally, ratio.error),

@@ -179,6 +179,7 @@ pub fn state() -> State {
             healthy_since: None,
             proved_at: None,
             restored_by: None,
+            verdict: None,
         }),
         ..State::default()
     }
@@ -260,6 +261,7 @@ pub fn event(phase: EventPhase) -> Event {
                 baseline: None,
                 classification: None,
                 details: Vec::new(),
+                also_firing: Vec::new(),
             }),
             fired_at: Some(at(40)),
             not_before: None,

@@ -270,7 +270,7 @@ proptest! {
         plan in unobstructed(),
         chance in chance(),
     ) {
-        let plan = PolicyPlan { no_data: "Hold", warning: None, soak: 40, ..plan };
+        let plan = PolicyPlan { no_data: "Hold", warning: None, soak: 40, peers: false, ..plan };
         let mut run = start(&plan, &[Kind::Good, Kind::Good], 0, &chance);
         run.happen(&Deed::Deploy(1));
         run.ticks(4);
@@ -280,6 +280,25 @@ proptest! {
         prop_assert_eq!(run.outcomes(), vec![Some(Outcome::NotCausedByRelease)], "{}", run.told());
         prop_assert!(!run.world.is_quarantined("r1"), "{}", run.told());
         prop_assert_eq!(run.action_required(), Some("NotCausedByRelease"), "{}", run.told());
+    }
+
+    #[test]
+    fn a_failing_dependency_costs_no_rollback_where_the_peers_are_asked(
+        plan in unobstructed(),
+        chance in chance(),
+    ) {
+        let plan = PolicyPlan { no_data: "Hold", warning: None, soak: 40, window: None, peers: true, ..plan };
+        let mut run = start(&plan, &[Kind::Good, Kind::Good], 0, &chance);
+        run.happen(&Deed::Deploy(1));
+        run.ticks(4);
+        run.happen(&Deed::DependencyDown(true));
+        run.ticks(120);
+        prop_assert_eq!(run.written(), 0, "{}", run.told());
+        prop_assert_eq!(run.action_required(), Some("PeersAreBadToo"), "{}", run.told());
+        run.happen(&Deed::DependencyDown(false));
+        run.ticks(60);
+        prop_assert_eq!(run.written(), 0, "{}", run.told());
+        prop_assert_eq!(run.live(), Some(hash(1)));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use backstop_engine::{
 };
 use jiff::Timestamp;
 
-use super::world::World;
+use super::{TICK, world::World};
 
 /// What is watched; the numbers are those of the safety rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,6 +35,8 @@ pub enum Rule {
     Window,
     /// 4
     OwnEvidence,
+    /// 4
+    BadDay,
     /// 5
     NoData,
     /// 5
@@ -327,6 +329,7 @@ impl Monitor {
                 )
             },
         );
+        self.is_no_bad_day(world, policy, spec, span.bad);
         let silence = policy
             .triggers
             .iter()
@@ -351,6 +354,36 @@ impl Monitor {
             began <= ends || span.written_by_backstop,
             || format!("bad from {began} on, blamed although its window ended before {ends}"),
         );
+    }
+
+    /// What all depend on was down for as long as the release was bad: where the peers were asked,
+    /// the release is not blamed.
+    fn is_no_bad_day(
+        &mut self,
+        world: &World,
+        policy: &ValidPolicy,
+        spec: &RollbackEventSpec,
+        bad: Option<(i64, i64)>,
+    ) {
+        let trigger = spec.evidence.as_ref().map(|e| e.trigger.as_str());
+        let compared = policy
+            .triggers
+            .iter()
+            .any(|t| Some(t.name.as_str()) == trigger && t.peers.is_some());
+        let (Some((began, _)), true, 1) = (bad, compared, spec.attempt) else {
+            return;
+        };
+        let mut since = (began..=world.now).step_by(usize::try_from(TICK).unwrap());
+        let all_the_time = since.all(|tick| world.outages.contains(&tick));
+        if world.outages.contains(&world.now) {
+            self.reached("started while what all depend on was down");
+        }
+        self.holds(Rule::BadDay, !all_the_time, || {
+            format!(
+                "blamed for what happened to all since {began}: {:?}",
+                spec.evidence
+            )
+        });
     }
 
     /// A rollback passes the point of no return.

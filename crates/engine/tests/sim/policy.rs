@@ -9,6 +9,7 @@ use super::{POLICY, WORKLOAD};
 
 /// What a policy is made of.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a field of a policy")]
 pub struct PolicyPlan {
     pub mode: Mode,
     pub scoped: bool,
@@ -22,6 +23,8 @@ pub struct PolicyPlan {
     pub against_baseline: bool,
     pub workload_trigger: bool,
     pub warning: Option<&'static str>,
+    pub peers: bool,
+    pub keep_firing_for: i64,
 }
 
 impl Default for PolicyPlan {
@@ -40,6 +43,8 @@ impl Default for PolicyPlan {
             against_baseline: false,
             workload_trigger: false,
             warning: None,
+            peers: false,
+            keep_firing_for: 0,
         }
     }
 }
@@ -71,7 +76,11 @@ impl PolicyPlan {
             "interval": "5s",
             "delay": format!("{}s", self.delay),
             "noData": self.no_data,
+            "keepFiringFor": format!("{}s", self.keep_firing_for),
         })];
+        if self.peers {
+            triggers[0]["peers"] = json!({"query": "sum(rate(errors[10s]))", "holdFor": "24h"});
+        }
         if self.workload_trigger {
             triggers.push(json!({
                 "name": "cannot-start",
@@ -87,6 +96,7 @@ impl PolicyPlan {
                 "condition": "value > 0.05",
                 "for": "5s",
                 "interval": "5s",
+                "delay": "20s",
                 "action": action,
             }));
         }
@@ -119,11 +129,22 @@ pub fn any() -> impl Strategy<Value = PolicyPlan> {
         any_bool(1, 3),
         any_bool(1, 1),
         prop_oneof![3 => Just(None), 1 => Just(Some("Notify")), 1 => Just(Some("GradualRollback"))],
+        any_bool(1, 2),
+        prop_oneof![3 => Just(0i64), 1 => Just(20)],
     );
     (timing, nature).prop_map(
         |(
             (for_, delay, window, cooldown, max_attempts, soak),
-            (mode, scoped, no_data, against_baseline, workload_trigger, warning),
+            (
+                mode,
+                scoped,
+                no_data,
+                against_baseline,
+                workload_trigger,
+                warning,
+                peers,
+                keep_firing_for,
+            ),
         )| PolicyPlan {
             mode,
             scoped,
@@ -137,6 +158,8 @@ pub fn any() -> impl Strategy<Value = PolicyPlan> {
             against_baseline,
             workload_trigger,
             warning,
+            peers,
+            keep_firing_for,
         },
     )
 }

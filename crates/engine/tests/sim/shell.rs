@@ -25,6 +25,7 @@ use super::{
 pub struct Operator {
     state: State,
     readings: BTreeMap<String, Observed>,
+    peers: BTreeMap<String, Observed>,
     /// Not there for so many ticks.
     pub down_for: usize,
 }
@@ -102,6 +103,7 @@ impl Operator {
         let mut seen = caches.picture(chance, monitor);
         self.ask(policy, world, &seen);
         seen.readings = self.readings.clone();
+        seen.peers = self.peers.clone();
         seen.conflict = world.conflict.then(|| "an-older-policy".to_owned());
         let now = world.now();
         let (state, decision) = decide(policy, &self.state, &seen, now);
@@ -139,6 +141,11 @@ impl Operator {
                 && let Some(answer) = metrics::answer(world, &workload.release, query.is_scoped())
             {
                 self.readings.insert(trigger.name.clone(), answer);
+            }
+            if trigger.peers.is_some()
+                && let Some(answer) = metrics::of_peers(world, &workload.release)
+            {
+                self.peers.insert(trigger.name.clone(), answer);
             }
         }
     }
@@ -231,6 +238,9 @@ fn write_status(
 ) {
     stored.release = state.release_status(policy);
     stored.triggers = state.trigger_statuses(policy);
+    stored.health_history = state.scores.iter().copied().collect();
+    stored.daily.clone_from(&state.daily);
+    stored.counted_until = Some(state.counted);
     stored.conditions = decision
         .say
         .conditions

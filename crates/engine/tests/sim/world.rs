@@ -1,5 +1,7 @@
 //! What is really so.
 
+use std::collections::BTreeSet;
+
 use backstop_api::{
     event::EventPhase,
     point::{Origin, Verdict},
@@ -90,6 +92,8 @@ pub struct World {
     pub traffic: Vec<(i64, usize, bool)>,
     pub serving: Option<usize>,
     pub dependency_down: bool,
+    /// The ticks in which what all depend on was down.
+    pub outages: BTreeSet<i64>,
     pub answers: metrics::Answers,
     pub mode: Mode,
     pub conflict: bool,
@@ -114,6 +118,7 @@ impl World {
             traffic: Vec::new(),
             serving: None,
             dependency_down: false,
+            outages: BTreeSet::new(),
             answers: metrics::Answers::Honest,
             mode,
             conflict: false,
@@ -200,6 +205,9 @@ impl World {
         self.now += TICK;
         let now = self.now;
         let (lag, down) = (self.lag, self.dependency_down);
+        if down {
+            self.outages.insert(now);
+        }
         let Some(deployment) = &mut self.deployment else {
             self.serving = None;
             return;

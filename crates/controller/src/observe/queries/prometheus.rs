@@ -67,6 +67,15 @@ impl Asking<'_> {
         (reading.unwrap_or_else(nothing), beside)
     }
 
+    /// Asks one query about the live release, or about what its own matchers make of it: the query as
+    /// it was asked, and the answer.
+    pub(super) async fn query(&self, query: &QueryTemplate, asked: &Question) -> (String, Reading) {
+        match query.render(&asked.context) {
+            Err(error) => (query.to_string(), misconfigured(error.to_string())),
+            Ok(shown) => (shown, self.one(query, About::Side(&asked.context)).await),
+        }
+    }
+
     /// Asks a query, and whether there is enough to judge by; where there is somebody to ask about.
     async fn judged(
         &self,
