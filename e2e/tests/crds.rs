@@ -164,11 +164,11 @@ async fn a_trigger_that_cannot_work_is_refused() -> anyhow::Result<()> {
         ),
         (
             trigger(json!({"prometheus": query})),
-            "condition is required with prometheus, for example: value > 0.05",
+            "condition or compare is required with prometheus",
         ),
         (
             trigger(json!({"web": {"url": "https://a/b", "jsonPath": "$.rate"}})),
-            "condition is required with web, for example: value > 0.05",
+            "condition or compare is required with web",
         ),
         (
             trigger(json!({
@@ -179,7 +179,7 @@ async fn a_trigger_that_cannot_work_is_refused() -> anyhow::Result<()> {
         ),
         (
             crashes(json!({"minimumSamples": {"query": "up", "atLeast": 1}})),
-            "minimumSamples goes with prometheus only",
+            "minimumSamples goes with prometheus.query only",
         ),
         (
             crashes(json!({"interval": "500ms"})),

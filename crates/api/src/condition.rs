@@ -33,6 +33,12 @@ pub const REPRODUCIBLE: &str = "Reproducible";
 /// The reason why the images of a release are others by now.
 pub const NOT_REPRODUCIBLE: &str = "NotReproducible";
 
+/// The type of a point's condition: later releases can be compared with what was measured of this one. It is there only
+/// where it is False, with the reason [`BASELINES_NOT_USABLE`].
+pub const BASELINES_USABLE: &str = "BaselinesUsable";
+/// The reason why some triggers cannot compare with a point.
+pub const BASELINES_NOT_USABLE: &str = "BaselinesNotUsable";
+
 /// One thing that is true, false or unknown of an object, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

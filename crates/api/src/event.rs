@@ -13,8 +13,8 @@ use crate::{
     config::ConfigRef,
     point::Image,
     policy::{
-        Action, IsolateParameters, RollingParameters, RouteParameters, Severity, StrategyType,
-        WorkloadRef,
+        Action, Classification, IsolateParameters, RollingParameters, RouteParameters, Severity,
+        StrategyType, WorkloadRef,
     },
     schema,
 };
@@ -173,6 +173,9 @@ pub struct Evidence {
     /// What it was compared with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<f64>,
+    /// What the comparison of samples said, where the trigger asks for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classification: Option<Classification>,
     /// What the cluster said, in its words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub details: Vec<String>,

@@ -14,6 +14,13 @@ const WATCHED: i64 = 600;
 const BEFORE: i64 = 180;
 /// How long the new one is watched.
 const AFTER: i64 = 1800;
+/// The same where there is little traffic: half an hour of one request in half a minute is nothing to go by, and a
+/// team that has no more watches for a working day.
+const AFTER_LITTLE: i64 = 8 * 3600;
+/// How many times its memory of before a release may take until anybody would call it too much.
+const TOO_MUCH: f64 = 1.5;
+/// So many requests of each bucket are drawn to tell how long those in it took.
+const DRAWN: f64 = 8.0;
 /// Seconds in a day.
 const DAY: f64 = 86_400.0;
 /// How much longer answers take at the day's highest load, at most: a share.
@@ -90,7 +97,11 @@ pub fn trace(class: Class, bad: bool, shape: &Shape, seed: u64) -> Trace {
     let pods = chance.whole(shape.pods);
     let ready: Vec<i64> = (1..=pods).map(|n| released_at + 10 * n).collect();
     let ready_at = released_at + 10 * pods;
-    let ends_at = ready_at + AFTER;
+    let ends_at = ready_at
+        + match class {
+            Class::LowTraffic => AFTER_LITTLE,
+            _ => AFTER,
+        };
     let story = story(class, bad, shape, released_at, ready_at, &mut chance);
     let canary = class == Class::SmallCanary;
     let mut all: Vec<Pod> = Vec::new();
@@ -112,6 +123,7 @@ pub fn trace(class: Class, bad: bool, shape: &Shape, seed: u64) -> Trace {
     let mut trace = Trace {
         class,
         bad_since: bad.then_some(story.trouble.since),
+        shows_since: bad.then(|| story.trouble.shows_since()),
         watched_until: WATCHED,
         watched_again: WATCHED + later,
         released_at,
@@ -229,6 +241,18 @@ fn trouble(class: Class, bad: bool, shape: &Shape, ready_at: i64, chance: &mut C
         (_, false) => {}
     }
     trouble
+}
+
+impl Trouble {
+    /// When it is beyond what is fine: a leak is there long before that.
+    fn shows_since(&self) -> i64 {
+        if !self.leaks || self.memory <= 0.0 {
+            return self.since;
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "seconds within a trace")]
+        let later = (seconds(AFTER) * (TOO_MUCH - 1.0) / self.memory).ceil() as i64;
+        self.since + later
+    }
 }
 
 impl Story {
@@ -368,9 +392,35 @@ fn live(
         // The log-logistic distribution: a long tail, as latencies have, and a formula.
         let share = 1.0 / (1.0 + (bound / middle).powf(-story.narrow(pod.side)));
         let of_the_rest = ((share - below) / (1.0 - below)).clamp(0.0, 1.0);
-        done += chance.binomial(requests - done, of_the_rest);
+        let within = chance.binomial(requests - done, of_the_rest);
+        counted.seconds += time_of(within, (below, share), middle, story.narrow, chance);
+        done += within;
         below = share.min(1.0 - f64::EPSILON);
         *bucket += done;
+    }
+    counted.seconds += time_of(requests - done, (below, 1.0), middle, story.narrow, chance);
+}
+
+/// How long so many requests of one bucket took together: by some that are drawn from it.
+fn time_of(
+    requests: f64,
+    (from, to): (f64, f64),
+    middle: f64,
+    narrow: f64,
+    chance: &mut Chance,
+) -> f64 {
+    let drawn = requests.min(DRAWN);
+    let mut left = drawn;
+    let mut all = 0.0;
+    while left > 0.0 {
+        let share = chance.within((from, to)).min(1.0 - 1e-9);
+        all += middle * (share / (1.0 - share)).powf(1.0 / narrow);
+        left -= 1.0;
+    }
+    if drawn > 0.0 {
+        all * requests / drawn
+    } else {
+        0.0
     }
 }
 
@@ -380,6 +430,7 @@ fn nothing() -> Scrape {
         requests: 0.0,
         errors: 0.0,
         buckets: [0.0; BOUNDS.len()],
+        seconds: 0.0,
         memory: 0.0,
     }
 }

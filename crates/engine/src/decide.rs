@@ -1,10 +1,10 @@
 //! The decision: what is so, what to do, and what to say.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use backstop_api::{
     RollbackEventSpec,
-    event::{Cause, Evidence, Outcome, ReleaseRef, Sample, Target},
+    event::{Cause, Evidence, Outcome, ReleaseRef, Target},
     names::FIELD_MANAGER,
     point::{Origin, Verdict},
     policy::{Action, Mode},
@@ -12,7 +12,7 @@ use backstop_api::{
 use jiff::Timestamp;
 
 use crate::{
-    daily, gates,
+    baseline, daily, gates,
     guards::{self, Hold, Look},
     health::{self, Proof},
     incident,
@@ -20,8 +20,9 @@ use crate::{
     monitored, overrides, peers,
     policy::{ValidPolicy, ValidTrigger},
     rollout, score,
-    snapshot::{Event, Point, Snapshot, Workload},
+    snapshot::{Event, Measured, Point, Snapshot, Workload},
     state::{State, TriggerMemory},
+    statistics::summary,
     target, track, trigger,
 };
 
@@ -54,8 +55,8 @@ pub enum Act {
     Capture {
         /// Identity of the release.
         release: String,
-        /// The value of each trigger now.
-        baselines: BTreeMap<String, f64>,
+        /// What each trigger measured meanwhile.
+        baselines: BTreeMap<String, Measured>,
     },
     /// Record a new rollback.
     Start {
@@ -381,12 +382,11 @@ fn asked_for(
         evidence: Some(Evidence {
             trigger: trigger.name.clone(),
             severity: trigger.severity,
-            condition: trigger.condition.text().to_owned(),
+            condition: trigger.bad_when(),
             query: memory.query.clone(),
             samples: memory.samples.iter().copied().collect(),
-            baseline: memory
-                .baseline
-                .filter(|_| trigger.condition.uses_baseline()),
+            baseline: memory.baseline.filter(|_| trigger.uses_baseline()),
+            classification: memory.classification,
             details: memory.details.iter().take(DETAILS_KEPT).cloned().collect(),
             also_firing: also_firing(look, trigger),
         }),
@@ -409,30 +409,15 @@ pub(crate) fn live(workload: &Workload) -> ReleaseRef {
 }
 
 fn capture(policy: &ValidPolicy, state: &State, workload: &Workload) -> Act {
-    let mut baselines = BTreeMap::new();
-    for trigger in &policy.triggers {
-        let Some(memory) = state.triggers.get(&trigger.name) else {
-            continue;
-        };
-        let name = peers::baseline_name(&trigger.name);
-        baselines.extend(median(&memory.samples).map(|value| (trigger.name.clone(), value)));
-        baselines.extend(median(&memory.peers.samples).map(|value| (name, value)));
+    let mut baselines = baseline::measured(policy, state);
+    for (name, memory) in &state.triggers {
+        let samples: Vec<f64> = memory.peers.samples.iter().map(|s| s.value).collect();
+        let middle = summary::median(&samples);
+        baselines.extend(middle.map(|value| (peers::baseline_name(name), value.into())));
     }
     Act::Capture {
         release: workload.release.clone(),
         baselines,
-    }
-}
-
-/// The middle of what was measured: one odd sample does not move it.
-fn median(samples: &VecDeque<Sample>) -> Option<f64> {
-    let mut values: Vec<f64> = samples.iter().map(|s| s.value).collect();
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() {
-        0 => None,
-        n if n % 2 == 1 => Some(values[middle]),
-        _ => Some(f64::midpoint(values[middle - 1], values[middle])),
     }
 }
 

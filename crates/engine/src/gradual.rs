@@ -95,6 +95,7 @@ fn is_well(
     let on = Variables {
         value: newest.value,
         baseline: memory.baseline,
+        stable: memory.stable,
         workload: workload.numbers(),
     };
     // What cannot be evaluated stops nothing: the rollback goes its way.

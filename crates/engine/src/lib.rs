@@ -11,6 +11,8 @@
 //! guards -> target -> a new rollback -> what to say
 //! ```
 
+pub mod baseline;
+pub mod compare;
 pub mod condition;
 pub mod config;
 pub mod daily;
@@ -40,7 +42,9 @@ pub mod score;
 pub mod snapshot;
 pub mod state;
 pub mod strategy;
+pub mod statistics;
 pub mod subject;
+pub mod tally;
 pub mod target;
 pub mod track;
 pub mod trigger;

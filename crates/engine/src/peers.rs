@@ -117,10 +117,13 @@ fn asked(
         }
     };
     memory.peers.remember(sample);
+    let before = |name: &str| {
+        target::baseline(seen, &workload.release, restored, name).map(|(_, it)| it.value)
+    };
     let name = baseline_name(&trigger.name);
     let peers = Measured {
         value: sample.value,
-        baseline: target::baseline(seen, &workload.release, restored, &name),
+        baseline: before(&name),
     };
     memory.peers.baseline = peers.baseline;
     if !is_bad(memory) {
@@ -134,7 +137,7 @@ fn asked(
     }
     let Some(own) = memory.samples.back().map(|s| Measured {
         value: s.value,
-        baseline: target::baseline(seen, &workload.release, restored, &trigger.name),
+        baseline: before(&trigger.name),
     }) else {
         return Found::Nothing;
     };
@@ -157,12 +160,15 @@ fn alike(
     workload: &Workload,
 ) -> Result<bool, String> {
     let holds = |condition: &crate::condition::Condition| {
-        if condition.uses_baseline() && peers.baseline.is_none() {
+        // What only compares samples has no condition that could hold for others.
+        let alone = std::ptr::eq(condition, &trigger.condition) && !trigger.is_conditional();
+        if alone || condition.uses_baseline() && peers.baseline.is_none() {
             return Err("it is not known what they were like before".to_owned());
         }
         condition.holds(&Variables {
             value: peers.value,
             baseline: peers.baseline,
+            stable: None,
             workload: workload.numbers(),
         })
     };
@@ -173,7 +179,7 @@ fn alike(
     };
     let (own_change, peers_change) = match (own.baseline, peers.baseline) {
         // What is compared with a baseline is compared in times: others may be slower by nature.
-        (Some(before), Some(theirs)) if trigger.condition.uses_baseline() => {
+        (Some(before), Some(theirs)) if trigger.uses_baseline() => {
             if before == 0.0 || theirs == 0.0 {
                 return holds(&trigger.condition);
             }

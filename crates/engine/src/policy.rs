@@ -15,15 +15,17 @@ use crate::{
     strategy::{self, Strategy},
 };
 
+mod baseline;
 mod peers;
 mod source;
 mod trigger;
 mod votes;
 
+pub use baseline::{Against, ValidBaseline};
 pub use peers::{Alike, ValidPeers};
 pub(crate) use peers::{HOLD_FOR, SHARE};
 pub(crate) use source::LONGEST_REACH;
-pub use source::{Minimum, Source};
+pub use source::{Minimum, Source, ValidRatio};
 pub use trigger::ValidTrigger;
 pub use votes::ValidVote;
 

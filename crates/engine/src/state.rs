@@ -9,8 +9,8 @@ use backstop_api::{
     RollbackPolicyStatus,
     event::Sample,
     policy::{
-        CountedUntil, DailyCounts, Figures, Override, PeersStatus, ReleaseStatus, ReleaseVerdict,
-        ScoreAt, TriggerState, TriggerStatus,
+        Classification, CountedUntil, DailyCounts, Figures, Override, PeersStatus, ReleaseStatus,
+        ReleaseVerdict, ScoreAt, Tally, TriggerState, TriggerStatus,
     },
 };
 use jiff::Timestamp;
@@ -83,6 +83,15 @@ pub struct TriggerMemory {
     pub samples: VecDeque<Sample>,
     /// What the newest value was compared with.
     pub baseline: Option<f64>,
+    /// The same reading of the side that is not released to.
+    pub stable: Option<f64>,
+    /// The newest values of what is measured beside, to be compared with: of an earlier time, or of
+    /// the stable side; oldest first.
+    pub beside: VecDeque<Sample>,
+    /// What the comparison of samples says.
+    pub classification: Option<Classification>,
+    /// What was counted, for a ratio.
+    pub tally: Option<Tally>,
     /// Whether the newest reading is a value that there is nothing to compare with yet.
     pub lacks_baseline: bool,
     /// What it means, for a person.
@@ -163,6 +172,10 @@ impl TriggerMemory {
             asked_at: None,
             samples: VecDeque::new(),
             baseline: None,
+            stable: None,
+            beside: VecDeque::new(),
+            classification: None,
+            tally: None,
             lacks_baseline: false,
             message: "nothing measured yet".into(),
             query: None,
@@ -220,6 +233,8 @@ impl State {
                             .into_iter()
                             .collect(),
                         message: t.message.clone().unwrap_or_default(),
+                        classification: t.classification,
+                        tally: t.tally.clone(),
                         query: t.query.clone(),
                         peers: PeersMemory::from_status(t.peers.as_ref()),
                         figures: t.figures.unwrap_or_default(),
@@ -275,6 +290,9 @@ impl State {
                     well_since: memory.well_since,
                     value: last.map(|s| s.value),
                     at: last.map(|s| s.at),
+                    baseline: memory.baseline.filter(|_| trigger.uses_baseline()),
+                    classification: memory.classification,
+                    tally: memory.tally.clone(),
                     message: Some(memory.message.clone()),
                     query: memory.query.clone(),
                     figures: (memory.figures != Figures::default()).then_some(memory.figures),

@@ -312,7 +312,7 @@ fn a_release_waits_for_a_baseline_only_while_the_live_one_may_become_it() {
         .iter_mut()
         .find(|p| p.release.as_deref() == Some(GOOD))
         .unwrap();
-    point.baselines.insert("memory".into(), 100.0);
+    point.baselines.insert("memory".into(), 100.0.into());
     assert_eq!(why(&snapshot), None);
     snapshot.points.clear();
     assert!(why(&snapshot).is_some());

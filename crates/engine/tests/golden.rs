@@ -8,7 +8,7 @@ mod common;
 mod golden_cases;
 mod stage;
 
-use std::{fs, path::PathBuf};
+use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use backstop_api::{event::StepStatus, policy::Action};
 use backstop_engine::{
@@ -332,7 +332,10 @@ fn shown(decision: &Decision) -> Value {
 
 fn act(act: &Act) -> Value {
     match act {
-        Act::Capture { release, baselines } => json!({"capture": release, "baselines": baselines}),
+        Act::Capture { release, baselines } => {
+            let values = baselines.iter().map(|(name, it)| (name, it.value));
+            json!({"capture": release, "baselines": values.collect::<BTreeMap<_, _>>()})
+        }
         Act::Start { spec, .. } => json!({
             "start": spec.reason, "attempt": spec.attempt, "action": spec.action,
             "from": spec.from.as_ref().map(|f| &f.hash), "to": spec.to.as_ref().map(|t| &t.point),

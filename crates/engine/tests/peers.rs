@@ -25,7 +25,7 @@ fn life(trigger: Value) -> Life {
     let mut life = Life::new(&[trigger], json!({"window": "Always"}));
     life.seen.points[0]
         .baselines
-        .insert("errors/peers".into(), 0.01);
+        .insert("errors/peers".into(), 0.01.into());
     life
 }
 
@@ -92,7 +92,7 @@ fn what_counts_is_how_much_worse_they_got_and_not_how_bad_they_are() {
     // They always were that bad.
     life.seen.points[0]
         .baselines
-        .insert("errors/peers".into(), 0.25);
+        .insert("errors/peers".into(), 0.25.into());
     during(&mut life, 100, 130, 0.3, 0.25);
     assert!(started(&during(&mut life, 130, 140, 0.3, 0.25).unwrap()).is_some());
 }
@@ -105,10 +105,12 @@ fn slower_peers_are_compared_in_times() {
     );
     for (theirs, spared) in [(1.2, false), (1.9, true)] {
         let mut life = life(relative.clone());
-        life.seen.points[0].baselines.insert("errors".into(), 0.1);
         life.seen.points[0]
             .baselines
-            .insert("errors/peers".into(), 1.0);
+            .insert("errors".into(), 0.1.into());
+        life.seen.points[0]
+            .baselines
+            .insert("errors/peers".into(), 1.0.into());
         during(&mut life, 100, 130, 0.2, theirs);
         let decision = during(&mut life, 130, 140, 0.2, theirs).unwrap();
         assert_eq!(is_held(&decision), spared, "{theirs}");
@@ -124,7 +126,9 @@ fn where_lower_is_worse_the_peers_must_be_lower_too() {
     );
     for (theirs, spared) in [(0.16, false), (0.01, false), (0.003, true)] {
         let mut life = life(conversion.clone());
-        life.seen.points[0].baselines.insert("errors".into(), 0.02);
+        life.seen.points[0]
+            .baselines
+            .insert("errors".into(), 0.02.into());
         during(&mut life, 100, 130, 0.005, theirs);
         let decision = during(&mut life, 130, 140, 0.005, theirs).unwrap();
         assert_eq!(is_held(&decision), spared, "{theirs}");
@@ -256,8 +260,9 @@ fn what_the_peers_were_like_is_kept_with_the_point() {
         })
     });
     let baselines = captured.unwrap();
-    assert_eq!(baselines.get("errors"), Some(&0.02));
-    assert_eq!(baselines.get("errors/peers"), Some(&0.03));
+    let value = |name: &str| baselines.get(name).map(|it| it.value);
+    assert_eq!(value("errors"), Some(0.02));
+    assert_eq!(value("errors/peers"), Some(0.03));
 }
 
 #[test]

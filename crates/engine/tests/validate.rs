@@ -124,7 +124,10 @@ fn steps_that_do_not_lead_all_the_way_are_refused() {
 fn a_reason_to_stop_that_cannot_be_evaluated_is_refused() {
     for (stop_when, way_out) in [
         ("value <", "no CEL expression"),
-        ("error_rate < 0.02", "known are value, baseline, workload"),
+        (
+            "error_rate < 0.02",
+            "known are value, baseline, stable, workload",
+        ),
         ("value + 1.0", "neither true nor false"),
     ] {
         says(
@@ -263,7 +266,7 @@ fn a_minimum_without_a_query_to_count_is_refused() {
         spec(&[wrong], json!({})),
         "spec.triggers[0].minimumSamples",
         "sum(requests)",
-        "prometheus only",
+        "prometheus.query only",
     );
 }
 
@@ -303,7 +306,10 @@ fn sources_that_are_not_there_yet_are_refused_by_name() {
 fn a_condition_that_cannot_work_is_refused() {
     for (condition, way_out) in [
         ("value >", "no CEL expression"),
-        ("error_rate > 0.05", "known are value, baseline, workload"),
+        (
+            "error_rate > 0.05",
+            "known are value, baseline, stable, workload",
+        ),
         ("value + 1.0", "neither true nor false"),
         ("value > workload.nonsense", "write for example"),
     ] {

@@ -1,6 +1,7 @@
 //! RollbackPolicy: what to watch on which workload, and what to do about it.
 
 mod gitops;
+mod baseline;
 mod decision;
 mod gates;
 mod peers;
@@ -13,6 +14,7 @@ mod trigger;
 mod window;
 
 pub use gitops::{GitOps, OnConflict};
+pub use baseline::{BaselineFrom, BaselineSource, Classification, Comparison, Direction};
 pub use decision::{DecisionRules, Require, Vote};
 pub use gates::{
     BaselineGate, Freeze, FreezeWindow, Frozen, Gates, GatesStatus, Once, VulnerableImage, Weekday,
@@ -21,13 +23,13 @@ pub use gates::{
 pub use peers::Peers;
 pub use record::{CountedUntil, DailyCounts, Figures, Monitored, ReleaseVerdict, ScoreAt, Trend};
 pub use source::{
-    MinimumSamples, PrometheusSource, Signal, VulnerabilityLimits, WebHeader, WebSource,
+    MinimumSamples, PrometheusSource, Ratio, Signal, VulnerabilityLimits, WebHeader, WebSource,
     WorkloadSource,
 };
 pub use spec::{Limits, Mode, Points, RollbackPolicy, RollbackPolicySpec, WorkloadRef};
 pub use status::{
     Health, Override, PeersStatus, Phase, QuarantinedTemplate, ReleaseStatus, RollbackPolicyStatus,
-    TriggerState, TriggerStatus,
+    Tally, TallyStart, TriggerState, TriggerStatus,
 };
 pub use strategy::{
     BackendParameters, BlueGreenParameters, CanaryParameters, DeploymentName, IntOrPercent,

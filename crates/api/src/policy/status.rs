@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    CountedUntil, DailyCounts, Figures, GatesStatus, ReleaseVerdict, ScoreAt, Severity, Trend,
+    Classification, CountedUntil, DailyCounts, Figures, GatesStatus, ReleaseVerdict, ScoreAt,
+    Severity, Trend,
 };
 use crate::{condition::Condition, schema};
 
@@ -197,6 +198,15 @@ pub struct TriggerStatus {
     /// The time of the newest value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Timestamp>,
+    /// What the newest value was compared with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<f64>,
+    /// What the comparison of samples says, where one is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classification: Option<Classification>,
+    /// What was counted of the release so far, where a ratio is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tally: Option<Tally>,
     /// What it means, for a person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
@@ -230,6 +240,39 @@ pub struct PeersStatus {
     /// How both compare, for a person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+}
+
+/// What was counted of a release: what an operator that is started again goes on from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Tally {
+    /// The bad ones.
+    pub bad: f64,
+    /// All.
+    pub total: f64,
+    /// The newest answer about the bad ones, from which the next one is counted on.
+    pub seen_bad: f64,
+    /// The same of all.
+    pub seen_total: f64,
+    /// The moments from which on it is judged as well, oldest first: what goes wrong late is not
+    /// drowned in what went well before. Bounded: the older, the further apart.
+    #[serde(default)]
+    pub starts: Vec<TallyStart>,
+    /// How many such moments there have been.
+    #[serde(default)]
+    pub started: u32,
+}
+
+/// A moment from which on a release is judged as well.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TallyStart {
+    /// Which one it was: the later, the more it takes to be sure.
+    pub order: u32,
+    /// The bad ones until then.
+    pub bad: f64,
+    /// All until then.
+    pub total: f64,
 }
 
 /// The state of a trigger.

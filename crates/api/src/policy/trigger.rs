@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    MinimumSamples, Peers, PrometheusSource, VulnerabilityLimits, WebSource, WorkloadSource,
+    BaselineSource, Comparison, MinimumSamples, Peers, PrometheusSource, VulnerabilityLimits,
+    WebSource, WorkloadSource,
 };
 use crate::{duration::Duration, schema};
 
@@ -18,12 +19,18 @@ use crate::{duration::Duration, schema};
         .message("a trigger has exactly one source: set prometheus, workload, web or vulnerability"),
     validation = Rule::new("!has(self.probe) && !has(self.resource) && !has(self.alert)")
         .message("this source is not available in this version; available are prometheus, workload, web and vulnerability"),
-    validation = Rule::new("!has(self.prometheus) || has(self.condition)")
-        .message("condition is required with prometheus, for example: value > 0.05"),
-    validation = Rule::new("!has(self.web) || has(self.condition)")
-        .message("condition is required with web, for example: value > 0.05"),
-    validation = Rule::new("!has(self.minimumSamples) || has(self.prometheus)")
-        .message("minimumSamples goes with prometheus only"),
+    validation = Rule::new("!has(self.prometheus) || has(self.condition) || has(self.compare)")
+        .message("condition or compare is required with prometheus, for example condition: value > 0.05"),
+    validation = Rule::new("!has(self.web) || has(self.condition) || has(self.compare)")
+        .message("condition or compare is required with web, for example condition: value > 0.05"),
+    validation = Rule::new("!has(self.minimumSamples) || (has(self.prometheus) && has(self.prometheus.query))")
+        .message("minimumSamples goes with prometheus.query only"),
+    validation = Rule::new("!has(self.compare) || has(self.web) || (has(self.prometheus) && has(self.prometheus.query))")
+        .message("compare goes with prometheus.query and web only"),
+    validation = Rule::new("!has(self.compare) || !has(self.baseline) || !has(self.baseline.from) || self.baseline.from != 'Static'")
+        .message("compare needs a baseline that has samples: LastHealthy, Offset or Stable"),
+    validation = Rule::new("!has(self.baseline) || !has(self.baseline.from) || !(self.baseline.from in ['Offset', 'Stable']) || has(self.prometheus)")
+        .message("baseline.from: Offset and Stable go with prometheus only"),
     validation = Rule::new("!has(self.peers) || has(self.prometheus)")
         .message("peers goes with prometheus only"),
     validation = Rule::new("!has(self.interval) || (duration(self.interval) >= duration('1s') && duration(self.interval) <= duration('1h'))")
@@ -69,12 +76,21 @@ pub struct Trigger {
     /// Count the known vulnerabilities of the release's images.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vulnerability: Option<VulnerabilityLimits>,
-    /// When it is bad: CEL over `value`, `baseline` (the value when the release to go back to
-    /// proved itself) and `workload` (desired, updated, ready, available, unreadyShare, restarts).
-    /// For `workload` and `vulnerability` sources `value > 0.0` unless said otherwise.
+    /// When it is bad: CEL over `value`, `baseline` (what it is compared with), `stable` (the same
+    /// of the side that is not released to, now) and `workload` (desired, updated, ready, available,
+    /// unreadyShare, restarts). For `workload` and `vulnerability` sources `value > 0.0` unless said
+    /// otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub condition: Option<String>,
+    /// What `baseline` is; the value when the release to go back to proved itself unless said
+    /// otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<BaselineSource>,
+    /// Compares whole sets of samples with the baseline's. With a condition as well, both must say
+    /// that it is bad.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compare: Option<Comparison>,
     /// How long the condition must hold without a break before the trigger fires.
     #[serde(rename = "for", default)]
     pub for_: Duration,

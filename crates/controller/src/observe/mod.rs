@@ -20,7 +20,7 @@ use std::{
 use backstop_api::{RollbackPolicy, RollbackPolicyStatus, config::ConfigCapture};
 use backstop_engine::{
     config::references::{Reference, references},
-    policy::{FieldError, ValidPolicy},
+    policy::{FieldError, ValidPolicy, ValidTrigger},
     snapshot::{Observed, Route, Service, Workload},
     state::State,
     subject::{self, Absent, Parts},
@@ -32,7 +32,7 @@ use serde_json::Value;
 use tokio::{sync::watch, task::JoinSet};
 
 pub use queries::Question;
-pub use snapshot::{event, point, snapshot};
+pub use snapshot::{event, measured, point, snapshot};
 pub(crate) use workload::managed_fields;
 
 use crate::{config::objects::Looked, context::Context};
@@ -335,7 +335,10 @@ impl Observer {
             })
             .collect();
         let known = of_each.iter().all(|hashes| !hashes.is_empty());
-        let question = known.then(|| Question::about(&self.namespace, workload, of_each.concat()));
+        let question = known.then(|| {
+            let stable = self.stable(workload);
+            Question::about(&self.namespace, workload, of_each.concat(), stable)
+        });
         self.question.send_if_modified(|old| {
             let changed = *old != question;
             if changed {
@@ -343,6 +346,32 @@ impl Observer {
             }
             changed
         });
+    }
+
+    /// The hashes of the pods that serve beside the live release and are not of it: the stable side
+    /// of a canary that is tried, else what a rolling update has not replaced yet.
+    /// Empty where no trigger asks about it.
+    fn stable(&self, workload: &Workload) -> Vec<String> {
+        if !self.policy.triggers.iter().any(ValidTrigger::uses_stable) {
+            return Vec::new();
+        }
+        let ignored = &self.policy.ignore_annotations;
+        let side = if workload.tried {
+            &workload.beside
+        } else {
+            workload.live()
+        };
+        side.iter()
+            .filter_map(|member| {
+                let sets = self.watched(&member.name)?.replica_sets();
+                Some(if workload.tried {
+                    workload::template_hashes(&sets, &member.release, ignored)
+                } else {
+                    workload::other_hashes(&sets, &member.release, ignored)
+                })
+            })
+            .flatten()
+            .collect()
     }
 
     /// The newest answers.

@@ -17,12 +17,12 @@ use backstop_engine::{
     policy::Source,
     query::QueryContext,
     reading::{Reading, Unavailable},
-    snapshot::{Observed, Workload},
+    snapshot::{Beside, Observed, Workload},
 };
 use jiff::Timestamp;
 use tokio::time::{MissedTickBehavior, interval};
 
-use self::access::Access;
+use self::{access::Access, prometheus::Asking};
 use super::{Observer, lock};
 use crate::context::Context;
 
@@ -34,21 +34,41 @@ const LONGEST_QUERY: Duration = Duration::from_secs(10);
 pub struct Question {
     release: String,
     context: QueryContext,
+    /// The side that is not released to, where there is one.
+    stable: Option<QueryContext>,
 }
 
 impl Question {
-    /// About the live release of a workload.
+    /// About the live release of a workload, and beside it about the pods with the hashes of
+    /// `stable`, if there are any: those of a release that serves too.
     #[must_use]
-    pub fn about(namespace: &str, workload: &Workload, template_hashes: Vec<String>) -> Self {
-        let live = workload.live().iter();
+    pub fn about(
+        namespace: &str,
+        workload: &Workload,
+        template_hashes: Vec<String>,
+        stable: Vec<String>,
+    ) -> Self {
+        let names = |of: &[Workload]| of.iter().map(|w| w.name.clone()).collect();
+        let sides = if workload.tried {
+            names(&workload.beside)
+        } else {
+            names(workload.live())
+        };
         Self {
             release: workload.release.clone(),
             context: QueryContext {
-                workloads: live.map(|w| w.name.clone()).collect(),
+                workloads: names(workload.live()),
                 namespace: namespace.to_owned(),
                 template_hashes,
                 release: workload.release.clone(),
             },
+            stable: (!stable.is_empty()).then(|| QueryContext {
+                workloads: sides,
+                namespace: namespace.to_owned(),
+                template_hashes: stable,
+                // Which release it is cannot be told; a query that asks for it is refused.
+                release: String::new(),
+            }),
         }
     }
 }
@@ -126,18 +146,32 @@ async fn look(
     let trigger = &observer.policy.triggers[index];
     let asked_at = Timestamp::now();
     let limit = pace.min(LONGEST_QUERY);
+    let mut beside = Beside::default();
     let (query, reading) = match &trigger.source {
         Source::Prometheus {
             query,
             address,
             secret_name,
-            minimum,
+            ..
         } => {
             let namespace = &observer.namespace;
             let (address, secret) = (address.as_deref(), secret_name.as_deref());
             let endpoint = access.endpoint(context, namespace, address, secret).await;
-            let minimum = minimum.as_ref();
-            prometheus::ask(context, endpoint, query, minimum, asked, limit).await
+            let shown = query.render(&asked.context);
+            match (shown, endpoint) {
+                (Err(error), _) => (query.to_string(), misconfigured(error.to_string())),
+                (Ok(shown), Err(why)) => (shown, misconfigured(why)),
+                (Ok(shown), Ok(endpoint)) => {
+                    let asking = Asking {
+                        context,
+                        endpoint: &endpoint,
+                        limit,
+                    };
+                    let (reading, others) = asking.all(trigger, asked).await;
+                    beside = others;
+                    (shown, reading)
+                }
+            }
         }
         Source::Web(web) => match web.render(&asked.context) {
             Ok(question) => {
@@ -155,6 +189,7 @@ async fn look(
         release: asked.release.clone(),
         query,
         reading,
+        beside,
         asked_at,
     }
 }

@@ -174,6 +174,28 @@ pub(super) fn template_hashes(
     hashes
 }
 
+/// The pod-template-hashes of other releases whose pods are ready, and so serve beside this one.
+pub(super) fn other_hashes(
+    replica_sets: &[Arc<DynamicObject>],
+    release: &str,
+    ignored: &[String],
+) -> Vec<String> {
+    let own = template_hashes(replica_sets, release, ignored);
+    let serves = |set: &&Arc<DynamicObject>| {
+        let ready = set.data.pointer("/status/readyReplicas");
+        ready.and_then(Value::as_i64).is_some_and(|ready| ready > 0)
+    };
+    let mut hashes: Vec<String> = replica_sets
+        .iter()
+        .filter(serves)
+        .filter_map(|set| set.labels().get(POD_TEMPLATE_HASH).cloned())
+        .filter(|hash| !own.contains(hash))
+        .collect();
+    hashes.sort();
+    hashes.dedup();
+    hashes
+}
+
 /// The names of a release's ReplicaSets: more than one after a restart.
 pub(super) fn set_names(
     replica_sets: &[Arc<DynamicObject>],
@@ -304,6 +326,27 @@ mod tests {
         );
         assert_eq!(seen.pods.restarts, 2);
         assert_eq!(template_hashes(&sets, &seen.release, &[]), ["b"]);
+    }
+
+    #[test]
+    fn what_serves_beside_the_release_is_what_is_ready_and_of_another() {
+        let ready = |name, hash, image, ready: i64| {
+            let mut set = DynamicObject::clone(&replica_set(name, hash, image));
+            set.data["status"] = json!({"readyReplicas": ready});
+            Arc::new(set)
+        };
+        let live = release::identity(&template("web:2"), &[]);
+        let during = [
+            ready("web-0", "zero", "web:0", 0),
+            ready("web-a", "a", "web:1", 2),
+            ready("web-b", "b", "web:2", 1),
+        ];
+        assert_eq!(other_hashes(&during, &live, &[]), ["a"]);
+        let after = [
+            ready("web-a", "a", "web:1", 0),
+            ready("web-b", "b", "web:2", 3),
+        ];
+        assert!(other_hashes(&after, &live, &[]).is_empty());
     }
 
     #[test]

@@ -11,6 +11,7 @@ use backstop_api::{
     point::{Origin, Release, Verdict},
     policy::WorkloadRef,
 };
+use backstop_engine::snapshot::Measured;
 use jiff::Timestamp;
 use kube::{Api, ResourceExt};
 
@@ -33,7 +34,7 @@ pub(super) async fn capture(
     policy: &RollbackPolicy,
     observer: &Observer,
     hash: &str,
-    baselines: &BTreeMap<String, f64>,
+    measured: &BTreeMap<String, Measured>,
 ) -> Result<(), CallError> {
     let Some(release) = release_of(observer).filter(|r| r.hash == hash) else {
         // Another release is live by now; it was this one that proved itself.
@@ -60,7 +61,14 @@ pub(super) async fn capture(
                 policy.name_any()
             )),
             release: Some(release.clone()),
-            baselines: baselines.clone(),
+            baselines: measured
+                .iter()
+                .map(|(name, measured)| (name.clone(), measured.value))
+                .collect(),
+            distributions: measured
+                .iter()
+                .filter_map(|(name, measured)| Some((name.clone(), measured.distribution.clone()?)))
+                .collect(),
         },
     );
     label(&mut point);

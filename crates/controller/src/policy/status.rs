@@ -101,6 +101,8 @@ fn says_the_same(old: &RollbackPolicyStatus, new: &RollbackPolicyStatus) -> bool
         for trigger in &mut status.triggers {
             trigger.value = None;
             trigger.at = None;
+            trigger.baseline = None;
+            trigger.tally = None;
             trigger.figures = None;
             if let Some(peers) = &mut trigger.peers {
                 // That they have been as bad is news; how bad, and when last, is a value.

@@ -1,6 +1,6 @@
 //! The sources of triggers: what each is asked, parsed.
 
-use backstop_api::policy::{Signal, Trigger, VulnerabilityLimits};
+use backstop_api::policy::{PrometheusSource, Signal, Trigger, VulnerabilityLimits};
 use jiff::SignedDuration;
 
 use crate::{query::QueryTemplate, web::WebTemplate};
@@ -8,10 +8,12 @@ use crate::{query::QueryTemplate, web::WebTemplate};
 /// Where a trigger's value comes from.
 #[derive(Debug)]
 pub enum Source {
-    /// A query.
+    /// A query, or two counts.
     Prometheus {
-        /// The question.
+        /// The question; of a ratio the one about the bad ones.
         query: QueryTemplate,
+        /// For a ratio: the question about all.
+        ratio: Option<Box<ValidRatio>>,
         /// Whom to ask; the operator's own Prometheus without it.
         address: Option<String>,
         /// The Secret with the credentials.
@@ -28,6 +30,15 @@ pub enum Source {
     },
     /// Reports of vulnerabilities.
     Vulnerability(VulnerabilityLimits),
+}
+
+/// The other half of a ratio.
+#[derive(Debug)]
+pub struct ValidRatio {
+    /// The question about all, the bad ones among them.
+    pub total: QueryTemplate,
+    /// How probable it may be that chance alone makes a release look bad, over all looks.
+    pub error: f64,
 }
 
 /// How much there must be to judge by.
@@ -98,29 +109,7 @@ pub(super) fn source(
         &trigger.web,
         &trigger.vulnerability,
     ) {
-        (Some(prometheus), None, None, None) => {
-            let query = near_query(&prometheus.query)
-                .map_err(|problem| refuse("prometheus.query", prometheus.query.clone(), problem));
-            let minimum = trigger.minimum_samples.as_ref().map(|minimum| {
-                near_query(&minimum.query)
-                    .map(|query| Minimum {
-                        query,
-                        at_least: minimum.at_least,
-                    })
-                    .map_err(|problem| {
-                        refuse("minimumSamples.query", minimum.query.clone(), problem);
-                    })
-            });
-            match (query, minimum.transpose()) {
-                (Ok(query), Ok(minimum)) => Some(Source::Prometheus {
-                    query,
-                    address: prometheus.address.clone(),
-                    secret_name: prometheus.secret_name.clone(),
-                    minimum,
-                }),
-                _ => None,
-            }
-        }
+        (Some(prometheus), None, None, None) => prometheus_source(trigger, prometheus, refuse),
         (None, Some(workload), None, None) => {
             if let Some((value, problem)) = wrong_signals(&workload.signals) {
                 refuse("workload.signals", value, problem.into());
@@ -146,12 +135,58 @@ pub(super) fn source(
             None
         }
     };
-    if let (None, Some(minimum)) = (&trigger.prometheus, &trigger.minimum_samples) {
+    let query = trigger.prometheus.as_ref().and_then(|p| p.query.as_ref());
+    if let (None, Some(minimum)) = (query, &trigger.minimum_samples) {
         refuse(
             "minimumSamples",
             minimum.query.clone(),
-            "goes with prometheus only; remove it".into(),
+            "goes with prometheus.query only; remove it".into(),
         );
     }
     source
+}
+
+/// The question, or the two of a ratio.
+fn prometheus_source(
+    trigger: &Trigger,
+    prometheus: &PrometheusSource,
+    refuse: &mut impl FnMut(&str, String, String),
+) -> Option<Source> {
+    let mut parsed = |field: &str, text: &str| {
+        near_query(text)
+            .map_err(|problem| refuse(field, text.to_owned(), problem))
+            .ok()
+    };
+    let (query, ratio) = match (&prometheus.query, &prometheus.ratio) {
+        (Some(query), None) => (parsed("prometheus.query", query), None),
+        (None, Some(ratio)) => {
+            let bad = parsed("prometheus.ratio.bad", &ratio.bad);
+            let total = parsed("prometheus.ratio.total", &ratio.total)?;
+            let error = 1.0 - ratio.confidence;
+            (bad, Some(Box::new(ValidRatio { total, error })))
+        }
+        _ => {
+            refuse(
+                "prometheus",
+                trigger.name.clone(),
+                "needs either query, which answers with one number, or ratio, which counts bad ones and all"
+                    .into(),
+            );
+            return None;
+        }
+    };
+    let minimum = match &trigger.minimum_samples {
+        Some(minimum) => Some(Minimum {
+            query: parsed("minimumSamples.query", &minimum.query)?,
+            at_least: minimum.at_least,
+        }),
+        None => None,
+    };
+    Some(Source::Prometheus {
+        query: query?,
+        ratio,
+        address: prometheus.address.clone(),
+        secret_name: prometheus.secret_name.clone(),
+        minimum,
+    })
 }

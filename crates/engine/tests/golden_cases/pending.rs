@@ -62,7 +62,7 @@ pub fn pending_cases() -> Vec<(&'static str, Case)> {
             let query = r#"sum(rate(errors{pod!~"{{ pods }}"}[1m]))"#;
             c.trigger(json!({"peers": {"query": query}}));
             let baselines = &mut c.seen.points[0].baselines;
-            baselines.insert("errors/peers".into(), 0.004);
+            baselines.insert("errors/peers".into(), 0.004.into());
             let answer = value(0.2, c.now);
             c.seen.peers.insert("errors".into(), answer);
         }),

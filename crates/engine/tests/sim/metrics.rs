@@ -2,7 +2,7 @@
 
 use backstop_engine::{
     reading::{Reading, Unavailable},
-    snapshot::Observed,
+    snapshot::{Beside, Observed},
 };
 
 use super::{RANGE, at, hash, world::World};
@@ -67,6 +67,7 @@ pub fn answer(world: &World, release: &str, scoped: bool) -> Option<Observed> {
         release: about,
         query: "errors".into(),
         reading,
+        beside: Beside::default(),
         asked_at: now,
     })
 }

@@ -70,6 +70,8 @@ impl PolicyPlan {
             "name": "errors",
             "prometheus": {"query": format!("sum(rate(errors{pods}[10s]))")},
             "condition": condition,
+            // Some soak for three samples only.
+            "baseline": {"minimumSamples": 1},
             "for": format!("{}s", self.for_),
             "interval": "5s",
             "delay": format!("{}s", self.delay),

@@ -96,7 +96,8 @@ impl Run {
         let mut world = World::new(schedule.kinds.clone(), schedule.lag, schedule.plan.mode);
         world.rest(150);
         if schedule.proved {
-            let baselines = ["errors", "errors/peers", "slow"].map(|name| (name.to_owned(), GOOD));
+            let baselines =
+                ["errors", "errors/peers", "slow"].map(|name| (name.to_owned(), GOOD.into()));
             world.capture("r0", baselines.into());
         }
         Self {

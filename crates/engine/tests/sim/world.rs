@@ -7,7 +7,7 @@ use backstop_api::{
     point::{Origin, Verdict},
     policy::Mode,
 };
-use backstop_engine::snapshot::{Event, Pods, Point, PointWorkload, Workload};
+use backstop_engine::snapshot::{Event, Measured, Pods, Point, PointWorkload, Workload};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -298,7 +298,11 @@ impl World {
 
     /// Records the live release as a good point, as the point reconciler does: only while it is the
     /// one that was meant, and rolled out.
-    pub fn capture(&mut self, release: &str, baselines: std::collections::BTreeMap<String, f64>) {
+    pub fn capture(
+        &mut self,
+        release: &str,
+        baselines: std::collections::BTreeMap<String, Measured>,
+    ) {
         let now = self.now();
         let Some(workload) = self.workload() else {
             return;

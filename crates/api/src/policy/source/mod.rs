@@ -1,11 +1,13 @@
 //! Where a trigger's value comes from: each kind of source in a file of its own.
 
 mod prometheus;
+mod ratio;
 mod vulnerability;
 mod web;
 mod workload;
 
 pub use prometheus::{MinimumSamples, PrometheusSource};
+pub use ratio::Ratio;
 pub use vulnerability::VulnerabilityLimits;
 pub use web::{WebHeader, WebSource};
 pub use workload::{Signal, WorkloadSource};

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use backstop_engine::{policy::Source, snapshot::Observed};
+use backstop_engine::{
+    policy::Source,
+    snapshot::{Beside, Observed},
+};
 use jiff::Timestamp;
 
-use super::{LONGEST_QUERY, Question, access::Access, prometheus};
+use super::{LONGEST_QUERY, Question, access::Access, misconfigured, prometheus::Asking};
 use crate::{context::Context, observe::Observer};
 
 /// Asks what the trigger wants to know of its peers; `None` where that is nothing.
@@ -33,13 +36,23 @@ pub(super) async fn look(
         .endpoint(context, &observer.namespace, address, secret)
         .await;
     let limit = pace.min(LONGEST_QUERY);
-    let (query, reading) =
-        prometheus::ask(context, endpoint, &peers.query, None, asked, limit).await;
+    let (query, reading) = match endpoint {
+        Err(why) => (peers.query.to_string(), misconfigured(why)),
+        Ok(endpoint) => {
+            let asking = Asking {
+                context,
+                endpoint: &endpoint,
+                limit,
+            };
+            asking.query(&peers.query, asked).await
+        }
+    };
     access.learn_from(&reading);
     Some(Observed {
         release: asked.release.clone(),
         query,
         reading,
+        beside: Beside::default(),
         asked_at,
     })
 }

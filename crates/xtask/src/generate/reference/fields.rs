@@ -46,6 +46,7 @@ pub(super) fn section(text: &mut String, path: &str, schema: &Value, enums: &Enu
     for (name, field) in properties {
         let path = format!("{path}.{name}");
         section(text, &path, field, enums);
+        section(text, &path, &field["additionalProperties"], enums);
         section(text, &format!("{path}[]"), &field["items"], enums);
     }
 }
