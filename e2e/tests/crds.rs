@@ -150,10 +150,10 @@ async fn a_trigger_that_cannot_work_is_refused() -> anyhow::Result<()> {
     let people = People::new().await?;
     let query = json!({"query": "up"});
     let source =
-        "this source is not available in this version; available are prometheus, workload and web";
+        "this source is not available in this version; available are prometheus, workload, web, probe and resource";
     let action = "action: available in this version are Rollback, GradualRollback, ScaleAndRollback, IsolateAndRollback and Notify";
     let apart = "workload.signals: Restarts and UnreadyShare are numbers of their own; put each in a trigger of its own";
-    let one = "a trigger has exactly one source: set prometheus, workload or web";
+    let one = "a trigger has exactly one source: set prometheus, workload, web, probe or resource";
     let mut broken = vec![
         (trigger(json!({})), one),
         (

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use backstop_api::{RollbackEvent, RollbackPoint, RollbackPolicy, event::EventPhase};
-use backstop_sources::{AllowList, Limits, Outcome, Querier};
+use backstop_sources::{AllowList, Limits, Outcome, Prober, Querier};
 use backstop_traffic::Table;
 use futures::{Stream, StreamExt, TryStreamExt, channel::mpsc};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -148,7 +148,7 @@ async fn lead(
     let events = watched::<RollbackEvent>(client, settings, &gone, |_| {});
     let (poke_policy, policy_pokes) = mpsc::unbounded();
     let (poke_event, event_pokes) = mpsc::unbounded();
-    let asked = metrics.clone();
+    let (asked, probed) = (metrics.clone(), metrics.clone());
     let (keys, has_keys) = watch::channel(None);
     let context = Arc::new(Context {
         teller: Teller::new(client.clone(), &settings.identity, calls.clone()),
@@ -162,6 +162,7 @@ async fn lead(
                 asked.asked(outcome.as_str(), took);
             },
         ),
+        prober: Prober::new(move |took, result| probed.probed(result, took))?,
         allowed: allowed.clone(),
         web_allowed: web_allowed.clone(),
         routes: routes.clone(),

@@ -102,6 +102,7 @@ fn picture(policy: &ValidPolicy, trace: &Trace, at: i64, points: &[Point]) -> Sn
             query: measure.trigger().to_owned(),
             reading: reading(policy, measure, trace, side, at),
             asked_at: time(at),
+            details: Vec::new(),
         };
         (measure.trigger().to_owned(), observed)
     });
@@ -118,8 +119,7 @@ fn reading(policy: &ValidPolicy, measure: Measure, trace: &Trace, side: Side, at
     let trigger = policy.triggers.iter().find(|t| t.name == measure.trigger());
     let minimum = trigger.and_then(|t| match &t.source {
         backstop_engine::policy::Source::Prometheus { minimum, .. } => minimum.as_ref(),
-        backstop_engine::policy::Source::Workload { .. }
-        | backstop_engine::policy::Source::Web(_) => None,
+        _ => None,
     });
     match (minimum, measure.samples(trace, side, at)) {
         (Some(minimum), Some(samples)) => {

@@ -11,6 +11,7 @@
 //! guards -> target -> a new rollback -> what to say
 //! ```
 
+mod aggregate;
 pub mod condition;
 pub mod config;
 pub mod decide;
@@ -23,9 +24,11 @@ pub mod lifecycle;
 pub mod ownership;
 pub mod plan;
 pub mod policy;
+pub mod probe;
 pub mod query;
 pub mod reading;
 pub mod release;
+pub mod resource;
 pub mod rollout;
 pub mod snapshot;
 pub mod state;

@@ -47,6 +47,8 @@ pub struct Observed {
     pub reading: Reading,
     /// When it was asked, by our clock.
     pub asked_at: Timestamp,
+    /// For a person: what is bad about which pod; empty where the answer is one number by itself.
+    pub details: Vec<String>,
 }
 
 /// A Service, as far as it decides what is live.

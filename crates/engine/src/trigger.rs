@@ -106,6 +106,9 @@ impl Scope<'_> {
                 query.is_scoped() && minimum.as_ref().is_none_or(|m| m.query.is_scoped())
             }
             Source::Web(web) => web.is_scoped(),
+            Source::Probe(probe) => probe.is_scoped(),
+            // Asked for by the names of the release's pods.
+            Source::Resource(_) => true,
         };
         let start = if self.restored {
             self.release.completed_at?
@@ -148,10 +151,13 @@ fn look(
         );
     };
     memory.query = Some(observed.query.clone());
+    memory.details.clone_from(&observed.details);
     let asked_at = observed.asked_at;
     if now.duration_since(asked_at) > too_old(trigger) {
         let whom = match trigger.source {
             Source::Web(_) => "the web service",
+            Source::Probe(_) => "what is probed",
+            Source::Resource(_) => "metrics.k8s.io",
             Source::Prometheus { .. } | Source::Workload { .. } => "Prometheus",
         };
         let why = format!("the newest answer is from {asked_at:.0}; is {whom} slow?");
@@ -328,11 +334,9 @@ fn behind(workload: &Workload) -> String {
 /// nanosecond: without it every second `for` of two intervals would last three.
 fn punctuality(trigger: &ValidTrigger) -> SignedDuration {
     match trigger.source {
-        Source::Prometheus { .. } | Source::Web(_) => {
-            (trigger.interval / JITTER_SHARE).min(JITTER_AT_MOST)
-        }
         // The cluster tells by itself, and the end of `for` is waited for exactly.
         Source::Workload { .. } => SignedDuration::ZERO,
+        _ => (trigger.interval / JITTER_SHARE).min(JITTER_AT_MOST),
     }
 }
 

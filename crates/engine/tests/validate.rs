@@ -281,14 +281,14 @@ fn a_trigger_without_a_source_or_with_two_is_refused() {
 
 #[test]
 fn sources_that_are_not_there_yet_are_refused_by_name() {
-    for source in ["probe", "resource", "alert", "vulnerability"] {
+    for source in ["alert", "vulnerability"] {
         let other = json!({"name": "other", "condition": "value > 1.0", source: {"any": "thing"}});
         let path = format!("spec.triggers[0].{source}");
         says(
             spec(&[other], json!({})),
             &path,
             "other",
-            "available are prometheus, workload and web",
+            "available are prometheus, workload, web, probe and resource",
         );
     }
 }

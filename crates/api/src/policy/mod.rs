@@ -7,7 +7,11 @@ mod strategy;
 mod trigger;
 mod window;
 
-pub use source::{MinimumSamples, PrometheusSource, Signal, WebHeader, WebSource, WorkloadSource};
+pub use source::{
+    Aggregate, GrpcProbe, HttpProbe, MinimumSamples, Port, ProbeMeasure, ProbeScheme, ProbeSource,
+    PrometheusSource, ResourceMeasure, ResourceName, ResourceSource, Signal, WebHeader, WebSource,
+    WorkloadSource,
+};
 pub use spec::{Limits, Mode, Points, RollbackPolicy, RollbackPolicySpec, WorkloadRef};
 pub use status::{
     Health, Phase, QuarantinedTemplate, ReleaseStatus, RollbackPolicyStatus, TriggerState,

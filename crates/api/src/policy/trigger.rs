@@ -5,7 +5,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{MinimumSamples, PrometheusSource, WebSource, WorkloadSource};
+use super::{
+    MinimumSamples, ProbeSource, PrometheusSource, ResourceSource, WebSource, WorkloadSource,
+};
 use crate::{duration::Duration, schema};
 
 /// One thing to watch, with a condition and what to do when it holds.
@@ -13,13 +15,19 @@ use crate::{duration::Duration, schema};
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("[has(self.prometheus), has(self.workload), has(self.probe), has(self.resource), has(self.alert), has(self.web), has(self.vulnerability)].filter(x, x).size() == 1")
-        .message("a trigger has exactly one source: set prometheus, workload or web"),
-    validation = Rule::new("!has(self.probe) && !has(self.resource) && !has(self.alert) && !has(self.vulnerability)")
-        .message("this source is not available in this version; available are prometheus, workload and web"),
+        .message("a trigger has exactly one source: set prometheus, workload, web, probe or resource"),
+    validation = Rule::new("!has(self.alert) && !has(self.vulnerability)")
+        .message("this source is not available in this version; available are prometheus, workload, web, probe and resource"),
     validation = Rule::new("!has(self.prometheus) || has(self.condition)")
         .message("condition is required with prometheus, for example: value > 0.05"),
     validation = Rule::new("!has(self.web) || has(self.condition)")
         .message("condition is required with web, for example: value > 0.05"),
+    validation = Rule::new("!has(self.probe) || has(self.condition)")
+        .message("condition is required with probe, for example: value >= 3"),
+    validation = Rule::new("!has(self.probe) || duration(self.probe.timeout) <= duration(self.interval)")
+        .message("probe.timeout must not be longer than interval"),
+    validation = Rule::new("!has(self.resource) || has(self.condition)")
+        .message("condition is required with resource, for example: value > 0.9"),
     validation = Rule::new("!has(self.minimumSamples) || has(self.prometheus)")
         .message("minimumSamples goes with prometheus only"),
     validation = Rule::new("!has(self.interval) || (duration(self.interval) >= duration('1s') && duration(self.interval) <= duration('1h'))")
@@ -47,14 +55,12 @@ pub struct Trigger {
     /// What the cluster itself says of the workload: needs no metrics, works from the watch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workload: Option<WorkloadSource>,
-    /// HTTP or gRPC health. Not available yet.
+    /// Ask the release's pods, or an address, for their health.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::any_object")]
-    pub probe: Option<Value>,
-    /// metrics.k8s.io. Not available yet.
+    pub probe: Option<ProbeSource>,
+    /// What the release's pods use of CPU and memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::any_object")]
-    pub resource: Option<Value>,
+    pub resource: Option<ResourceSource>,
     /// Alertmanager. Not available yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::any_object")]

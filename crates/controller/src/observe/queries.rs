@@ -4,7 +4,9 @@
 //! and asks for a decision.
 
 mod access;
+mod probe;
 mod prometheus;
+mod resource;
 mod web;
 
 use std::{
@@ -78,6 +80,7 @@ async fn ask(observer: Weak<Observer>, context: Weak<Context>, index: usize) {
     let mut tick = interval(pace);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut access = Access::default();
+    let mut memory = probe::Memory::default();
     loop {
         tokio::select! {
             _ = tick.tick() => {}
@@ -92,7 +95,8 @@ async fn ask(observer: Weak<Observer>, context: Weak<Context>, index: usize) {
         let (Some(observer), Some(context)) = (observer.upgrade(), context.upgrade()) else {
             return;
         };
-        let answer = look(&observer, &context, index, &asked, pace, &mut access).await;
+        let known = (&mut access, &mut memory);
+        let answer = look(&observer, &context, index, &asked, pace, known).await;
         let trigger = &observer.policy.triggers[index];
         tracing::debug!(policy = observer.policy.name, trigger = trigger.name, query = answer.query, reading = ?answer.reading, "asked");
         lock(&observer.readings).insert(trigger.name.clone(), answer);
@@ -106,11 +110,12 @@ async fn look(
     index: usize,
     asked: &Question,
     pace: Duration,
-    access: &mut Access,
+    (access, memory): (&mut Access, &mut probe::Memory),
 ) -> Observed {
     let trigger = &observer.policy.triggers[index];
     let asked_at = Timestamp::now();
     let limit = pace.min(LONGEST_QUERY);
+    let mut details = Vec::new();
     let (query, reading) = match &trigger.source {
         Source::Prometheus {
             query,
@@ -156,6 +161,17 @@ async fn look(
             }
             Err(error) => (web.url().to_owned(), misconfigured(error.to_string())),
         },
+        Source::Probe(health) => {
+            let release = &asked.release;
+            let (reading, wrong) =
+                probe::round(observer, context, health, release, memory, access).await;
+            details = wrong;
+            (health.in_words(), reading)
+        }
+        Source::Resource(source) => (
+            backstop_engine::resource::in_words(source),
+            resource::usage(observer, context, source, asked).await,
+        ),
         Source::Workload { .. } => unreachable!("only such triggers ask"),
     };
     if matches!(
@@ -172,6 +188,7 @@ async fn look(
         query,
         reading,
         asked_at,
+        details,
     }
 }
 

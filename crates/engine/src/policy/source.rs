@@ -1,9 +1,9 @@
 //! The sources of triggers: what each is asked, parsed.
 
-use backstop_api::policy::{Signal, Trigger};
+use backstop_api::policy::{ResourceSource, Signal, Trigger};
 use jiff::SignedDuration;
 
-use crate::{query::QueryTemplate, web::WebTemplate};
+use crate::{probe::Probe, query::QueryTemplate, web::WebTemplate};
 
 /// Where a trigger's value comes from.
 #[derive(Debug)]
@@ -21,6 +21,10 @@ pub enum Source {
     },
     /// A web service.
     Web(Box<WebTemplate>),
+    /// The health of the release's pods, or of an address.
+    Probe(Box<Probe>),
+    /// What the release's pods use of CPU and memory.
+    Resource(ResourceSource),
     /// The workload's own status.
     Workload {
         /// Which signs.
@@ -55,16 +59,20 @@ fn near_query(text: &str) -> Result<QueryTemplate, String> {
     Ok(query)
 }
 
-/// The source of a later version that a trigger has.
-fn later_source(trigger: &Trigger) -> Option<&'static str> {
+/// The sources that a trigger names.
+fn named(trigger: &Trigger) -> Vec<&'static str> {
     [
-        ("probe", &trigger.probe),
-        ("resource", &trigger.resource),
-        ("alert", &trigger.alert),
-        ("vulnerability", &trigger.vulnerability),
+        ("prometheus", trigger.prometheus.is_some()),
+        ("workload", trigger.workload.is_some()),
+        ("probe", trigger.probe.is_some()),
+        ("resource", trigger.resource.is_some()),
+        ("alert", trigger.alert.is_some()),
+        ("web", trigger.web.is_some()),
+        ("vulnerability", trigger.vulnerability.is_some()),
     ]
     .into_iter()
-    .find_map(|(name, source)| source.as_ref().map(|_| name))
+    .filter_map(|(name, there)| there.then_some(name))
+    .collect()
 }
 
 /// Signals that cannot be added up.
@@ -91,52 +99,6 @@ pub(super) fn source(
     trigger: &Trigger,
     refuse: &mut impl FnMut(&str, String, String),
 ) -> Option<Source> {
-    let source = match (&trigger.prometheus, &trigger.workload, &trigger.web) {
-        (Some(prometheus), None, None) => {
-            let query = near_query(&prometheus.query)
-                .map_err(|problem| refuse("prometheus.query", prometheus.query.clone(), problem));
-            let minimum = trigger.minimum_samples.as_ref().map(|minimum| {
-                near_query(&minimum.query)
-                    .map(|query| Minimum {
-                        query,
-                        at_least: minimum.at_least,
-                    })
-                    .map_err(|problem| {
-                        refuse("minimumSamples.query", minimum.query.clone(), problem);
-                    })
-            });
-            match (query, minimum.transpose()) {
-                (Ok(query), Ok(minimum)) => Some(Source::Prometheus {
-                    query,
-                    address: prometheus.address.clone(),
-                    secret_name: prometheus.secret_name.clone(),
-                    minimum,
-                }),
-                _ => None,
-            }
-        }
-        (None, Some(workload), None) => {
-            if let Some((value, problem)) = wrong_signals(&workload.signals) {
-                refuse("workload.signals", value, problem.into());
-            }
-            Some(Source::Workload {
-                signals: workload.signals.clone(),
-            })
-        }
-        (None, None, Some(web)) => {
-            WebTemplate::parse(web, refuse).map(|web| Source::Web(Box::new(web)))
-        }
-        _ => {
-            // What is asked for by name is refused by name.
-            let field = later_source(trigger).unwrap_or("prometheus");
-            refuse(
-                field,
-                trigger.name.clone(),
-                "needs exactly one source; available are prometheus, workload and web".into(),
-            );
-            None
-        }
-    };
     if let (None, Some(minimum)) = (&trigger.prometheus, &trigger.minimum_samples) {
         refuse(
             "minimumSamples",
@@ -144,5 +106,63 @@ pub(super) fn source(
             "goes with prometheus only; remove it".into(),
         );
     }
-    source
+    let named = named(trigger);
+    match named.as_slice() {
+        ["prometheus"] => prometheus(trigger, refuse),
+        ["workload"] => {
+            let signals = trigger.workload.as_ref()?.signals.clone();
+            if let Some((value, problem)) = wrong_signals(&signals) {
+                refuse("workload.signals", value, problem.into());
+            }
+            Some(Source::Workload { signals })
+        }
+        ["web"] => WebTemplate::parse(trigger.web.as_ref()?, refuse)
+            .map(|web| Source::Web(Box::new(web))),
+        ["probe"] => Probe::parse(trigger.probe.as_ref()?, trigger.interval, refuse)
+            .map(|probe| Source::Probe(Box::new(probe))),
+        ["resource"] => trigger.resource.clone().map(Source::Resource),
+        others => {
+            // What is asked for by name is refused by name.
+            let field = match others {
+                [later] => later,
+                _ => "prometheus",
+            };
+            refuse(
+                field,
+                trigger.name.clone(),
+                "needs exactly one source; available are prometheus, workload, web, probe and \
+                 resource"
+                    .into(),
+            );
+            None
+        }
+    }
+}
+
+fn prometheus(
+    trigger: &Trigger,
+    refuse: &mut impl FnMut(&str, String, String),
+) -> Option<Source> {
+    let prometheus = trigger.prometheus.as_ref()?;
+    let query = near_query(&prometheus.query)
+        .map_err(|problem| refuse("prometheus.query", prometheus.query.clone(), problem));
+    let minimum = trigger.minimum_samples.as_ref().map(|minimum| {
+        near_query(&minimum.query)
+            .map(|query| Minimum {
+                query,
+                at_least: minimum.at_least,
+            })
+            .map_err(|problem| {
+                refuse("minimumSamples.query", minimum.query.clone(), problem);
+            })
+    });
+    match (query, minimum.transpose()) {
+        (Ok(query), Ok(minimum)) => Some(Source::Prometheus {
+            query,
+            address: prometheus.address.clone(),
+            secret_name: prometheus.secret_name.clone(),
+            minimum,
+        }),
+        _ => None,
+    }
 }

@@ -7,7 +7,7 @@ use backstop_api::{
 use jiff::SignedDuration;
 
 use super::{FieldError, Source, source::source};
-use crate::condition::Condition;
+use crate::{condition::Condition, resource};
 
 /// A trigger that can be judged.
 #[derive(Debug)]
@@ -55,6 +55,8 @@ impl ValidTrigger {
                 .map_or(SignedDuration::ZERO, |m| m.query.longest_range())
                 .max(query.longest_range()),
             Source::Web(web) => web.range,
+            Source::Probe(probe) => probe.range(),
+            Source::Resource(_) => resource::REACH,
         }
     }
 }
@@ -72,15 +74,19 @@ pub(super) fn validate(index: usize, trigger: &Trigger) -> Result<ValidTrigger, 
     let source = source(trigger, &mut refuse);
     let text = match (&trigger.condition, &source) {
         (Some(text), _) => text.as_str(),
-        (None, Some(Source::Prometheus { .. } | Source::Web(_))) => {
+        (None, None | Some(Source::Workload { .. })) => "value > 0.0",
+        (None, Some(source)) => {
+            let example = match source {
+                Source::Probe(_) => "value >= 3",
+                _ => "value > 0.05",
+            };
             refuse(
                 "condition",
                 String::new(),
-                "is missing; write for example: value > 0.05".into(),
+                format!("is missing; write for example: {example}"),
             );
             "false"
         }
-        (None, _) => "value > 0.0",
     };
     let condition =
         Condition::parse(text).map_err(|problem| refuse("condition", text.to_owned(), problem));

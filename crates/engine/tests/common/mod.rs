@@ -190,6 +190,7 @@ pub fn answer(reading: Reading, asked: i64) -> Observed {
         query: "sum(rate(errors[1m]))".into(),
         reading,
         asked_at: at(asked),
+        details: Vec::new(),
     }
 }
 

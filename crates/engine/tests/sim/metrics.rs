@@ -68,6 +68,7 @@ pub fn answer(world: &World, release: &str, scoped: bool) -> Option<Observed> {
         query: "errors".into(),
         reading,
         asked_at: now,
+        details: Vec::new(),
     })
 }
 
