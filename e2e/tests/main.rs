@@ -28,6 +28,7 @@ mod node_stories;
 mod ownership;
 mod people;
 mod points;
+mod presets;
 mod probe;
 mod replicas;
 mod resource;

@@ -203,7 +203,9 @@ async fn an_address_that_the_operator_does_not_allow_is_not_asked() -> anyhow::R
         ("http", "https://status.example.com/healthz"),
         ("grpc", "http://web.other.svc:9000"),
     ] {
-        let trigger = probe(json!({"http": null, protocol: {"url": url}}), "value >= 3");
+        let trigger = json!({
+            "name": "health", "condition": "value >= 3", "probe": {protocol: {"url": url}},
+        });
         world.policy(policy_with(&trigger)).await?;
         let field = format!("spec.triggers[0].probe.{protocol}.url: `{url}` is not allowed");
         world

@@ -124,7 +124,7 @@ pub(super) fn source(
         others => {
             // What is asked for by name is refused by name.
             let field = match others {
-                [later] => later,
+                [later] => *later,
                 _ => "prometheus",
             };
             refuse(

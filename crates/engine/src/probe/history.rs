@@ -6,7 +6,7 @@ use std::{
 };
 
 use backstop_api::policy::ProbeMeasure;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::{Answer, Probe};
 use crate::{

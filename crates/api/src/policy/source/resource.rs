@@ -3,8 +3,6 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Aggregate;
-
 /// The CPU or memory that the pods of the release use, as `metrics.k8s.io` tells it: what
 /// `kubectl top pods` shows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -69,13 +69,14 @@ async fn pods(
     let (of_release, others) = observer.pods_by_release();
     let asked = reach::reached(&of_release, port)?;
     let prober = &context.prober;
-    let round = join_all(asked.into_iter().map(async |pod| Answered {
-        answer: prober
-            .pod(pod.address, &probe.question, probe.timeout)
-            .await,
-        name: pod.name,
-        started_at: pod.started_at,
-        ready: pod.ready,
+    let round = join_all(asked.into_iter().map(|pod| async move {
+        let answer = prober.pod(pod.address, &probe.question, probe.timeout);
+        Answered {
+            answer: answer.await,
+            name: pod.name,
+            started_at: pod.started_at,
+            ready: pod.ready,
+        }
     }))
     .await;
     let connected = round.iter().any(|one| one.answer.is_connected());
@@ -86,7 +87,7 @@ async fn pods(
     let witnesses = reach::reached(&others, port).unwrap_or_default();
     let witnesses = witnesses.into_iter().take(WITNESSES);
     let mut looks: FuturesUnordered<_> = witnesses
-        .map(async |pod| prober.connects(pod.address, WITNESS_LIMIT).await)
+        .map(|pod| prober.connects(pod.address, WITNESS_LIMIT))
         .collect();
     while let Some(connects) = looks.next().await {
         if connects {

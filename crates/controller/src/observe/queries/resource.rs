@@ -143,7 +143,7 @@ fn resources<'a>(pod: &'a Pod, container: &str) -> Option<&'a ResourceRequiremen
 
 /// Cores, or bytes.
 fn number(quantity: &Quantity) -> Result<f64, String> {
-    let parsed = ParsedQuantity::try_from(quantity).ok();
+    let parsed = ParsedQuantity::try_from(quantity.0.as_str()).ok();
     let number = parsed.and_then(|parsed| parsed.to_bytes_f64());
     number.ok_or_else(|| format!("`{}` is no quantity", quantity.0))
 }

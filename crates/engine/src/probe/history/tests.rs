@@ -44,7 +44,7 @@ impl Rounds {
             .extend(fields.as_object().unwrap().clone());
         let source = serde_json::from_value(source).unwrap();
         let interval = backstop_api::Duration::from_secs(30);
-        let probe = Probe::parse(&source, interval, &mut |field, _, problem| {
+        let probe = Probe::parse(&source, interval, &mut |field: &str, _: String, problem: String| {
             panic!("{field} {problem}")
         });
         Self {
