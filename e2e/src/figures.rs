@@ -129,9 +129,10 @@ async fn look(
     let mut pods = pods.lock().unwrap_or_else(PoisonError::into_inner);
     pods.retain(|(of, name), _| of != namespace || running.iter().any(|p| p.name_any() == *name));
     for pod in running {
-        let image = pod.spec.iter().flat_map(|spec| &spec.containers);
-        let version = image.filter_map(|c| c.image.as_deref()?.rsplit(':').next());
-        let (Some(app), Some(version)) = (pod.labels().get("app"), version.last()) else {
+        let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+        let mut images = containers.filter_map(|container| container.image.as_deref());
+        let version = images.find_map(|image| Some(image.rsplit_once(':')?.1));
+        let (Some(app), Some(version)) = (pod.labels().get("app"), version) else {
             continue;
         };
         let Some(figures) = figures.get(&(app.clone(), version.to_owned())) else {

@@ -93,7 +93,9 @@ fn shorter_ranges(query: &str) -> anyhow::Result<String> {
     let mut parts = query.split('[');
     let mut text = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        let (range, rest) = part.split_once(']').context("a bracket that is not closed")?;
+        let (range, rest) = part
+            .split_once(']')
+            .context("a bracket that is not closed")?;
         let seconds = shorter(range)?.as_std().as_secs();
         write!(text, "[{seconds}s]{rest}")?;
     }

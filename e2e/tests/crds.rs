@@ -149,8 +149,7 @@ async fn a_policy_that_says_too_much_or_too_little_is_refused() -> anyhow::Resul
 async fn a_trigger_that_cannot_work_is_refused() -> anyhow::Result<()> {
     let people = People::new().await?;
     let query = json!({"query": "up"});
-    let source =
-        "this source is not available in this version; available are prometheus, workload, web, probe and resource";
+    let source = "this source is not available in this version; available are prometheus, workload, web, probe and resource";
     let action = "action: available in this version are Rollback, GradualRollback, ScaleAndRollback, IsolateAndRollback and Notify";
     let apart = "workload.signals: Restarts and UnreadyShare are numbers of their own; put each in a trigger of its own";
     let one = "a trigger has exactly one source: set prometheus, workload, web, probe or resource";

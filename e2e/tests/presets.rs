@@ -34,7 +34,11 @@ struct Case {
 /// Of so many requests in a second such a share fails.
 fn requests(failed: f64) -> Vec<Figure> {
     vec![
-        rising("http_requests_total", r#"code="200""#, 100.0 * (1.0 - failed)),
+        rising(
+            "http_requests_total",
+            r#"code="200""#,
+            100.0 * (1.0 - failed),
+        ),
         rising("http_requests_total", r#"code="500""#, 100.0 * failed),
     ]
 }
@@ -73,7 +77,10 @@ fn share(of: [&'static str; 2], share: f64) -> Vec<Figure> {
 /// taken back by its own.
 async fn fire(file: &str, cases: &[Case]) -> anyhow::Result<()> {
     let shop = Shop::start().await?;
-    let flags = ["--prometheus-url".to_owned(), shop.prometheus.url().to_owned()];
+    let flags = [
+        "--prometheus-url".to_owned(),
+        shop.prometheus.url().to_owned(),
+    ];
     let world = World::with(file.trim_end_matches(".yaml"), &flags).await?;
     let triggers = shorter_triggers(file)?;
     let mut figures = BTreeMap::new();
@@ -92,7 +99,9 @@ async fn fire(file: &str, cases: &[Case]) -> anyhow::Result<()> {
         proved(&world, case.trigger).await?;
     }
     for case in cases {
-        world.deploy(&App::version("v2").called(case.trigger)).await?;
+        world
+            .deploy(&App::version("v2").called(case.trigger))
+            .await?;
     }
     for case in cases {
         taken_back(&world, &triggers, case.trigger).await?;
@@ -107,18 +116,31 @@ async fn begin(
     good: &App,
 ) -> anyhow::Result<()> {
     world.deploy(good).await?;
-    let trigger = triggers.get(name).with_context(|| format!("there is no {name}"))?;
+    let trigger = triggers
+        .get(name)
+        .with_context(|| format!("there is no {name}"))?;
     world.named_policy(name, policy(name, trigger)).await
 }
 
 /// Waits until the release that is just short of the figure has proved itself.
 async fn proved(world: &World, name: &str) -> anyhow::Result<()> {
-    eventually(&format!("{name} to have proved itself"), DEADLINE, async || {
-        let points = world.api::<RollbackPoint>().list(&ListParams::default()).await?;
-        let of_it = |point: &RollbackPoint| point.spec.workload.name == name;
-        ensure!(points.iter().any(of_it), "{:#?}", said_of(world, name).await);
-        Ok(())
-    })
+    eventually(
+        &format!("{name} to have proved itself"),
+        DEADLINE,
+        async || {
+            let points = world
+                .api::<RollbackPoint>()
+                .list(&ListParams::default())
+                .await?;
+            let of_it = |point: &RollbackPoint| point.spec.workload.name == name;
+            ensure!(
+                points.iter().any(of_it),
+                "{:#?}",
+                said_of(world, name).await
+            );
+            Ok(())
+        },
+    )
     .await
 }
 
@@ -287,17 +309,16 @@ async fn a_number_from_anywhere_takes_a_release_back() -> anyhow::Result<()> {
 }
 
 /// The same for pods that are real: a good release and a bad one for each trigger.
-async fn fire_on_the_node(
-    file: &str,
-    cases: &[(&str, RealApp, RealApp)],
-) -> anyhow::Result<()> {
+async fn fire_on_the_node(file: &str, cases: &[(&str, RealApp, RealApp)]) -> anyhow::Result<()> {
     let Some(stage) = Stage::new(file.trim_end_matches(".yaml")).await? else {
         return Ok(());
     };
     let triggers = shorter_triggers(file)?;
     for (name, good, _) in cases {
         stage.release(good).await?;
-        stage.named_policy(name, policy(name, &triggers[*name])).await?;
+        stage
+            .named_policy(name, policy(name, &triggers[*name]))
+            .await?;
     }
     for (name, _, bad) in cases {
         proved(&stage, name).await?;
@@ -344,7 +365,11 @@ async fn node_a_release_that_uses_up_what_it_was_given_is_taken_back() -> anyhow
     if !measured().await? {
         return Ok(());
     }
-    let cpu = |version, share| real("cpu", version).cpu_limit("200m").env("CPU_SHARE", share);
+    let cpu = |version, share| {
+        real("cpu", version)
+            .cpu_limit("200m")
+            .env("CPU_SHARE", share)
+    };
     // 256Mi are 268 MB. The application itself takes about 10 MB.
     let memory = |version, mebibytes| {
         let app = real("memory", version).memory_limit("256Mi");
@@ -372,25 +397,105 @@ async fn node_a_release_that_takes_50_mb_more_than_the_one_before_is_taken_back(
 #[test]
 fn presets_have_the_figures_and_delays_that_are_promised() -> anyhow::Result<()> {
     for (file, trigger, severity, condition, delay) in [
-        ("application.yaml", "error-rate", "Critical", "value > 0.05", "60s"),
-        ("application.yaml", "service-down", "Critical", "value >= 1.0 && workload.ready == 0.0", "30s"),
-        ("application.yaml", "response-time", "Warning", "value > 2000", "120s"),
-        ("infrastructure.yaml", "cpu", "Warning", "value > 0.9", "180s"),
-        ("infrastructure.yaml", "memory", "Critical", "value > 0.95", "60s"),
-        ("infrastructure.yaml", "database-connections-failed", "Critical", "value > 5", "30s"),
-        ("business.yaml", "conversion", "Critical", "value < 0.8 * baseline", "300s"),
-        ("business.yaml", "user-activity", "Warning",
-            "value < 0.7 * baseline && workload.updated == workload.desired", "600s"),
-        ("baseline.yaml", "error-rate", "Critical", "value > 0.05", ""),
-        ("baseline.yaml", "latency", "Warning", "value > 1.3 * baseline", ""),
-        ("baseline.yaml", "memory", "Critical", "value > baseline + 50.0", ""),
-        ("health.yaml", "three-in-a-row", "Critical", "value >= 3", ""),
+        (
+            "application.yaml",
+            "error-rate",
+            "Critical",
+            "value > 0.05",
+            "60s",
+        ),
+        (
+            "application.yaml",
+            "service-down",
+            "Critical",
+            "value >= 1.0 && workload.ready == 0.0",
+            "30s",
+        ),
+        (
+            "application.yaml",
+            "response-time",
+            "Warning",
+            "value > 2000",
+            "120s",
+        ),
+        (
+            "infrastructure.yaml",
+            "cpu",
+            "Warning",
+            "value > 0.9",
+            "180s",
+        ),
+        (
+            "infrastructure.yaml",
+            "memory",
+            "Critical",
+            "value > 0.95",
+            "60s",
+        ),
+        (
+            "infrastructure.yaml",
+            "database-connections-failed",
+            "Critical",
+            "value > 5",
+            "30s",
+        ),
+        (
+            "business.yaml",
+            "conversion",
+            "Critical",
+            "value < 0.8 * baseline",
+            "300s",
+        ),
+        (
+            "business.yaml",
+            "user-activity",
+            "Warning",
+            "value < 0.7 * baseline && workload.updated == workload.desired",
+            "600s",
+        ),
+        (
+            "baseline.yaml",
+            "error-rate",
+            "Critical",
+            "value > 0.05",
+            "",
+        ),
+        (
+            "baseline.yaml",
+            "latency",
+            "Warning",
+            "value > 1.3 * baseline",
+            "",
+        ),
+        (
+            "baseline.yaml",
+            "memory",
+            "Critical",
+            "value > baseline + 50.0",
+            "",
+        ),
+        (
+            "health.yaml",
+            "three-in-a-row",
+            "Critical",
+            "value >= 3",
+            "",
+        ),
         ("health.yaml", "failure-rate", "Critical", "value > 0.1", ""),
-        ("health.yaml", "response-time", "Warning", "value > 5000", ""),
+        (
+            "health.yaml",
+            "response-time",
+            "Warning",
+            "value > 5000",
+            "",
+        ),
     ] {
         let preset = preset(file)?;
         let triggers = preset["spec"]["triggers"].as_array().context(file)?;
-        let found = triggers.iter().find(|t| t["name"] == trigger).context(trigger)?;
+        let found = triggers
+            .iter()
+            .find(|t| t["name"] == trigger)
+            .context(trigger)?;
         let text = |field: &str| found[field].as_str().unwrap_or_default();
         assert_eq!(
             (text("severity"), text("condition"), text("delay")),

@@ -66,8 +66,14 @@ async fn node_pods_that_fail_three_times_in_a_row_are_taken_back() -> anyhow::Re
     let trigger = probe(json!({}), "value >= 3");
     if let Some(event) = goes_back("probe-row", &trigger, &bad).await? {
         let evidence = evidence(&event);
-        ensure!(evidence.contains("GET / (http) on port http of each pod"), "{evidence}");
-        ensure!(evidence.contains("HTTP 500 Internal Server Error"), "{evidence}");
+        ensure!(
+            evidence.contains("GET / (http) on port http of each pod"),
+            "{evidence}"
+        );
+        ensure!(
+            evidence.contains("HTTP 500 Internal Server Error"),
+            "{evidence}"
+        );
         // What was answered besides the status is nobody's business.
         ensure!(!evidence.contains("\"path\""), "{evidence}");
     }
@@ -101,7 +107,9 @@ async fn node_a_port_that_nobody_listens_on_any_more_counts_while_other_pods_ans
         return Ok(());
     };
     stage.released(&good()).await?;
-    stage.policy(policy_with(&probe(json!({"startup": "1s"}), "value >= 3"))).await?;
+    stage
+        .policy(policy_with(&probe(json!({"startup": "1s"}), "value >= 3")))
+        .await?;
     stage.good_point(1).await?;
     // Its readiness fails too, so the old pods stay.
     stage.release(&bad().env("LISTEN", ":9999")).await?;
@@ -124,7 +132,10 @@ async fn node_an_operator_that_can_connect_to_no_pod_takes_nothing_back_and_says
     stage.released(&good()).await?;
     stage.policy(policy_with(&cannot_start())).await?;
     stage.good_point(1).await?;
-    let trigger = probe(json!({"http": {"port": 7000}, "startup": "0s"}), "value >= 1");
+    let trigger = probe(
+        json!({"http": {"port": 7000}, "startup": "10s"}),
+        "value >= 1",
+    );
     stage.policy(policy_with(&trigger)).await?;
     stage.released(&bad()).await?;
     let said = stage.condition("DataAvailable", false, "Error").await?;
@@ -155,10 +166,16 @@ async fn node_a_pod_that_shares_its_nodes_address_is_not_asked() -> anyhow::Resu
         .api::<Deployment>()
         .patch(APP, &PatchParams::default(), &Patch::Strategic(on_the_node))
         .await?;
-    let trigger = probe(json!({"http": {"port": 10250, "scheme": "HTTPS"}}), "value >= 1");
+    let trigger = probe(
+        json!({"http": {"port": 10250, "scheme": "HTTPS"}}),
+        "value >= 1",
+    );
     stage.policy(policy_with(&trigger)).await?;
     let said = stage.condition("DataAvailable", false, "Error").await?;
-    ensure!(said.contains("the address of its node (hostNetwork)"), "{said}");
+    ensure!(
+        said.contains("the address of its node (hostNetwork)"),
+        "{said}"
+    );
     Ok(())
 }
 
@@ -186,7 +203,11 @@ async fn an_address_that_fails_takes_the_release_back() -> anyhow::Result<()> {
     world.deploy(&App::version("v2")).await?;
     status.send(503)?;
     let event = world.event_in("web-1", EventPhase::Verifying).await?;
-    ensure!(evidence(&event).contains("HTTP 503"), "{}", evidence(&event));
+    ensure!(
+        evidence(&event).contains("HTTP 503"),
+        "{}",
+        evidence(&event)
+    );
     status.send(200)?;
     world
         .ended("web-1", EventPhase::Succeeded, Outcome::Recovered)

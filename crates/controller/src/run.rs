@@ -148,7 +148,7 @@ async fn lead(
     let events = watched::<RollbackEvent>(client, settings, &gone, |_| {});
     let (poke_policy, policy_pokes) = mpsc::unbounded();
     let (poke_event, event_pokes) = mpsc::unbounded();
-    let (asked, probed) = (metrics.clone(), metrics.clone());
+    let (querier, prober) = askers(metrics)?;
     let (keys, has_keys) = watch::channel(None);
     let context = Arc::new(Context {
         teller: Teller::new(client.clone(), &settings.identity, calls.clone()),
@@ -156,13 +156,8 @@ async fn lead(
         calls,
         metrics: metrics.clone(),
         observers: Observers::default(),
-        querier: Querier::new(
-            Limits::default(),
-            move |took: Duration, outcome: Outcome| {
-                asked.asked(outcome.as_str(), took);
-            },
-        ),
-        prober: Prober::new(move |took, result| probed.probed(result, took))?,
+        querier,
+        prober,
         allowed: allowed.clone(),
         web_allowed: web_allowed.clone(),
         routes: routes.clone(),
@@ -242,6 +237,17 @@ async fn lead(
         () = follow_deletions(&context, went) => {}
     }
     Ok(())
+}
+
+/// What asks sources of metrics, and what asks for health: both are counted.
+fn askers(metrics: &Arc<Metrics>) -> anyhow::Result<(Querier, Prober)> {
+    let (asked, probed) = (metrics.clone(), metrics.clone());
+    let querier = Querier::new(
+        Limits::default(),
+        move |took: Duration, outcome: Outcome| asked.asked(outcome.as_str(), took),
+    );
+    let prober = Prober::new(move |took, result| probed.probed(result, took))?;
+    Ok((querier, prober))
 }
 
 /// A cache of a kind.

@@ -140,7 +140,11 @@ impl Probe {
                     scheme: http.scheme.unwrap_or_default(),
                     path: http.path.clone().unwrap_or_else(|| "/".into()),
                 },
-                whom(http.url.as_ref(), http.port.as_ref(), http.secret_name.as_ref()),
+                whom(
+                    http.url.as_ref(),
+                    http.port.as_ref(),
+                    http.secret_name.as_ref(),
+                ),
             ),
             (None, Some(grpc)) => (
                 ProbeQuestion::Grpc {
@@ -157,7 +161,8 @@ impl Probe {
         if let ProbeQuestion::Http { path, .. } = &question
             && (!path.starts_with('/') || path.chars().any(|c| c.is_control() || c == '#'))
         {
-            let problem = "must begin with a slash, without `#` and control characters; for example /healthz";
+            let problem =
+                "must begin with a slash, without `#` and control characters; for example /healthz";
             wrong("probe.http.path", path.clone(), problem);
         }
         if source.timeout > interval {
@@ -165,10 +170,20 @@ impl Probe {
             wrong("probe.timeout", source.timeout.to_string(), &problem);
         }
         if source.timeout.as_std().is_zero() {
-            wrong("probe.timeout", source.timeout.to_string(), "must be 100ms or more");
+            wrong(
+                "probe.timeout",
+                source.timeout.to_string(),
+                "must be 100ms or more",
+            );
         }
-        if source.window.as_signed() > crate::policy::LONGEST_REACH || source.window.as_std().is_zero() {
-            wrong("probe.window", source.window.to_string(), "must be from 1s to 24h");
+        if source.window.as_signed() > crate::policy::LONGEST_REACH
+            || source.window.as_std().is_zero()
+        {
+            wrong(
+                "probe.window",
+                source.window.to_string(),
+                "must be from 1s to 24h",
+            );
         }
         fine.then(|| Self {
             question,
@@ -214,7 +229,9 @@ impl Probe {
                 let url = url.split('?').next().unwrap_or_default();
                 return match &self.question {
                     ProbeQuestion::Http { .. } => format!("GET {url}"),
-                    ProbeQuestion::Grpc { service } => format!("gRPC health{} of {url}", about(service)),
+                    ProbeQuestion::Grpc { service } => {
+                        format!("gRPC health{} of {url}", about(service))
+                    }
                 };
             }
             Whom::Pods { port: Some(port) } => format!("port {port}"),

@@ -604,5 +604,8 @@ fn what_is_wrong_with_which_pod_is_said() {
     bad.details = vec!["web-a: HTTP 503".into(), "web-b: HTTP 500".into()];
     it.on(bad);
     let message = &it.memory().message;
-    assert!(message.ends_with("holds; web-a: HTTP 503 (and 1 more)"), "{message}");
+    assert!(
+        message.ends_with("holds; web-a: HTTP 503 (and 1 more)"),
+        "{message}"
+    );
 }

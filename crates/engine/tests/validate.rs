@@ -331,7 +331,12 @@ fn a_probe_and_a_resource_need_a_condition() {
     ] {
         let trigger = with(json!({"name": "t"}), source);
         let spec = spec(&[trigger], json!({}));
-        says(spec, "spec.triggers[0].condition", "", "write for example: value");
+        says(
+            spec,
+            "spec.triggers[0].condition",
+            "",
+            "write for example: value",
+        );
     }
 }
 

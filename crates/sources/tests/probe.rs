@@ -70,12 +70,18 @@ fn ill(answer: Answer) -> (String, bool) {
 async fn an_answer_of_200_to_399_is_well_and_any_other_is_ill() {
     for status in [200, 204, 304, 399] {
         let answer = ask(&answering(status).await, &http(ProbeScheme::Http)).await;
-        assert!(matches!(answer, Answer::Well { .. }), "{status}: {answer:?}");
+        assert!(
+            matches!(answer, Answer::Well { .. }),
+            "{status}: {answer:?}"
+        );
     }
     for status in [400, 404, 429, 500, 503] {
         let answer = ask(&answering(status).await, &http(ProbeScheme::Http)).await;
         let (why, answered) = ill(answer);
-        assert!(why.starts_with(&format!("HTTP {status}")) && answered, "{why}");
+        assert!(
+            why.starts_with(&format!("HTTP {status}")) && answered,
+            "{why}"
+        );
     }
 }
 
@@ -112,7 +118,10 @@ async fn what_is_no_answer_is_ill() {
     for question in [http(ProbeScheme::Http), http(ProbeScheme::Https), grpc("")] {
         let (_, answered) = ill(ask(&garbage, &question).await);
         // By gRPC, what came instead of an answer came at a time of its own.
-        assert!(!answered || matches!(question, ProbeQuestion::Grpc { .. }), "{question:?}");
+        assert!(
+            !answered || matches!(question, ProbeQuestion::Grpc { .. }),
+            "{question:?}"
+        );
     }
 }
 
@@ -177,7 +186,10 @@ async fn a_grpc_service_is_well_when_it_says_that_it_serves() {
     let serving = grpc_server(ServingStatus::Serving).await;
     for service in ["shop.Payments", ""] {
         let answer = ask(&serving, &grpc(service)).await;
-        assert!(matches!(answer, Answer::Well { .. }), "{service}: {answer:?}");
+        assert!(
+            matches!(answer, Answer::Well { .. }),
+            "{service}: {answer:?}"
+        );
     }
     let (why, answered) = ill(ask(&serving, &grpc("shop.Orders")).await);
     assert_eq!((why.as_str(), answered), ("gRPC status NotFound", true));
@@ -189,12 +201,16 @@ async fn a_grpc_service_is_well_when_it_says_that_it_serves() {
 #[tokio::test]
 async fn an_address_is_asked_with_credentials_which_are_never_told() {
     let health = get(|headers: HeaderMap| async move {
-        let signed_in = headers.get("authorization").is_some_and(|it| it == "Bearer s3cret");
+        let signed_in = headers
+            .get("authorization")
+            .is_some_and(|it| it == "Bearer s3cret");
         answer(if signed_in { 200 } else { 401 }, "text/plain", SECRET)
     });
     let origin = serve(Router::new().route("/healthz", health)).await;
     let allowed = AllowList::new(None, [origin.as_str()]).expect("a list");
-    let url = allowed.check_url(&format!("{origin}/healthz?a=1")).expect("allowed");
+    let url = allowed
+        .check_url(&format!("{origin}/healthz?a=1"))
+        .expect("allowed");
     let question = http(ProbeScheme::Http);
     let credentials = credentials(&[("token", "s3cret")]);
     let well = prober().address(&url, &credentials, &question, LIMIT).await;
@@ -211,7 +227,9 @@ async fn an_address_without_a_connection_is_not_reached() {
     let allowed = AllowList::new(None, [origin.as_str()]).expect("a list");
     let url = allowed.check_url(&origin).expect("allowed");
     for question in [http(ProbeScheme::Http), grpc("")] {
-        let answer = prober().address(&url, &Credentials::none(), &question, LIMIT).await;
+        let answer = prober()
+            .address(&url, &Credentials::none(), &question, LIMIT)
+            .await;
         assert!(matches!(answer, Answer::NotReached { .. }), "{answer:?}");
     }
 }
@@ -223,7 +241,9 @@ async fn every_question_is_counted() {
     let prober = Prober::new(move |_, result| told.lock().expect("the lock").push(result));
     let prober = prober.expect("a prober");
     for address in [answering(200).await, answering(500).await, nobody().await] {
-        prober.pod(pod(&address), &http(ProbeScheme::Http), LIMIT).await;
+        prober
+            .pod(pod(&address), &http(ProbeScheme::Http), LIMIT)
+            .await;
     }
     assert_eq!(*seen.lock().expect("the lock"), ["well", "ill", "refused"]);
 }

@@ -64,7 +64,8 @@ pub(super) fn reached(pods: &[Arc<Pod>], port: Option<&Port>) -> Result<Vec<Reac
     if asked.is_empty() && !running.is_empty() {
         return Err(match port {
             Some(port) => format!("no container of the release declares a port called {port}"),
-            None => "the release's containers do not declare exactly one port; name one with port".into(),
+            None => "the release's containers do not declare exactly one port; name one with port"
+                .into(),
         });
     }
     let mut reached = Vec::new();
@@ -124,7 +125,9 @@ fn declares(pod: &Pod, port: Option<&Port>) -> Option<u16> {
 fn address(pod: &Pod) -> Result<IpAddr, String> {
     let status = status(pod).ok_or("it has no status")?;
     let text = status.pod_ip.as_deref().unwrap_or_default();
-    let ip: IpAddr = text.parse().map_err(|_| format!("`{text}` is no address"))?;
+    let ip: IpAddr = text
+        .parse()
+        .map_err(|_| format!("`{text}` is no address"))?;
     let host_network = pod.spec.as_ref().and_then(|spec| spec.host_network);
     if host_network == Some(true) || status.host_ip.as_deref() == Some(text) {
         return Err(
@@ -145,7 +148,8 @@ fn address(pod: &Pod) -> Result<IpAddr, String> {
 
 fn started_at(pod: &Pod) -> Option<Timestamp> {
     let containers = status(pod)?.container_statuses.iter().flatten();
-    let running = containers.filter_map(|c| c.state.as_ref()?.running.as_ref()?.started_at.as_ref());
+    let running =
+        containers.filter_map(|c| c.state.as_ref()?.running.as_ref()?.started_at.as_ref());
     running.map(|time| time.0).max()
 }
 

@@ -116,8 +116,9 @@ pub(super) fn source(
             }
             Some(Source::Workload { signals })
         }
-        ["web"] => WebTemplate::parse(trigger.web.as_ref()?, refuse)
-            .map(|web| Source::Web(Box::new(web))),
+        ["web"] => {
+            WebTemplate::parse(trigger.web.as_ref()?, refuse).map(|web| Source::Web(Box::new(web)))
+        }
         ["probe"] => Probe::parse(trigger.probe.as_ref()?, trigger.interval, refuse)
             .map(|probe| Source::Probe(Box::new(probe))),
         ["resource"] => trigger.resource.clone().map(Source::Resource),
@@ -139,10 +140,7 @@ pub(super) fn source(
     }
 }
 
-fn prometheus(
-    trigger: &Trigger,
-    refuse: &mut impl FnMut(&str, String, String),
-) -> Option<Source> {
+fn prometheus(trigger: &Trigger, refuse: &mut impl FnMut(&str, String, String)) -> Option<Source> {
     let prometheus = trigger.prometheus.as_ref()?;
     let query = near_query(&prometheus.query)
         .map_err(|problem| refuse("prometheus.query", prometheus.query.clone(), problem));

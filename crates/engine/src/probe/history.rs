@@ -155,7 +155,9 @@ impl History {
             ProbeMeasure::ConsecutiveFailures => {
                 one_of(probe.aggregate, known().map(Pod::failures_in_a_row))
             }
-            ProbeMeasure::ResponseTime => one_of(probe.aggregate, known().filter_map(Pod::newest_millis)),
+            ProbeMeasure::ResponseTime => {
+                one_of(probe.aggregate, known().filter_map(Pod::newest_millis))
+            }
             ProbeMeasure::FailureRate => match self.failure_rate(probe) {
                 Ok(rate) => Some(rate),
                 Err(why) => return Reading::Inconclusive { why },

@@ -52,10 +52,7 @@ fn close(a: f64, b: f64) {
 #[test]
 fn memory_is_told_in_megabytes_of_all_containers_on_average() {
     close(value(json!({"name": "memory"})), (110.0 + 202.0) / 2.0);
-    close(
-        value(json!({"name": "memory", "container": "proxy"})),
-        10.0,
-    );
+    close(value(json!({"name": "memory", "container": "proxy"})), 10.0);
 }
 
 #[test]
@@ -90,7 +87,10 @@ fn a_share_of_nothing_is_an_error_and_no_number() {
     let Reading::Unavailable { why, .. } = reading(&asked, &pods(), at(10)) else {
         panic!("a container that is not there");
     };
-    assert!(why.contains("no container ap; there are: app, proxy"), "{why}");
+    assert!(
+        why.contains("no container ap; there are: app, proxy"),
+        "{why}"
+    );
 }
 
 /// Safety rules 4 and 5.
@@ -109,8 +109,5 @@ fn what_was_measured_too_long_ago_is_not_used() {
         reading(&cpu, &[old], at(0)),
         Reading::Stale { at: at(-106) }
     );
-    assert!(matches!(
-        reading(&cpu, &[], at(0)),
-        Reading::NoData { .. }
-    ));
+    assert!(matches!(reading(&cpu, &[], at(0)), Reading::NoData { .. }));
 }

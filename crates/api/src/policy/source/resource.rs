@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The CPU or memory that the pods of the release use, as `metrics.k8s.io` tells it: what
-/// `kubectl top pods` shows.
+/// `kubectl top pod` shows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ResourceSource {

@@ -55,7 +55,11 @@ pub(super) async fn usage(
         Api::namespaced_with(context.client.clone(), &observer.namespace, &resource);
     let hashes = asked.context.template_hashes.join(",");
     let params = ListParams::default().labels(&format!("pod-template-hash in ({hashes})"));
-    let found = match context.calls.read("list pod metrics", api.list(&params)).await {
+    let found = match context
+        .calls
+        .read("list pod metrics", api.list(&params))
+        .await
+    {
         Ok(found) => found,
         Err(error) => return unavailable(&error),
     };
@@ -85,7 +89,9 @@ fn unavailable(error: &CallError) -> Reading {
             Unavailable::Rejected,
             "; is metrics-server installed in this cluster?",
         ),
-        CallError::Refused { code: 401 | 403, .. } => (
+        CallError::Refused {
+            code: 401 | 403, ..
+        } => (
             Unavailable::Unauthorized,
             "; the operator's role needs list on pods of metrics.k8s.io",
         ),
@@ -131,7 +137,10 @@ fn of_pod(pod: &Pod, what: ResourceName, metrics: &DynamicObject) -> Result<PodU
 
 /// What a container was given: as its node tells, since it can be resized; else as its spec asks.
 fn resources<'a>(pod: &'a Pod, container: &str) -> Option<&'a ResourceRequirements> {
-    let statuses = pod.status.iter().flat_map(|s| s.container_statuses.iter().flatten());
+    let statuses = pod
+        .status
+        .iter()
+        .flat_map(|s| s.container_statuses.iter().flatten());
     let mut given = statuses.filter(|c| c.name == container);
     let given = given.find_map(|c| c.resources.as_ref());
     given.or_else(|| {

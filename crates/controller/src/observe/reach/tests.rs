@@ -46,7 +46,10 @@ fn a_pod_is_asked_at_its_own_address_and_the_port_that_is_meant() {
         // Open, and not declared.
         (Port::Number(7000), "10.2.0.7:7000"),
     ] {
-        assert_eq!(addresses(std::slice::from_ref(&web), Some(&port)), [address]);
+        assert_eq!(
+            addresses(std::slice::from_ref(&web), Some(&port)),
+            [address]
+        );
     }
     let v6 = pod("web-1", "fd00::7", &http());
     assert_eq!(addresses(&[v6], None), ["[fd00::7]:8080"]);
@@ -59,7 +62,11 @@ fn a_pod_without_the_port_that_others_declare_is_not_asked() {
         pod("worker-1", "10.2.0.8", &json!([])),
     ];
     for port in [None, Some(Port::Number(8080)), Some(name("http"))] {
-        assert_eq!(addresses(&pods, port.as_ref()), ["10.2.0.7:8080"], "{port:?}");
+        assert_eq!(
+            addresses(&pods, port.as_ref()),
+            ["10.2.0.7:8080"],
+            "{port:?}"
+        );
     }
 }
 
@@ -100,7 +107,11 @@ fn an_address_that_is_not_the_pods_own_is_never_asked() {
 fn a_pod_that_does_not_run_yet_is_left_out() {
     let web = pod("web-1", "10.2.0.7", &http());
     let state = "/status/containerStatuses/0/state";
-    let waiting = changed(&web, state, json!({"waiting": {"reason": "ContainerCreating"}}));
+    let waiting = changed(
+        &web,
+        state,
+        json!({"waiting": {"reason": "ContainerCreating"}}),
+    );
     assert!(addresses(&[waiting], None).is_empty());
     let without = changed(&web, "/status/podIP", Value::Null);
     assert!(addresses(&[without], None).is_empty());
@@ -110,7 +121,11 @@ fn a_pod_that_does_not_run_yet_is_left_out() {
 fn whether_a_pod_is_ready_is_its_kubelets_word() {
     let web = pod("web-1", "10.2.0.7", &http());
     let ready = |pod| reached(&[pod], None).unwrap()[0].ready;
-    assert!(!ready(changed(&web, "/status/containerStatuses/0/ready", json!(false))));
+    assert!(!ready(changed(
+        &web,
+        "/status/containerStatuses/0/ready",
+        json!(false)
+    )));
     assert!(ready(web));
 }
 

@@ -44,9 +44,11 @@ impl Rounds {
             .extend(fields.as_object().unwrap().clone());
         let source = serde_json::from_value(source).unwrap();
         let interval = backstop_api::Duration::from_secs(30);
-        let probe = Probe::parse(&source, interval, &mut |field: &str, _: String, problem: String| {
-            panic!("{field} {problem}")
-        });
+        let probe = Probe::parse(
+            &source,
+            interval,
+            &mut |field: &str, _: String, problem: String| panic!("{field} {problem}"),
+        );
         Self {
             probe: probe.unwrap(),
             history: History::default(),
@@ -147,7 +149,10 @@ fn a_refused_connection_has_no_response_time() {
     close(rounds.value(&[well(10), Answer::Refused]), 10.0);
     rounds.ready = false;
     let reading = rounds.round(&[Answer::Refused]);
-    assert!(matches!(reading, Reading::Inconclusive { .. }), "{reading:?}");
+    assert!(
+        matches!(reading, Reading::Inconclusive { .. }),
+        "{reading:?}"
+    );
 }
 
 /// Safety rule 5: an operator that is cut off takes nothing back.
@@ -218,5 +223,8 @@ fn a_pod_that_is_starting_may_fail_and_one_that_has_been_well_may_not() {
 #[test]
 fn no_pod_is_no_reading() {
     let reading = Rounds::of(json!({})).round(&[]);
-    assert!(matches!(reading, Reading::Inconclusive { .. }), "{reading:?}");
+    assert!(
+        matches!(reading, Reading::Inconclusive { .. }),
+        "{reading:?}"
+    );
 }
