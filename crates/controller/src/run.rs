@@ -241,12 +241,12 @@ async fn lead(
 
 /// What asks sources of metrics, and what asks for health: both are counted.
 fn askers(metrics: &Arc<Metrics>) -> anyhow::Result<(Querier, Prober)> {
-    let (asked, probed) = (metrics.clone(), metrics.clone());
+    let (of_queries, of_health) = (metrics.clone(), metrics.clone());
     let querier = Querier::new(
         Limits::default(),
-        move |took: Duration, outcome: Outcome| asked.asked(outcome.as_str(), took),
+        move |took: Duration, outcome: Outcome| of_queries.asked(outcome.as_str(), took),
     );
-    let prober = Prober::new(move |took, result| probed.probed(result, took))?;
+    let prober = Prober::new(move |took, result| of_health.probed(result, took))?;
     Ok((querier, prober))
 }
 
