@@ -21,7 +21,8 @@ const SCRAPED_EVERY: Duration = Duration::from_millis(250);
 pub struct Figure {
     /// The name of the metric.
     pub metric: &'static str,
-    /// Labels besides the namespace and the pod, as `code="500"`; empty for none.
+    /// Labels besides the namespace and the pod, as `code="500"`; empty for none. `$namespace` and `$pod` stand for
+    /// those of the pod.
     pub labels: &'static str,
     /// Its value.
     pub value: Number,
@@ -157,12 +158,13 @@ fn render(pods: &Pods) -> String {
                 Number::Rising(per_second) => per_second * counted.since.elapsed().as_secs_f64(),
             };
             let comma = if figure.labels.is_empty() { "" } else { "," };
+            let labels = figure.labels.replace("$namespace", namespace);
+            let labels = labels.replace("$pod", pod);
             // The lines of a metric have to stand together.
             let _ = writeln!(
                 lines.entry(figure.metric).or_default(),
-                "{}{{namespace={namespace:?},pod={pod:?}{comma}{}}} {value}",
-                figure.metric,
-                figure.labels
+                "{}{{namespace={namespace:?},pod={pod:?}{comma}{labels}}} {value}",
+                figure.metric
             );
         }
     }

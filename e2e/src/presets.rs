@@ -38,11 +38,12 @@ pub fn shorter_triggers(file: &str) -> anyhow::Result<Map<String, Value>> {
     Ok(found)
 }
 
-/// A policy for a Deployment with one trigger, which acts as soon as that lets it.
+/// A policy for a Deployment with one trigger, which acts as soon as that lets it. A release proves itself when all
+/// ranges are about it, so that its values are a baseline.
 pub fn policy(deployment: &str, trigger: &Value) -> Value {
     json!({
         "workloads": [{"name": deployment}],
-        "points": {"soak": "1s"},
+        "points": {"soak": "10s"},
         "limits": {"cooldown": "0s"},
         "triggers": [trigger],
     })

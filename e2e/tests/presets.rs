@@ -259,6 +259,29 @@ async fn what_is_worse_than_the_release_before_is_taken_back() -> anyhow::Result
 }
 
 #[tokio::test]
+async fn what_pods_must_not_do_takes_their_release_back() -> anyhow::Result<()> {
+    let seen = |labels, per_second| {
+        let metric = "falcosecurity_falcosidekick_falco_events_total";
+        vec![rising(metric, labels, per_second)]
+    };
+    // Two pods, and two seconds for a minute: 4 and 7 events.
+    let read =
+        r#"k8s_ns_name="$namespace",k8s_pod_name="$pod",rule="Read sensitive file untrusted""#;
+    let access = Case {
+        trigger: "unauthorized-access",
+        good: seen(read, 1.0),
+        bad: seen(read, 1.75),
+    };
+    let shell = r#"k8s_ns_name="$namespace",k8s_pod_name="$pod",priority_raw="critical""#;
+    let pattern = Case {
+        trigger: "suspicious-pattern",
+        good: seen(shell, 0.0),
+        bad: seen(shell, 0.5),
+    };
+    fire("security.yaml", &[access, pattern]).await
+}
+
+#[tokio::test]
 async fn what_the_cluster_says_takes_a_release_back() -> anyhow::Result<()> {
     let world = World::new("cluster").await?;
     let mut triggers = shorter_triggers("cluster.yaml")?;
@@ -393,109 +416,129 @@ async fn node_a_release_that_takes_50_mb_more_than_the_one_before_is_taken_back(
     fire_on_the_node("baseline.yaml", &cases).await
 }
 
-/// What the presets are asked to say, word for word.
+/// What the presets are asked to say, word for word: file, trigger, severity, condition, delay.
+const PROMISED: [[&str; 5]; 16] = [
+    [
+        "application.yaml",
+        "error-rate",
+        "Critical",
+        "value > 0.05",
+        "60s",
+    ],
+    [
+        "application.yaml",
+        "service-down",
+        "Critical",
+        "value >= 1.0 && workload.ready == 0.0",
+        "30s",
+    ],
+    [
+        "application.yaml",
+        "response-time",
+        "Warning",
+        "value > 2000",
+        "120s",
+    ],
+    [
+        "infrastructure.yaml",
+        "cpu",
+        "Warning",
+        "value > 0.9",
+        "180s",
+    ],
+    [
+        "infrastructure.yaml",
+        "memory",
+        "Critical",
+        "value > 0.95",
+        "60s",
+    ],
+    [
+        "infrastructure.yaml",
+        "database-connections-failed",
+        "Critical",
+        "value > 5",
+        "30s",
+    ],
+    [
+        "business.yaml",
+        "conversion",
+        "Critical",
+        "value < 0.8 * baseline",
+        "300s",
+    ],
+    [
+        "business.yaml",
+        "user-activity",
+        "Warning",
+        "value < 0.7 * baseline && workload.updated == workload.desired",
+        "600s",
+    ],
+    [
+        "baseline.yaml",
+        "error-rate",
+        "Critical",
+        "value > 0.05",
+        "",
+    ],
+    [
+        "baseline.yaml",
+        "latency",
+        "Warning",
+        "value > 1.3 * baseline",
+        "",
+    ],
+    [
+        "baseline.yaml",
+        "memory",
+        "Critical",
+        "value > baseline + 50.0",
+        "",
+    ],
+    [
+        "security.yaml",
+        "unauthorized-access",
+        "Critical",
+        "value > 5",
+        "",
+    ],
+    [
+        "security.yaml",
+        "suspicious-pattern",
+        "Critical",
+        "value > 0",
+        "",
+    ],
+    [
+        "health.yaml",
+        "three-in-a-row",
+        "Critical",
+        "value >= 3",
+        "",
+    ],
+    [
+        "health.yaml",
+        "failure-rate",
+        "Critical",
+        "value > 0.1",
+        "",
+    ],
+    [
+        "health.yaml",
+        "response-time",
+        "Warning",
+        "value > 5000",
+        "",
+    ],
+];
+
 #[test]
 fn presets_have_the_figures_and_delays_that_are_promised() -> anyhow::Result<()> {
-    for (file, trigger, severity, condition, delay) in [
-        (
-            "application.yaml",
-            "error-rate",
-            "Critical",
-            "value > 0.05",
-            "60s",
-        ),
-        (
-            "application.yaml",
-            "service-down",
-            "Critical",
-            "value >= 1.0 && workload.ready == 0.0",
-            "30s",
-        ),
-        (
-            "application.yaml",
-            "response-time",
-            "Warning",
-            "value > 2000",
-            "120s",
-        ),
-        (
-            "infrastructure.yaml",
-            "cpu",
-            "Warning",
-            "value > 0.9",
-            "180s",
-        ),
-        (
-            "infrastructure.yaml",
-            "memory",
-            "Critical",
-            "value > 0.95",
-            "60s",
-        ),
-        (
-            "infrastructure.yaml",
-            "database-connections-failed",
-            "Critical",
-            "value > 5",
-            "30s",
-        ),
-        (
-            "business.yaml",
-            "conversion",
-            "Critical",
-            "value < 0.8 * baseline",
-            "300s",
-        ),
-        (
-            "business.yaml",
-            "user-activity",
-            "Warning",
-            "value < 0.7 * baseline && workload.updated == workload.desired",
-            "600s",
-        ),
-        (
-            "baseline.yaml",
-            "error-rate",
-            "Critical",
-            "value > 0.05",
-            "",
-        ),
-        (
-            "baseline.yaml",
-            "latency",
-            "Warning",
-            "value > 1.3 * baseline",
-            "",
-        ),
-        (
-            "baseline.yaml",
-            "memory",
-            "Critical",
-            "value > baseline + 50.0",
-            "",
-        ),
-        (
-            "health.yaml",
-            "three-in-a-row",
-            "Critical",
-            "value >= 3",
-            "",
-        ),
-        ("health.yaml", "failure-rate", "Critical", "value > 0.1", ""),
-        (
-            "health.yaml",
-            "response-time",
-            "Warning",
-            "value > 5000",
-            "",
-        ),
-    ] {
+    for [file, trigger, severity, condition, delay] in PROMISED {
         let preset = preset(file)?;
         let triggers = preset["spec"]["triggers"].as_array().context(file)?;
-        let found = triggers
-            .iter()
-            .find(|t| t["name"] == trigger)
-            .context(trigger)?;
+        let found = triggers.iter().find(|t| t["name"] == trigger);
+        let found = found.with_context(|| format!("{file} has no {trigger}"))?;
         let text = |field: &str| found[field].as_str().unwrap_or_default();
         assert_eq!(
             (text("severity"), text("condition"), text("delay")),

@@ -6,6 +6,7 @@ use anyhow::{Context as _, anyhow, ensure};
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use kube::Api;
 use serde_json::json;
+use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 
 use crate::cluster::Cluster;
@@ -51,8 +52,7 @@ impl MetricsServer {
         loop {
             let server = Self::prepare(cluster)?;
             server.process.start()?;
-            server.register(cluster).await?;
-            match server.ready(cluster).await {
+            match server.serve(cluster).await {
                 Ok(()) => return Ok(server),
                 Err(_) if attempt < ATTEMPTS && server.process.lost_its_port() => attempt += 1,
                 Err(error) => return Err(error),
@@ -74,6 +74,7 @@ impl MetricsServer {
             format!("--cert-dir={}", state.path().join("certificates").display()),
             // The shortest that it allows.
             "--metric-resolution=10s".to_owned(),
+            "--kubelet-request-timeout=5s".to_owned(),
             // A kubelet makes its own certificate here.
             "--kubelet-insecure-tls".to_owned(),
             "--kubelet-preferred-address-types=InternalIP".to_owned(),
@@ -128,13 +129,27 @@ impl MetricsServer {
         cluster.apply("kube-system", &manifests).await
     }
 
-    async fn ready(&self, cluster: &Cluster) -> anyhow::Result<()> {
+    /// Waits until it listens, and then until the API server has seen that. One that is known and does not answer would
+    /// be in the way of everybody who lists all kinds.
+    async fn serve(&self, cluster: &Cluster) -> anyhow::Result<()> {
         let services: Api<APIService> = Api::all(cluster.client().await?);
-        let ready = eventually("metrics.k8s.io to be served", DEADLINE, async || {
+        let listens = eventually("metrics-server to listen", DEADLINE, async || {
             if let Some(status) = self.process.exited() {
                 // No use in waiting on: the outer Ok ends it.
                 return Ok(Err(anyhow!("metrics-server has ended: {status}")));
             }
+            TcpStream::connect(("127.0.0.1", self.port)).await?;
+            anyhow::Ok(Ok(()))
+        });
+        let in_words = || {
+            format!(
+                "metrics-server did not start; the end of its log:\n{}",
+                self.log_tail(30)
+            )
+        };
+        listens.await.flatten().with_context(in_words)?;
+        self.register(cluster).await?;
+        eventually("metrics.k8s.io to be served", DEADLINE, async || {
             let status = services.get(API).await?.status.unwrap_or_default();
             let available = status
                 .conditions
@@ -142,13 +157,9 @@ impl MetricsServer {
                 .flatten()
                 .any(|condition| condition.type_ == "Available" && condition.status == "True");
             ensure!(available, "{:?}", status.conditions);
-            anyhow::Ok(Ok(()))
-        });
-        ready.await.flatten().with_context(|| {
-            format!(
-                "metrics-server did not start; the end of its log:\n{}",
-                self.log_tail(30)
-            )
+            Ok(())
         })
+        .await
+        .with_context(in_words)
     }
 }

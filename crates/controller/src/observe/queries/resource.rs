@@ -96,7 +96,7 @@ fn unavailable(error: &CallError) -> Reading {
             "; the operator's role needs list on pods of metrics.k8s.io",
         ),
         CallError::Refused { .. } => (Unavailable::Rejected, ""),
-        CallError::Timeout { .. } => (Unavailable::Timeout, ""),
+        CallError::Timeout { .. } => (Unavailable::Timeout, "; is metrics-server well?"),
         _ => (Unavailable::ServerError, "; is metrics-server well?"),
     };
     Reading::Unavailable {

@@ -36,7 +36,7 @@ struct Rounds {
 }
 
 impl Rounds {
-    fn of(fields: Value) -> Self {
+    fn of(fields: &Value) -> Self {
         let mut source = json!({"http": {"port": 8080}});
         source
             .as_object_mut()
@@ -86,7 +86,7 @@ fn close(a: f64, b: f64) {
 
 #[test]
 fn failures_are_counted_in_a_row_and_one_good_answer_ends_the_row() {
-    let mut rounds = Rounds::of(json!({}));
+    let mut rounds = Rounds::of(&json!({}));
     for (answer, run) in [
         (ill(1), 1.0),
         (ill(1), 2.0),
@@ -101,7 +101,7 @@ fn failures_are_counted_in_a_row_and_one_good_answer_ends_the_row() {
 #[test]
 fn the_worst_pod_counts_unless_another_is_asked_for() {
     for (aggregate, value) in [("Max", 2.0), ("Average", 1.0), ("Min", 0.0)] {
-        let mut rounds = Rounds::of(json!({"aggregate": aggregate}));
+        let mut rounds = Rounds::of(&json!({"aggregate": aggregate}));
         rounds.value(&[ill(1), well(1)]);
         close(rounds.value(&[ill(1), well(1)]), value);
     }
@@ -109,7 +109,7 @@ fn the_worst_pod_counts_unless_another_is_asked_for() {
 
 #[test]
 fn a_failure_that_is_older_than_the_window_does_not_count() {
-    let mut rounds = Rounds::of(json!({"window": "1m"}));
+    let mut rounds = Rounds::of(&json!({"window": "1m"}));
     for run in [1.0, 2.0, 3.0, 3.0, 3.0] {
         close(rounds.value(&[ill(1)]), run);
     }
@@ -117,7 +117,7 @@ fn a_failure_that_is_older_than_the_window_does_not_count() {
 
 #[test]
 fn the_failure_rate_is_the_share_of_all_results_in_the_window() {
-    let mut rounds = Rounds::of(json!({"measure": "FailureRate", "minimumResults": 4}));
+    let mut rounds = Rounds::of(&json!({"measure": "FailureRate", "minimumResults": 4}));
     rounds.round(&[well(1), ill(1)]);
     close(rounds.value(&[well(1), well(1)]), 0.25);
     // A pod that is gone has still failed.
@@ -126,7 +126,7 @@ fn the_failure_rate_is_the_share_of_all_results_in_the_window() {
 
 #[test]
 fn a_failure_rate_of_too_few_results_is_inconclusive() {
-    let mut rounds = Rounds::of(json!({"measure": "FailureRate", "minimumResults": 3}));
+    let mut rounds = Rounds::of(&json!({"measure": "FailureRate", "minimumResults": 3}));
     for _ in 0..2 {
         let Reading::Inconclusive { why } = rounds.round(&[ill(1)]) else {
             panic!("too few results make a rate");
@@ -138,14 +138,14 @@ fn a_failure_rate_of_too_few_results_is_inconclusive() {
 
 #[test]
 fn the_response_time_is_that_of_the_newest_answer_in_milliseconds() {
-    let mut rounds = Rounds::of(json!({"measure": "ResponseTime"}));
+    let mut rounds = Rounds::of(&json!({"measure": "ResponseTime"}));
     rounds.round(&[well(9000), well(9000)]);
     close(rounds.value(&[well(10), ill(5001)]), 5001.0);
 }
 
 #[test]
 fn a_refused_connection_has_no_response_time() {
-    let mut rounds = Rounds::of(json!({"measure": "ResponseTime"}));
+    let mut rounds = Rounds::of(&json!({"measure": "ResponseTime"}));
     close(rounds.value(&[well(10), Answer::Refused]), 10.0);
     rounds.ready = false;
     let reading = rounds.round(&[Answer::Refused]);
@@ -160,7 +160,7 @@ fn a_refused_connection_has_no_response_time() {
 fn where_nothing_can_be_connected_to_there_is_no_reading() {
     for answer in [Answer::Refused, not_reached()] {
         for measure in ["ConsecutiveFailures", "FailureRate", "ResponseTime"] {
-            let mut rounds = Rounds::of(json!({"measure": measure, "minimumResults": 1}));
+            let mut rounds = Rounds::of(&json!({"measure": measure, "minimumResults": 1}));
             for _ in 0..5 {
                 let reading = rounds.round(&[answer.clone(), answer.clone()]);
                 let Reading::Unavailable { reason, why } = reading else {
@@ -175,7 +175,7 @@ fn where_nothing_can_be_connected_to_there_is_no_reading() {
 
 #[test]
 fn a_refused_connection_is_a_failure_once_another_pod_can_be_connected_to() {
-    let mut rounds = Rounds::of(json!({}));
+    let mut rounds = Rounds::of(&json!({}));
     close(rounds.value(&[Answer::Refused, well(1)]), 1.0);
     rounds.beside = true;
     close(rounds.value(&[Answer::Refused]), 2.0);
@@ -184,7 +184,7 @@ fn a_refused_connection_is_a_failure_once_another_pod_can_be_connected_to() {
 
 #[test]
 fn a_pod_that_cannot_be_reached_is_a_failure_only_with_its_kubelets_word() {
-    let mut rounds = Rounds::of(json!({}));
+    let mut rounds = Rounds::of(&json!({}));
     // Others can be reached: this one may be on a node that the operator has no way to.
     close(rounds.value(&[not_reached(), well(1)]), 0.0);
     rounds.ready = false;
@@ -193,7 +193,7 @@ fn a_pod_that_cannot_be_reached_is_a_failure_only_with_its_kubelets_word() {
 
 #[test]
 fn a_round_without_a_connection_ends_the_row() {
-    let mut rounds = Rounds::of(json!({}));
+    let mut rounds = Rounds::of(&json!({}));
     rounds.value(&[ill(1)]);
     rounds.value(&[ill(1)]);
     rounds.round(&[not_reached()]);
@@ -202,7 +202,7 @@ fn a_round_without_a_connection_ends_the_row() {
 
 #[test]
 fn a_pod_that_is_starting_may_fail_and_one_that_has_been_well_may_not() {
-    let mut rounds = Rounds::of(json!({"startup": "2m"}));
+    let mut rounds = Rounds::of(&json!({"startup": "2m"}));
     rounds.started = 0;
     let reading = rounds.round(&[ill(1)]);
     let Reading::Inconclusive { why } = reading else {
@@ -212,7 +212,7 @@ fn a_pod_that_is_starting_may_fail_and_one_that_has_been_well_may_not() {
     rounds.value(&[well(1)]);
     close(rounds.value(&[ill(1)]), 1.0);
 
-    let mut never_well = Rounds::of(json!({"startup": "2m"}));
+    let mut never_well = Rounds::of(&json!({"startup": "2m"}));
     never_well.started = 0;
     for _ in 0..3 {
         never_well.round(&[ill(1)]);
@@ -222,7 +222,7 @@ fn a_pod_that_is_starting_may_fail_and_one_that_has_been_well_may_not() {
 
 #[test]
 fn no_pod_is_no_reading() {
-    let reading = Rounds::of(json!({})).round(&[]);
+    let reading = Rounds::of(&json!({})).round(&[]);
     assert!(
         matches!(reading, Reading::Inconclusive { .. }),
         "{reading:?}"
