@@ -3,11 +3,13 @@
 pub mod chart;
 pub mod crds;
 pub mod gitops;
+pub mod figures;
 pub mod install;
 pub mod metrics;
 pub mod moments;
 pub mod operator;
 pub mod people;
+pub mod presets;
 pub mod raw;
 pub mod real;
 pub mod refusal;

@@ -8,7 +8,7 @@ use std::{
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use backstop_api::{RollbackEvent, RollbackPoint, RollbackPolicy, event::EventPhase};
-use backstop_sources::{AllowList, Querier};
+use backstop_sources::{AllowList, Prober, Querier};
 use backstop_traffic::Table;
 use futures::channel::mpsc::UnboundedSender;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -47,6 +47,8 @@ pub struct Context {
     pub observers: Observers,
     /// Asks metrics sources.
     pub querier: Querier,
+    /// Asks for health.
+    pub prober: Prober,
     /// The kinds of routes that are known.
     pub routes: Table,
     /// The keys under which configuration is told apart and kept; or why there are none.

@@ -33,6 +33,13 @@ pub struct Answer {
     pub outcome: &'static str,
 }
 
+/// What came of asking for health.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Probed {
+    /// A closed set.
+    pub result: &'static str,
+}
+
 /// A step of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct StepDone {
@@ -68,6 +75,8 @@ pub struct Metrics {
     call_seconds: Seconds<Call>,
     queries: Family<Answer, Counter>,
     query_seconds: Seconds<Answer>,
+    probes: Family<Probed, Counter>,
+    probe_seconds: Seconds<Probed>,
     rollbacks: Family<Ended, Counter>,
     rollback_seconds: Histogram,
     triggered: Counter,
@@ -94,6 +103,8 @@ impl Default for Metrics {
             call_seconds: Family::new_with_constructor(fast as fn() -> Histogram),
             queries: Family::default(),
             query_seconds: Family::new_with_constructor(fast as fn() -> Histogram),
+            probes: Family::default(),
+            probe_seconds: Family::new_with_constructor(fast as fn() -> Histogram),
             rollbacks: Family::default(),
             rollback_seconds: Histogram::new([1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0]),
             triggered: Counter::default(),
@@ -125,6 +136,16 @@ impl Default for Metrics {
             "query_duration_seconds",
             "How long queries take",
             metrics.query_seconds.clone(),
+        );
+        registry.register(
+            "probes",
+            "Questions about health, by what came of them",
+            metrics.probes.clone(),
+        );
+        registry.register(
+            "probe_duration_seconds",
+            "How long questions about health take",
+            metrics.probe_seconds.clone(),
         );
         registry.register(
             "rollback_count",
@@ -195,6 +216,15 @@ impl Metrics {
         self.queries.get_or_create(&answer).inc();
         self.query_seconds
             .get_or_create(&answer)
+            .observe(took.as_secs_f64());
+    }
+
+    /// Somebody has been asked for their health.
+    pub fn probed(&self, result: &'static str, took: Duration) {
+        let probed = Probed { result };
+        self.probes.get_or_create(&probed).inc();
+        self.probe_seconds
+            .get_or_create(&probed)
             .observe(took.as_secs_f64());
     }
 

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use backstop_api::{RollbackEvent, RollbackPoint, RollbackPolicy, event::EventPhase};
-use backstop_sources::{AllowList, Limits, Outcome, Querier};
+use backstop_sources::{AllowList, Limits, Outcome, Prober, Querier};
 use backstop_traffic::Table;
 use futures::{StreamExt, channel::mpsc};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -155,7 +155,7 @@ async fn lead(
     let events = watched::<RollbackEvent>(client, &settings.watch_namespace, &gone, |_| {});
     let (poke_policy, policy_pokes) = mpsc::unbounded();
     let (poke_event, event_pokes) = mpsc::unbounded();
-    let asked = metrics.clone();
+    let (querier, prober) = askers(metrics)?;
     let (keys, has_keys) = watch::channel(None);
     let (switch, paused) = watch::channel(Switch::Unread);
     let context = Arc::new(Context {
@@ -165,12 +165,8 @@ async fn lead(
         calls,
         metrics: metrics.clone(),
         observers: Observers::default(),
-        querier: Querier::new(
-            Limits::default(),
-            move |took: Duration, outcome: Outcome| {
-                asked.asked(outcome.as_str(), took);
-            },
-        ),
+        querier,
+        prober,
         allowed: allowed.clone(),
         web_allowed: web_allowed.clone(),
         routes: routes.clone(),
@@ -261,6 +257,17 @@ async fn beside(
         () = server::follow(context) => {}
         () = follow_deletions(context, went) => {}
     }
+}
+
+/// What asks sources of metrics, and what asks for health: both are counted.
+fn askers(metrics: &Arc<Metrics>) -> anyhow::Result<(Querier, Prober)> {
+    let (of_queries, of_health) = (metrics.clone(), metrics.clone());
+    let querier = Querier::new(
+        Limits::default(),
+        move |took: Duration, outcome: Outcome| of_queries.asked(outcome.as_str(), took),
+    );
+    let prober = Prober::new(move |took, result| of_health.probed(result, took))?;
+    Ok((querier, prober))
 }
 
 /// What is not there any more is not reconciled, and its deletion can change what a policy does: a

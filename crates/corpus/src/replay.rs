@@ -103,6 +103,7 @@ fn picture(policy: &ValidPolicy, trace: &Trace, at: i64, points: &[Point]) -> Sn
             reading: reading(policy, measure, trace, side, at),
             beside: Beside::default(),
             asked_at: time(at),
+            details: Vec::new(),
         };
         (measure.trigger().to_owned(), observed)
     });
@@ -116,6 +117,7 @@ fn picture(policy: &ValidPolicy, trace: &Trace, at: i64, points: &[Point]) -> Sn
             ..Beside::default()
         },
         asked_at: time(at),
+        details: Vec::new(),
     };
     Snapshot {
         workload: Some(workload(trace, side, release, at)),
@@ -153,6 +155,7 @@ fn peers(
                 reading: as_reading(measure.ask_all(trace, &others, at), at),
                 beside: Beside::default(),
                 asked_at: time(at),
+                details: Vec::new(),
             };
             (name.to_owned(), observed)
         })
@@ -164,9 +167,7 @@ fn reading(policy: &ValidPolicy, measure: Measure, trace: &Trace, side: Side, at
     let trigger = policy.triggers.iter().find(|t| t.name == measure.trigger());
     let minimum = trigger.and_then(|t| match &t.source {
         backstop_engine::policy::Source::Prometheus { minimum, .. } => minimum.as_ref(),
-        backstop_engine::policy::Source::Workload { .. }
-        | backstop_engine::policy::Source::Web(_)
-        | backstop_engine::policy::Source::Vulnerability(_) => None,
+        _ => None,
     });
     match (minimum, measure.samples(trace, side, at)) {
         (Some(minimum), Some(samples)) => {

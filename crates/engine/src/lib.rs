@@ -11,6 +11,7 @@
 //! guards -> target -> a new rollback -> what to say
 //! ```
 
+mod aggregate;
 pub mod baseline;
 pub mod compare;
 pub mod condition;
@@ -33,10 +34,12 @@ pub mod ownership;
 pub mod peers;
 pub mod plan;
 pub mod policy;
+pub mod probe;
 pub mod quarantine;
 pub mod query;
 pub mod reading;
 pub mod release;
+pub mod resource;
 pub mod rollout;
 pub mod score;
 pub mod snapshot;

@@ -57,6 +57,8 @@ pub struct Observed {
     pub beside: Beside,
     /// When it was asked, by our clock.
     pub asked_at: Timestamp,
+    /// For a person: what is bad about which pod; empty where the answer is one number by itself.
+    pub details: Vec<String>,
 }
 
 /// The answers to what a trigger asks beside its own question, where it does.

@@ -189,11 +189,9 @@ fn was_interrupted(trigger: &ValidTrigger, memory: &TriggerMemory, asked_at: Tim
 /// nanosecond: without it every second `for` of two intervals would last three.
 fn punctuality(trigger: &ValidTrigger) -> SignedDuration {
     match trigger.source {
-        Source::Prometheus { .. } | Source::Web(_) => {
-            (trigger.interval / JITTER_SHARE).min(JITTER_AT_MOST)
-        }
         // The cluster tells by itself, and the end of `for` is waited for exactly.
         Source::Workload { .. } | Source::Vulnerability(_) => SignedDuration::ZERO,
+        _ => (trigger.interval / JITTER_SHARE).min(JITTER_AT_MOST),
     }
 }
 

@@ -290,14 +290,61 @@ fn a_trigger_without_a_source_or_with_two_is_refused() {
 
 #[test]
 fn sources_that_are_not_there_yet_are_refused_by_name() {
-    for source in ["probe", "resource", "alert"] {
+    for source in ["alert"] {
         let other = json!({"name": "other", "condition": "value > 1.0", source: {"any": "thing"}});
         let path = format!("spec.triggers[0].{source}");
         says(
             spec(&[other], json!({})),
             &path,
             "other",
-            "available are prometheus, workload, web and vulnerability",
+            "available are prometheus, workload, web, probe, resource and vulnerability",
+        );
+    }
+}
+
+#[test]
+fn a_probe_that_cannot_work_is_refused() {
+    let probe = |fields: Value| {
+        let probe = with(json!({"http": {"port": 8080}}), fields);
+        let trigger = json!({"name": "health", "probe": probe, "condition": "value >= 3"});
+        spec(&[trigger], json!({}))
+    };
+    for (fields, field, value, way_out) in [
+        (json!({"http": null}), "", "…", "set either http or grpc"),
+        (json!({"grpc": {}}), "", "…", "set either http or grpc"),
+        (
+            json!({"http": {"path": "healthz"}}),
+            ".http.path",
+            "healthz",
+            "must begin with a slash",
+        ),
+        (
+            json!({"timeout": "11s"}),
+            ".timeout",
+            "11s",
+            "must not be longer than interval, which is 10s",
+        ),
+        (json!({"timeout": "0s"}), ".timeout", "0s", "100ms or more"),
+        (json!({"window": "25h"}), ".window", "25h", "from 1s to 24h"),
+    ] {
+        let path = format!("spec.triggers[0].probe{field}");
+        says(probe(fields), &path, value, way_out);
+    }
+}
+
+#[test]
+fn a_probe_and_a_resource_need_a_condition() {
+    for source in [
+        json!({"probe": {"http": {}}}),
+        json!({"resource": {"name": "cpu"}}),
+    ] {
+        let trigger = with(json!({"name": "t"}), source);
+        let spec = spec(&[trigger], json!({}));
+        says(
+            spec,
+            "spec.triggers[0].condition",
+            "",
+            "write for example: value",
         );
     }
 }

@@ -23,7 +23,9 @@ pub use gates::{
 pub use peers::Peers;
 pub use record::{CountedUntil, DailyCounts, Figures, Monitored, ReleaseVerdict, ScoreAt, Trend};
 pub use source::{
-    MinimumSamples, PrometheusSource, Ratio, Signal, VulnerabilityLimits, WebHeader, WebSource,
+    Aggregate, GrpcProbe, HttpProbe, MinimumSamples, Port, ProbeMeasure, ProbeScheme, ProbeSource,
+    PrometheusSource, Ratio, ResourceMeasure, ResourceName, ResourceSource, Signal,
+    VulnerabilityLimits, WebHeader, WebSource,
     WorkloadSource,
 };
 pub use spec::{Limits, Mode, Points, RollbackPolicy, RollbackPolicySpec, WorkloadRef};

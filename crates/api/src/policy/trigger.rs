@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    BaselineSource, Comparison, MinimumSamples, Peers, PrometheusSource, VulnerabilityLimits,
-    WebSource, WorkloadSource,
+    BaselineSource, Comparison, MinimumSamples, Peers, ProbeSource, PrometheusSource,
+    ResourceSource, VulnerabilityLimits, WebSource, WorkloadSource,
 };
 use crate::{duration::Duration, schema};
 
@@ -16,9 +16,9 @@ use crate::{duration::Duration, schema};
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("[has(self.prometheus), has(self.workload), has(self.probe), has(self.resource), has(self.alert), has(self.web), has(self.vulnerability)].filter(x, x).size() == 1")
-        .message("a trigger has exactly one source: set prometheus, workload, web or vulnerability"),
-    validation = Rule::new("!has(self.probe) && !has(self.resource) && !has(self.alert)")
-        .message("this source is not available in this version; available are prometheus, workload, web and vulnerability"),
+        .message("a trigger has exactly one source: set prometheus, workload, web, probe, resource or vulnerability"),
+    validation = Rule::new("!has(self.alert)")
+        .message("this source is not available in this version; available are prometheus, workload, web, probe, resource and vulnerability"),
     validation = Rule::new("!has(self.prometheus) || has(self.condition) || has(self.compare)")
         .message("condition or compare is required with prometheus, for example condition: value > 0.05"),
     validation = Rule::new("!has(self.web) || has(self.condition) || has(self.compare)")
@@ -33,6 +33,12 @@ use crate::{duration::Duration, schema};
         .message("baseline.from: Offset and Stable go with prometheus only"),
     validation = Rule::new("!has(self.peers) || has(self.prometheus)")
         .message("peers goes with prometheus only"),
+    validation = Rule::new("!has(self.probe) || has(self.condition)")
+        .message("condition is required with probe, for example: value >= 3"),
+    validation = Rule::new("!has(self.probe) || duration(self.probe.timeout) <= duration(self.interval)")
+        .message("probe.timeout must not be longer than interval"),
+    validation = Rule::new("!has(self.resource) || has(self.condition)")
+        .message("condition is required with resource, for example: value > 0.9"),
     validation = Rule::new("!has(self.interval) || (duration(self.interval) >= duration('1s') && duration(self.interval) <= duration('1h'))")
         .message("interval must be from 1s to 1h, for example 10s"),
     validation = Rule::new("!has(self.for) || duration(self.for) <= duration('24h')")
@@ -58,14 +64,12 @@ pub struct Trigger {
     /// What the cluster itself says of the workload: needs no metrics, works from the watch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workload: Option<WorkloadSource>,
-    /// HTTP or gRPC health. Not available yet.
+    /// Ask the release's pods, or an address, for their health.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::any_object")]
-    pub probe: Option<Value>,
-    /// metrics.k8s.io. Not available yet.
+    pub probe: Option<ProbeSource>,
+    /// What the release's pods use of CPU and memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::any_object")]
-    pub resource: Option<Value>,
+    pub resource: Option<ResourceSource>,
     /// Alertmanager. Not available yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::any_object")]

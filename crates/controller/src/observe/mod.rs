@@ -6,6 +6,7 @@
 mod config;
 mod pods;
 mod queries;
+mod reach;
 mod reports;
 pub(crate) mod route;
 mod snapshot;
@@ -27,6 +28,7 @@ use backstop_engine::{
     vulnerability::Reports,
 };
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
 use kube::{ResourceExt, api::ApiResource};
 use serde_json::Value;
 use tokio::{sync::watch, task::JoinSet};
@@ -321,6 +323,22 @@ impl Observer {
         self.watched(name)
             .map(|w| workload::pod_names(&w.replica_sets(), &w.pods()))
             .unwrap_or_default()
+    }
+
+    /// The pods of the live release, and those of other releases of the same Deployments.
+    fn pods_by_release(&self) -> (Vec<Arc<Pod>>, Vec<Arc<Pod>>) {
+        let live = self.workload();
+        let (mut of_it, mut others) = (Vec::new(), Vec::new());
+        for member in live.iter().flat_map(Workload::live) {
+            let Some(watched) = self.watched(&member.name) else {
+                continue;
+            };
+            let (sets, ignored) = (watched.replica_sets(), &self.policy.ignore_annotations);
+            let by_release = workload::by_release(&sets, &watched.pods(), &member.release, ignored);
+            of_it.extend(by_release.0);
+            others.extend(by_release.1);
+        }
+        (of_it, others)
     }
 
     /// What the queries are about from now on.

@@ -5,7 +5,9 @@
 
 mod access;
 mod peers;
+mod probe;
 mod prometheus;
+mod resource;
 mod web;
 
 use std::{
@@ -99,6 +101,7 @@ async fn ask(observer: Weak<Observer>, context: Weak<Context>, index: usize) {
     let mut tick = interval(pace);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut access, mut access_of_peers) = (Access::default(), Access::default());
+    let mut memory = probe::Memory::default();
     loop {
         tokio::select! {
             _ = tick.tick() => {}
@@ -113,8 +116,9 @@ async fn ask(observer: Weak<Observer>, context: Weak<Context>, index: usize) {
         let (Some(observer), Some(context)) = (observer.upgrade(), context.upgrade()) else {
             return;
         };
+        let known = (&mut access, &mut memory);
         let (answer, of_peers) = futures::join!(
-            look(&observer, &context, index, &asked, pace, &mut access),
+            look(&observer, &context, index, &asked, pace, known),
             peers::look(
                 &observer,
                 &context,
@@ -141,12 +145,13 @@ async fn look(
     index: usize,
     asked: &Question,
     pace: Duration,
-    access: &mut Access,
+    (access, memory): (&mut Access, &mut probe::Memory),
 ) -> Observed {
     let trigger = &observer.policy.triggers[index];
     let asked_at = Timestamp::now();
     let limit = pace.min(LONGEST_QUERY);
     let mut beside = Beside::default();
+    let mut details = Vec::new();
     let (query, reading) = match &trigger.source {
         Source::Prometheus {
             query,
@@ -180,6 +185,17 @@ async fn look(
             }
             Err(error) => (web.url().to_owned(), misconfigured(error.to_string())),
         },
+        Source::Probe(health) => {
+            let release = &asked.release;
+            let (reading, wrong) =
+                probe::round(observer, context, health, release, memory, access).await;
+            details = wrong;
+            (health.in_words(), reading)
+        }
+        Source::Resource(source) => (
+            backstop_engine::resource::in_words(source),
+            resource::usage(observer, context, source, asked).await,
+        ),
         Source::Workload { .. } | Source::Vulnerability(_) => {
             unreachable!("only such triggers ask")
         }
@@ -191,6 +207,7 @@ async fn look(
         reading,
         beside,
         asked_at,
+        details,
     }
 }
 

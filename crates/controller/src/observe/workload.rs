@@ -207,23 +207,37 @@ pub(super) fn set_names(
         .collect()
 }
 
-/// What is seen of a release's pods. Pods on their way out say nothing about it.
+/// What is seen of a release's pods.
 fn pods_of(
     replica_sets: &[Arc<DynamicObject>],
     pods: &[Arc<Pod>],
     release: &str,
     ignored: &[String],
 ) -> Pods {
-    let sets: Vec<String> = sets_of(replica_sets, release, ignored)
+    pods::look(by_release(replica_sets, pods, release, ignored).0.iter())
+}
+
+/// The pods of a release, and those of the Deployment's other ones. Pods on their way out say nothing
+/// about either.
+pub(super) fn by_release(
+    replica_sets: &[Arc<DynamicObject>],
+    pods: &[Arc<Pod>],
+    release: &str,
+    ignored: &[String],
+) -> (Vec<Arc<Pod>>, Vec<Arc<Pod>>) {
+    let all: Vec<String> = replica_sets.iter().filter_map(|set| set.uid()).collect();
+    let of_it: Vec<String> = sets_of(replica_sets, release, ignored)
         .filter_map(|set| set.uid())
         .collect();
-    pods::look(pods.iter().filter(|pod| {
-        pod.metadata.deletion_timestamp.is_none()
-            && pod
-                .owner_references()
-                .iter()
-                .any(|o| o.controller == Some(true) && sets.contains(&o.uid))
-    }))
+    let owned = |pod: &Arc<Pod>, sets: &[String]| {
+        let owners = pod.owner_references().iter();
+        let mut controllers = owners.filter(|owner| owner.controller == Some(true));
+        controllers.any(|owner| sets.contains(&owner.uid))
+    };
+    pods.iter()
+        .filter(|pod| pod.metadata.deletion_timestamp.is_none() && owned(pod, &all))
+        .cloned()
+        .partition(|pod| owned(pod, &of_it))
 }
 
 /// The images that run, with the digests that the node tells. Pods on their way out are of the release before.

@@ -1,7 +1,10 @@
 //! Validating: everything that is wrong with a policy, in words.
 
 use backstop_api::RollbackPolicy;
-use backstop_engine::policy::{FieldError, Source, ValidPolicy, validate as valid};
+use backstop_engine::{
+    policy::{FieldError, Source, ValidPolicy, validate as valid},
+    probe::ProbeQuestion,
+};
 use kube::ResourceExt;
 
 use crate::context::Context;
@@ -24,7 +27,22 @@ pub(super) fn validate(context: &Context, object: &RollbackPolicy) -> Result<Val
                 "web.url",
                 context.web_allowed.check_url(web.url()).map(drop),
             ),
-            Source::Web(_) | Source::Workload { .. } | Source::Vulnerability(_) => continue,
+            Source::Probe(probe) => match (probe.address(), &probe.question) {
+                (Some(url), ProbeQuestion::Http { .. }) => (
+                    "probe.http.url",
+                    context.web_allowed.check_url(url).map(drop),
+                ),
+                (Some(url), ProbeQuestion::Grpc { .. }) => (
+                    "probe.grpc.url",
+                    context.web_allowed.check_url(url).map(drop),
+                ),
+                // Pods' own addresses are always allowed.
+                (None, _) => continue,
+            },
+            Source::Web(_)
+            | Source::Workload { .. }
+            | Source::Resource(_)
+            | Source::Vulnerability(_) => continue,
         };
         if let Err(error) = checked {
             // The error names the address, without a password that somebody may have put into it.

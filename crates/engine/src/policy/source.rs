@@ -1,9 +1,11 @@
 //! The sources of triggers: what each is asked, parsed.
 
-use backstop_api::policy::{PrometheusSource, Signal, Trigger, VulnerabilityLimits};
+use backstop_api::policy::{
+    PrometheusSource, ResourceSource, Signal, Trigger, VulnerabilityLimits,
+};
 use jiff::SignedDuration;
 
-use crate::{query::QueryTemplate, web::WebTemplate};
+use crate::{probe::Probe, query::QueryTemplate, web::WebTemplate};
 
 /// Where a trigger's value comes from.
 #[derive(Debug)]
@@ -23,6 +25,10 @@ pub enum Source {
     },
     /// A web service.
     Web(Box<WebTemplate>),
+    /// The health of the release's pods, or of an address.
+    Probe(Box<Probe>),
+    /// What the release's pods use of CPU and memory.
+    Resource(ResourceSource),
     /// The workload's own status.
     Workload {
         /// Which signs.
@@ -68,15 +74,20 @@ pub(super) fn near_query(text: &str) -> Result<QueryTemplate, String> {
     Ok(query)
 }
 
-/// The source of a later version that a trigger has.
-fn later_source(trigger: &Trigger) -> Option<&'static str> {
+/// The sources that a trigger names.
+fn named(trigger: &Trigger) -> Vec<&'static str> {
     [
-        ("probe", &trigger.probe),
-        ("resource", &trigger.resource),
-        ("alert", &trigger.alert),
+        ("prometheus", trigger.prometheus.is_some()),
+        ("workload", trigger.workload.is_some()),
+        ("probe", trigger.probe.is_some()),
+        ("resource", trigger.resource.is_some()),
+        ("alert", trigger.alert.is_some()),
+        ("web", trigger.web.is_some()),
+        ("vulnerability", trigger.vulnerability.is_some()),
     ]
     .into_iter()
-    .find_map(|(name, source)| source.as_ref().map(|_| name))
+    .filter_map(|(name, there)| there.then_some(name))
+    .collect()
 }
 
 /// Signals that cannot be added up.
@@ -103,38 +114,6 @@ pub(super) fn source(
     trigger: &Trigger,
     refuse: &mut impl FnMut(&str, String, String),
 ) -> Option<Source> {
-    let source = match (
-        &trigger.prometheus,
-        &trigger.workload,
-        &trigger.web,
-        &trigger.vulnerability,
-    ) {
-        (Some(prometheus), None, None, None) => prometheus_source(trigger, prometheus, refuse),
-        (None, Some(workload), None, None) => {
-            if let Some((value, problem)) = wrong_signals(&workload.signals) {
-                refuse("workload.signals", value, problem.into());
-            }
-            Some(Source::Workload {
-                signals: workload.signals.clone(),
-            })
-        }
-        (None, None, Some(web), None) => {
-            WebTemplate::parse(web, refuse).map(|web| Source::Web(Box::new(web)))
-        }
-        (None, None, None, Some(limits)) => Some(Source::Vulnerability(limits.clone())),
-        _ => {
-            // What is asked for by name is refused by name.
-            let field = later_source(trigger).unwrap_or("prometheus");
-            refuse(
-                field,
-                trigger.name.clone(),
-                "needs exactly one source; available are prometheus, workload, web and \
-                 vulnerability"
-                    .into(),
-            );
-            None
-        }
-    };
     let query = trigger.prometheus.as_ref().and_then(|p| p.query.as_ref());
     if let (None, Some(minimum)) = (query, &trigger.minimum_samples) {
         refuse(
@@ -143,8 +122,41 @@ pub(super) fn source(
             "goes with prometheus.query only; remove it".into(),
         );
     }
-    source
+    let named = named(trigger);
+    match named.as_slice() {
+        ["prometheus"] => prometheus_source(trigger, trigger.prometheus.as_ref()?, refuse),
+        ["workload"] => {
+            let signals = trigger.workload.as_ref()?.signals.clone();
+            if let Some((value, problem)) = wrong_signals(&signals) {
+                refuse("workload.signals", value, problem.into());
+            }
+            Some(Source::Workload { signals })
+        }
+        ["web"] => {
+            WebTemplate::parse(trigger.web.as_ref()?, refuse).map(|web| Source::Web(Box::new(web)))
+        }
+        ["probe"] => Probe::parse(trigger.probe.as_ref()?, trigger.interval, refuse)
+            .map(|probe| Source::Probe(Box::new(probe))),
+        ["resource"] => trigger.resource.clone().map(Source::Resource),
+        ["vulnerability"] => trigger.vulnerability.clone().map(Source::Vulnerability),
+        others => {
+            // What is asked for by name is refused by name.
+            let field = match others {
+                [later] => *later,
+                _ => "prometheus",
+            };
+            refuse(
+                field,
+                trigger.name.clone(),
+                "needs exactly one source; available are prometheus, workload, web, probe, \
+                 resource and vulnerability"
+                    .into(),
+            );
+            None
+        }
+    }
 }
+
 
 /// The question, or the two of a ratio.
 fn prometheus_source(

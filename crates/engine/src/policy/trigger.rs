@@ -10,7 +10,7 @@ use super::{
     Against, FieldError, Source, ValidBaseline, ValidPeers, ValidRatio, baseline, peers,
     source::source,
 };
-use crate::{compare::ValidComparison, condition::Condition};
+use crate::{compare::ValidComparison, condition::Condition, resource};
 
 /// The condition of a trigger that only compares: the comparison decides.
 const ALWAYS: &str = "true";
@@ -136,6 +136,8 @@ impl ValidTrigger {
                 })
             }
             Source::Web(web) => web.range,
+            Source::Probe(probe) => probe.range(),
+            Source::Resource(_) => resource::REACH,
         }
     }
 }
@@ -155,15 +157,20 @@ pub(super) fn validate(index: usize, trigger: &Trigger) -> Result<ValidTrigger, 
     let text = match (&trigger.condition, &source) {
         (Some(text), _) => text.as_str(),
         (None, _) if trigger.compare.is_some() => ALWAYS,
-        (None, Some(Source::Prometheus { .. } | Source::Web(_))) => {
+        (None, None | Some(Source::Workload { .. } | Source::Vulnerability(_))) => "value > 0.0",
+        (None, Some(source)) => {
+            let example = match source {
+                Source::Probe(_) => "value >= 3",
+                Source::Prometheus { .. } | Source::Web(_) => "value > 0.05, or compare",
+                _ => "value > 0.05",
+            };
             refuse(
                 "condition",
                 String::new(),
-                "is missing; write for example: value > 0.05, or compare".into(),
+                format!("is missing; write for example: {example}"),
             );
             "false"
         }
-        (None, _) => "value > 0.0",
     };
     let condition =
         Condition::parse(text).map_err(|problem| refuse("condition", text.to_owned(), problem));

@@ -90,6 +90,9 @@ fn is_scoped(trigger: &ValidTrigger) -> bool {
                 && minimum.as_ref().is_none_or(|m| m.query.is_scoped())
         }
         Source::Web(web) => web.is_scoped(),
+        Source::Probe(probe) => probe.is_scoped(),
+        // Asked for by the names of the release's pods.
+        Source::Resource(_) => true,
     }
 }
 
@@ -119,10 +122,13 @@ pub(super) fn look(
         );
     };
     memory.query = Some(observed.query.clone());
+    memory.details.clone_from(&observed.details);
     let asked_at = observed.asked_at;
     if now.duration_since(asked_at) > too_old(trigger) {
         let whom = match trigger.source {
             Source::Web(_) => "the web service",
+            Source::Probe(_) => "what is probed",
+            Source::Resource(_) => "metrics.k8s.io",
             Source::Prometheus { .. } | Source::Workload { .. } | Source::Vulnerability(_) => {
                 "Prometheus"
             }

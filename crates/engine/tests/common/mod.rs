@@ -193,6 +193,7 @@ pub fn answer(reading: Reading, asked: i64) -> Observed {
         reading,
         beside: Beside::default(),
         asked_at: at(asked),
+        details: Vec::new(),
     }
 }
 

@@ -69,6 +69,7 @@ pub fn answer(world: &World, release: &str, scoped: bool) -> Option<Observed> {
         reading,
         beside: Beside::default(),
         asked_at: now,
+        details: Vec::new(),
     })
 }
 

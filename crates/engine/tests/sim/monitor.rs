@@ -208,7 +208,7 @@ impl Monitor {
         let trigger = policy.triggers.iter().find(|t| t.name == evidence.trigger);
         let measured = trigger.is_some_and(|t| match t.source {
             Source::Workload { .. } | Source::Vulnerability(_) => true,
-            Source::Prometheus { .. } | Source::Web(_) => {
+            _ => {
                 t.no_data == NoDataPolicy::Fire
                     || spec.attempt > 1
                     || evidence.samples.iter().any(|s| s.value > 0.05)

@@ -211,6 +211,12 @@ const ROLES: [Role; 9] = [
                       labels from suspect pods, and to delete those that are not kept",
             },
             Rule {
+                group: "metrics.k8s.io",
+                resources: &["pods"],
+                verbs: &["list"],
+                why: "for triggers of the source resource: to see what the pods of a release use",
+            },
+            Rule {
                 group: "networking.k8s.io",
                 resources: &["networkpolicies"],
                 verbs: &["create", "patch"],

@@ -1,13 +1,17 @@
 //! Where a trigger's value comes from: each kind of source in a file of its own.
 
+mod probe;
 mod prometheus;
 mod ratio;
 mod vulnerability;
+mod resource;
 mod web;
 mod workload;
 
+pub use probe::{GrpcProbe, HttpProbe, Port, ProbeMeasure, ProbeScheme, ProbeSource};
 pub use prometheus::{MinimumSamples, PrometheusSource};
 pub use ratio::Ratio;
 pub use vulnerability::VulnerabilityLimits;
+pub use resource::{Aggregate, ResourceMeasure, ResourceName, ResourceSource};
 pub use web::{WebHeader, WebSource};
 pub use workload::{Signal, WorkloadSource};

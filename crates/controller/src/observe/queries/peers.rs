@@ -54,5 +54,6 @@ pub(super) async fn look(
         reading,
         beside: Beside::default(),
         asked_at,
+        details: Vec::new(),
     })
 }
