@@ -44,10 +44,10 @@ pub fn count(
         match (event.status.phase, event.status.outcome) {
             (_, Some(Outcome::ObserveOnly)) => add(state, at, now, |day| &mut day.observed),
             (Some(EventPhase::Succeeded), _) if event.has_acted() => {
-                add(state, at, now, |day| &mut day.succeeded)
+                add(state, at, now, |day| &mut day.succeeded);
             }
             (Some(EventPhase::Failed), _) if event.has_acted() => {
-                add(state, at, now, |day| &mut day.failed)
+                add(state, at, now, |day| &mut day.failed);
             }
             _ => {}
         }

@@ -187,11 +187,7 @@ pub fn validate(name: &str, spec: &RollbackPolicySpec) -> Result<ValidPolicy, Ve
             Err(mut found) => errors.append(&mut found),
         }
     }
-    let votes = spec
-        .decision
-        .as_ref()
-        .map(|rules| votes::validate(rules, &triggers, &mut errors))
-        .unwrap_or_default();
+    let votes = votes::validate(spec.decision.as_ref(), &triggers, &mut errors);
     let gates = spec.gates.as_ref().and_then(|gates| {
         ValidGates::parse(gates, &mut |field, value, problem: &str| {
             errors.push(FieldError {

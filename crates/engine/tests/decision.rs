@@ -18,7 +18,7 @@ fn trigger(name: &str, fields: Value) -> Value {
     with(with(errors(), json!({"name": name, "for": "0s"})), fields)
 }
 
-fn three(votes: Value) -> Life {
+fn three(votes: &Value) -> Life {
     let triggers = ["a", "b", "c"].map(|name| trigger(name, json!({})));
     Life::new(&triggers, json!({"decision": {"votes": votes}}))
 }
@@ -52,7 +52,7 @@ fn ended(decision: &Decision) -> Option<Outcome> {
 
 #[test]
 fn without_votes_any_trigger_is_enough() {
-    let mut life = three(json!([]));
+    let mut life = three(&json!([]));
     assert_eq!(
         started(&look(&mut life, &["b"], 100))
             .unwrap()
@@ -73,7 +73,7 @@ fn a_vote_needs_as_many_as_it_says() {
         (json!({}), 3),
     ] {
         for bad in 1..=3 {
-            let mut life = three(json!([vote]));
+            let mut life = three(&json!([vote]));
             let decision = look(&mut life, &["a", "b", "c"][..bad], 100);
             assert_eq!(started(&decision).is_some(), bad >= enough, "{vote}: {bad}");
             if bad < enough {
@@ -91,7 +91,7 @@ fn a_vote_needs_as_many_as_it_says() {
 
 #[test]
 fn who_has_no_vote_acts_alone() {
-    let mut life = three(json!([{"triggers": ["a", "b"], "require": "All"}]));
+    let mut life = three(&json!([{"triggers": ["a", "b"], "require": "All"}]));
     assert!(started(&look(&mut life, &["a"], 100)).is_none());
     let decision = look(&mut life, &["a", "c"], 110);
     assert_eq!(
@@ -117,7 +117,7 @@ fn a_vote_may_be_of_all_triggers_of_a_severity() {
 
 #[test]
 fn a_voter_without_data_is_no_voice_for_a_rollback() {
-    let mut life = three(json!([{"require": "AtLeast", "atLeast": 3}]));
+    let mut life = three(&json!([{"require": "AtLeast", "atLeast": 3}]));
     look(&mut life, &["a", "b", "c"], 100);
     life.seen.readings.remove("c");
     life.measure("a", 0.5, 150);
@@ -133,7 +133,7 @@ fn a_voter_without_data_is_no_voice_for_a_rollback() {
 
 #[test]
 fn a_rollback_that_waits_is_called_off_when_too_many_voters_are_quiet() {
-    let mut life = three(json!([{"require": "AtLeast", "atLeast": 2}]));
+    let mut life = three(&json!([{"require": "AtLeast", "atLeast": 2}]));
     let mut waiting = event(EventPhase::Pending);
     waiting.spec.evidence.as_mut().unwrap().trigger = "a".into();
     waiting.spec.not_before = Some(at(1000));
@@ -459,7 +459,7 @@ proptest! {
         needed in 1usize..=3,
         looks in prop::collection::vec(prop::collection::vec(any::<bool>(), 3), 1..30),
     ) {
-        let mut life = three(json!([{"require": "AtLeast", "atLeast": needed}]));
+        let mut life = three(&json!([{"require": "AtLeast", "atLeast": needed}]));
         for (index, bad) in looks.iter().enumerate() {
             let names: Vec<&str> = ["a", "b", "c"].into_iter().zip(bad).filter(|(_, b)| **b).map(|(n, _)| n).collect();
             let decision = look(&mut life, &names, 100 + 10 * i64::try_from(index).unwrap());

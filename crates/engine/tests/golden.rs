@@ -370,12 +370,16 @@ fn decisions_are(name: &str, cases: Vec<(&'static str, Case)>) {
 
 #[test]
 fn what_is_said_when_a_trigger_fires() {
-    decisions_are("firing", golden_cases::firing());
+    let mut cases = golden_cases::firing();
+    cases.extend(golden_cases::firing_among_others());
+    decisions_are("firing", cases);
 }
 
 #[test]
 fn what_is_said_while_a_rollback_is_pending() {
-    decisions_are("pending", golden_cases::pending());
+    let mut cases = golden_cases::pending();
+    cases.extend(golden_cases::pending_among_others());
+    decisions_are("pending", cases);
 }
 
 #[test]

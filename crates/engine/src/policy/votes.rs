@@ -17,13 +17,14 @@ pub struct ValidVote {
 
 /// Parses how triggers decide together, or says what is wrong with it.
 pub(super) fn validate(
-    rules: &DecisionRules,
+    rules: Option<&DecisionRules>,
     triggers: &[ValidTrigger],
     errors: &mut Vec<FieldError>,
 ) -> Vec<ValidVote> {
     let mut taken = BTreeSet::new();
     let mut votes = Vec::new();
-    for (index, vote) in rules.votes.iter().enumerate() {
+    let rules = rules.iter().flat_map(|rules| &rules.votes);
+    for (index, vote) in rules.enumerate() {
         let mut refuse = |field: &str, value: String, problem: &str| {
             errors.push(FieldError {
                 field: format!("spec.decision.votes[{index}]{field}"),

@@ -93,6 +93,23 @@ pub fn firing() -> Vec<(&'static str, Case)> {
             event.status.times.decided = None;
             c.seen.events.push(event);
         }),
+        case("further back from a target that cannot start", |c| {
+            further_back(c);
+        }),
+        case("no further back than allowed", |c| {
+            further_back(c);
+            c.fields = json!({"limits": {"maxAttempts": 1}});
+        }),
+        case("the second policy", |c| {
+            c.seen.conflict = Some("web-strict".into());
+            c.seen.events.push(event(EventPhase::Pending));
+        }),
+    ]
+}
+
+/// It fires, and what the others say stands against it.
+pub fn firing_among_others() -> Vec<(&'static str, Case)> {
+    vec![
         case("held PeersAreBadToo", |c| {
             let query = r#"sum(rate(errors{pod!~"{{ pods }}"}[1m]))"#;
             c.trigger(json!({"peers": {"query": query}}));
@@ -117,17 +134,6 @@ pub fn firing() -> Vec<(&'static str, Case)> {
             memory.recovering_since = Some(at(90));
             c.state.triggers.insert("errors".into(), memory);
             c.measure(0.01);
-        }),
-        case("further back from a target that cannot start", |c| {
-            further_back(c);
-        }),
-        case("no further back than allowed", |c| {
-            further_back(c);
-            c.fields = json!({"limits": {"maxAttempts": 1}});
-        }),
-        case("the second policy", |c| {
-            c.seen.conflict = Some("web-strict".into());
-            c.seen.events.push(event(EventPhase::Pending));
         }),
     ]
 }
