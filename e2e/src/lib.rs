@@ -2,8 +2,8 @@
 
 pub mod chart;
 pub mod crds;
-pub mod gitops;
 pub mod figures;
+pub mod gitops;
 pub mod install;
 pub mod metrics;
 pub mod moments;

@@ -516,13 +516,7 @@ const PROMISED: [[&str; 5]; 16] = [
         "value >= 3",
         "",
     ],
-    [
-        "health.yaml",
-        "failure-rate",
-        "Critical",
-        "value > 0.1",
-        "",
-    ],
+    ["health.yaml", "failure-rate", "Critical", "value > 0.1", ""],
     [
         "health.yaml",
         "response-time",

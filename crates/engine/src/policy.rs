@@ -139,9 +139,7 @@ pub fn validate(name: &str, spec: &RollbackPolicySpec) -> Result<ValidPolicy, Ve
             problem: problem.to_owned(),
         });
     };
-    for (field, present) in [
-        ("spec.notifications", spec.notifications.is_some()),
-    ] {
+    for (field, present) in [("spec.notifications", spec.notifications.is_some())] {
         if present {
             refuse(
                 field.into(),

@@ -185,9 +185,7 @@ fn every_strategy_is_read_with_its_parameters() {
 
 #[test]
 fn fields_that_are_not_there_yet_are_refused() {
-    for (field, value) in [
-        ("notifications", json!([{"slack": "#ops"}])),
-    ] {
+    for (field, value) in [("notifications", json!([{"slack": "#ops"}]))] {
         let path = format!("spec.{field}");
         says(
             spec(&[errors()], json!({field: value})),

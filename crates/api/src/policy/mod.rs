@@ -1,9 +1,9 @@
 //! RollbackPolicy: what to watch on which workload, and what to do about it.
 
-mod gitops;
 mod baseline;
 mod decision;
 mod gates;
+mod gitops;
 mod peers;
 mod record;
 mod source;
@@ -13,20 +13,19 @@ mod strategy;
 mod trigger;
 mod window;
 
-pub use gitops::{GitOps, OnConflict};
 pub use baseline::{BaselineFrom, BaselineSource, Classification, Comparison, Direction};
 pub use decision::{DecisionRules, Require, Vote};
 pub use gates::{
     BaselineGate, Freeze, FreezeWindow, Frozen, Gates, GatesStatus, Once, VulnerableImage, Weekday,
     Weekly,
 };
+pub use gitops::{GitOps, OnConflict};
 pub use peers::Peers;
 pub use record::{CountedUntil, DailyCounts, Figures, Monitored, ReleaseVerdict, ScoreAt, Trend};
 pub use source::{
     Aggregate, GrpcProbe, HttpProbe, MinimumSamples, Port, ProbeMeasure, ProbeScheme, ProbeSource,
     PrometheusSource, Ratio, ResourceMeasure, ResourceName, ResourceSource, Signal,
-    VulnerabilityLimits, WebHeader, WebSource,
-    WorkloadSource,
+    VulnerabilityLimits, WebHeader, WebSource, WorkloadSource,
 };
 pub use spec::{Limits, Mode, Points, RollbackPolicy, RollbackPolicySpec, WorkloadRef};
 pub use status::{

@@ -3,9 +3,7 @@
 use backstop_api::{
     condition::{self, ConditionStatus},
     event::EventPhase,
-    policy::{
-        GatesStatus, Health, Mode, Monitored, Phase, ReleaseVerdict, TriggerState,
-    },
+    policy::{GatesStatus, Health, Mode, Monitored, Phase, ReleaseVerdict, TriggerState},
 };
 use jiff::Timestamp;
 

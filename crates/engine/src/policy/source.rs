@@ -157,7 +157,6 @@ pub(super) fn source(
     }
 }
 
-
 /// The question, or the two of a ratio.
 fn prometheus_source(
     trigger: &Trigger,

@@ -3,15 +3,15 @@
 mod probe;
 mod prometheus;
 mod ratio;
-mod vulnerability;
 mod resource;
+mod vulnerability;
 mod web;
 mod workload;
 
 pub use probe::{GrpcProbe, HttpProbe, Port, ProbeMeasure, ProbeScheme, ProbeSource};
 pub use prometheus::{MinimumSamples, PrometheusSource};
 pub use ratio::Ratio;
-pub use vulnerability::VulnerabilityLimits;
 pub use resource::{Aggregate, ResourceMeasure, ResourceName, ResourceSource};
+pub use vulnerability::VulnerabilityLimits;
 pub use web::{WebHeader, WebSource};
 pub use workload::{Signal, WorkloadSource};
