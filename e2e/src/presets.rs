@@ -43,7 +43,7 @@ pub fn shorter_triggers(file: &str) -> anyhow::Result<Map<String, Value>> {
 pub fn policy(deployment: &str, trigger: &Value) -> Value {
     json!({
         "workloads": [{"name": deployment}],
-        "points": {"soak": "10s"},
+        "points": {"soak": "20s"},
         "limits": {"cooldown": "0s"},
         "triggers": [trigger],
     })
