@@ -44,6 +44,10 @@ const KEYS_RETRIED: Duration = Duration::from_mins(1);
 /// How often what is watched is compared with what is there.
 const SWEEP: Duration = Duration::from_secs(15);
 
+/// What is under way when the operator is told to stop has so long to end: longer than a call, and less than a pod is
+/// given.
+const UNDER_WAY: Duration = Duration::from_secs(15);
+
 /// Runs the operator until it is told to stop.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::default());
@@ -134,6 +138,15 @@ async fn over(mut leadership: Leadership, stopped: watch::Receiver<bool>) {
     }
 }
 
+/// Waits until what is under way has had its time to end. Before the caches are filled nothing is under way, and a
+/// reconciler would wait for them.
+async fn cut_short(end: impl Future<Output = ()>, caches: [watch::Receiver<bool>; 3]) {
+    end.await;
+    if caches.iter().all(|read| *read.borrow()) {
+        tokio::time::sleep(UNDER_WAY).await;
+    }
+}
+
 /// Looks after every policy while this replica is the leader.
 async fn lead(
     client: &Client,
@@ -184,7 +197,8 @@ async fn lead(
     let end = || over(leadership.clone(), stopped.clone());
 
     // Decisions need all three caches: a policy that saw no points would say that it has none.
-    let caches = [points.read.clone(), events.read.clone()];
+    let read = [&policies.read, &points.read, &events.read].map(Clone::clone);
+    let caches = read.clone();
     let policy_work = Controller::for_stream(policies.stream, policies.store)
         .with_config(config.clone())
         .reconcile_on(policy_pokes)
@@ -233,6 +247,7 @@ async fn lead(
     tokio::select! {
         _ = async { tokio::join!(policy_work, event_work, point_work) } => {}
         () = beside(&context, settings, keys, switch, went) => {}
+        () = cut_short(end(), read) => {}
     }
     Ok(())
 }
