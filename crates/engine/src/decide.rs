@@ -99,7 +99,7 @@ pub fn decide(
     now: Timestamp,
 ) -> (State, Decision) {
     let (mut state, mut decision) = judged(policy, state, seen, now);
-    if let Some(workload) = &seen.workload {
+    if let Some(workload) = seen.workload.as_ref().filter(|_| seen.conflict.is_none()) {
         let changed = overrides::follow(&mut state, workload, now);
         decision.notices.extend(changed);
         decision.say.conditions.extend(overrides::said(&state));
@@ -373,7 +373,11 @@ fn asked_for(
         quarantine: false,
         action: Some(trigger.action),
         strategy: Some(look.policy.strategy.type_()),
-        attempt: look.incident.attempts + 1,
+        // A block is no attempt to mend anything.
+        attempt: match point {
+            Some(_) => look.incident.attempts + 1,
+            None => look.incident.attempts.max(1),
+        },
         from: Some(live(look.workload)),
         to: point.map(|point| Target {
             point: point.name.clone(),

@@ -13,7 +13,7 @@ use backstop_api::{
 use crate::{
     incident::Incident,
     plan::{self, Order},
-    policy::{ValidPolicy, ValidTrigger},
+    policy::{Source, ValidPolicy, ValidTrigger},
     snapshot::{Point, Snapshot, Workload},
     state::{State, TriggerMemory},
     target, track,
@@ -146,7 +146,7 @@ pub fn pass<'a>(
     good_point(look, trigger.action)
 }
 
-/// Every guard before a release is blocked: that it stays where it is needs neither a window nor a good point.
+/// Every guard before a release is blocked: that it stays where it is needs no good point.
 const GUARDS_OF_A_BLOCK: [Guard; 6] = [
     policy_is_paused,
     person_has_taken_over,
@@ -156,6 +156,14 @@ const GUARDS_OF_A_BLOCK: [Guard; 6] = [
     blocked_already,
 ];
 
+/// The guards that ask besides whether it is the release's fault. What is known of its images is, whenever it
+/// was found out.
+const GUARDS_OF_BLAME: [Guard; 3] = [
+    release_was_not_the_cause,
+    release_was_restored,
+    nothing_was_released,
+];
+
 /// Why the live release is not blocked, if it is not.
 #[must_use]
 pub fn against_a_block(
@@ -163,7 +171,11 @@ pub fn against_a_block(
     trigger: &ValidTrigger,
     memory: &TriggerMemory,
 ) -> Option<Hold> {
-    let mut guards = GUARDS_OF_A_BLOCK.iter();
+    let blame: &[Guard] = match trigger.source {
+        Source::Vulnerability(_) => &[],
+        _ => &GUARDS_OF_BLAME,
+    };
+    let mut guards = GUARDS_OF_A_BLOCK.iter().chain(blame);
     guards.find_map(|guard| guard(look, trigger, memory))
 }
 

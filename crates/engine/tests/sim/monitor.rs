@@ -8,7 +8,7 @@ use backstop_api::{
     condition::{ConditionStatus, DATA_AVAILABLE},
     event::{Cause, EventPhase, Outcome, Step},
     point::Verdict,
-    policy::{Mode, NoDataPolicy, TriggerState},
+    policy::{Action, Mode, NoDataPolicy, TriggerState},
 };
 use backstop_engine::{
     decide::{Act, Decision, decide},
@@ -190,12 +190,18 @@ impl Monitor {
     ) {
         self.holds(Rule::Mode, policy.mode != Mode::Paused, || "started".into());
         self.person_is_heeded(seen, "started");
-        let to = spec
-            .to
-            .as_ref()
-            .expect("a trigger's rollback names its target");
-        let hash = to.hash.clone().unwrap_or_default();
-        self.target_may_be(seen, &to.point, &hash, "start");
+        if spec.action == Some(Action::BlockDeployment) {
+            self.holds(Rule::OnlyGood, spec.to.is_none(), || {
+                format!("a block goes to {:?}", spec.to)
+            });
+        } else {
+            let to = spec
+                .to
+                .as_ref()
+                .expect("a trigger's rollback names its target");
+            let hash = to.hash.clone().unwrap_or_default();
+            self.target_may_be(seen, &to.point, &hash, "start");
+        }
         let open = seen.events.iter().any(|e| !e.is_over());
         self.holds(Rule::Once, !open, || "started beside an open one".into());
         self.holds(Rule::Attempts, spec.attempt <= policy.max_attempts, || {
@@ -413,6 +419,23 @@ impl Monitor {
         span.taken_by.push((name, attempt));
         self.holds(Rule::Once, !again, || {
             format!("release {from:?} is taken back twice in attempt {attempt}")
+        });
+    }
+
+    /// A release is recorded as one that failed, and stays where it is.
+    pub fn blocks(&mut self, world: &World, policy: &ValidPolicy, release: &str, event: &str) {
+        self.reached("blocked");
+        self.holds(Rule::Mode, policy.mode == Mode::Enforce, || {
+            format!("blocked in mode {:?}", policy.mode)
+        });
+        let recorded = world.events.iter().any(|e| {
+            e.name == event
+                && (!e.is_over() || e.status.outcome == Some(Outcome::Blocked))
+                && e.spec.action == Some(Action::BlockDeployment)
+                && e.from_hash() == Some(release)
+        });
+        self.holds(Rule::Recorded, recorded, || {
+            format!("{release} is blocked, and {event} does not say so")
         });
     }
 

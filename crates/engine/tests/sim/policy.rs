@@ -128,7 +128,8 @@ pub fn any() -> impl Strategy<Value = PolicyPlan> {
         prop_oneof![4 => Just("Hold"), 1 => Just("Fire"), 1 => Just("Ignore")],
         any_bool(1, 3),
         any_bool(1, 1),
-        prop_oneof![3 => Just(None), 1 => Just(Some("Notify")), 1 => Just(Some("GradualRollback"))],
+        prop_oneof![3 => Just(None), 1 => Just(Some("Notify")), 1 => Just(Some("GradualRollback")),
+            1 => Just(Some("BlockDeployment"))],
         any_bool(1, 2),
         prop_oneof![3 => Just(0i64), 1 => Just(20)],
     );

@@ -217,8 +217,12 @@ fn apply(world: &mut World, act: &Act, policy: &ValidPolicy, monitor: &mut Monit
             stored.status = change.status.clone();
             stored.version = version;
         }
-        // No policy of the simulation has a trigger that blocks.
-        Act::Block { .. } => unreachable!("nothing asks for a block"),
+        Act::Block { release, event, .. } => {
+            monitor.blocks(world, policy, release, event);
+            if world.span().map(|s| super::hash(s.release)).as_ref() == Some(release) {
+                world.quarantine(release);
+            }
+        }
         Act::LiftQuarantine { release, .. } => {
             monitor.reached("quarantine lifted");
             world.points.retain(|p| {
