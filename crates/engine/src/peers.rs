@@ -161,7 +161,7 @@ fn alike(
 ) -> Result<bool, String> {
     let holds = |condition: &crate::condition::Condition| {
         // What only compares samples has no condition that could hold for others.
-        let alone = std::ptr::eq(condition, &trigger.condition) && !trigger.is_conditional();
+        let alone = !trigger.is_conditional() && condition.text() == trigger.condition.text();
         if alone || condition.uses_baseline() && peers.baseline.is_none() {
             return Err("it is not known what they were like before".to_owned());
         }
