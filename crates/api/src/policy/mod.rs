@@ -1,6 +1,7 @@
 //! RollbackPolicy: what to watch on which workload, and what to do about it.
 
 mod gates;
+mod gitops;
 mod source;
 mod spec;
 mod status;
@@ -12,6 +13,7 @@ pub use gates::{
     BaselineGate, Freeze, FreezeWindow, Frozen, Gates, GatesStatus, Once, VulnerableImage, Weekday,
     Weekly,
 };
+pub use gitops::{GitOps, OnConflict};
 pub use source::{
     MinimumSamples, PrometheusSource, Signal, VulnerabilityLimits, WebHeader, WebSource,
     WorkloadSource,

@@ -3,9 +3,10 @@
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{GatesStatus, Severity};
-use crate::condition::Condition;
+use crate::{condition::Condition, schema};
 
 /// What Backstop says of a policy.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -47,8 +48,10 @@ pub struct RollbackPolicyStatus {
     /// No new rollback before this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cooldown_until: Option<Timestamp>,
-    /// The releases of the workload that failed, newest first; at most three.
+    /// The templates of releases that failed and are kept out, newest first. The API server reads
+    /// them here and refuses them; at most three of them are held in full.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
     pub quarantined: Vec<QuarantinedTemplate>,
     /// What new templates are held against; absent where the policy has no gates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -139,6 +142,9 @@ pub struct ReleaseStatus {
     /// The rollback that restored it, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored_by: Option<String>,
+    /// The release that was live before it, as far as that was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<String>,
 }
 
 /// The state of a trigger, as of an alert in Prometheus.
@@ -186,14 +192,33 @@ pub enum TriggerState {
     Error,
 }
 
-/// A release that failed.
+/// A Deployment's template of a release that failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct QuarantinedTemplate {
-    /// The workload.
+    /// The Deployment.
     pub workload: String,
     /// The release's identity.
     pub release: String,
     /// The rollback that quarantined it.
     pub event: String,
+    /// The record of the release. Deleting it lets the release in again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub point: Option<String>,
+    /// Why the release was taken back, in a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Until when it is kept out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    /// The template as the server returned it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::any_object")]
+    pub template: Option<Value>,
+    /// The version of the API server that returned it: another one may fill in other defaults.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_version: Option<String>,
+    /// Why the API server lets it pass all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub let_pass: Option<String>,
 }
