@@ -55,9 +55,10 @@ pub enum Act {
     Start {
         /// What it is about.
         spec: Box<RollbackEventSpec>,
-        /// The UIDs of the rollbacks that this was decided on. Where there are others, it was
-        /// decided on an old picture, and must be decided again.
-        known: Vec<String>,
+        /// UID and version of the rollbacks that this was decided on. Where there are others, or one
+        /// has changed (one that was over may go on), it was decided on an old picture, and must be
+        /// decided again.
+        known: Vec<(String, String)>,
     },
     /// Change a rollback's status.
     Change(Box<EventChange>),
@@ -115,7 +116,7 @@ fn judged(
     if let Some(misfit) = &seen.misfit {
         // What was known stays known: it may be a matter of a moment. A rollback that is under way
         // is brought to its end by its plan.
-        return (state, say::misfit(policy, seen, misfit));
+        return (state, say::misfit(policy, seen, misfit, now));
     }
     let Some(workload) = &seen.workload else {
         return without_workload(policy, state, seen, now);
@@ -152,13 +153,13 @@ fn judged(
         Course::UnderWay { acts, .. } => acts.clone(),
         Course::Start { spec } => vec![Act::Start {
             spec: spec.clone(),
-            known: seen.events.iter().map(|e| e.uid.clone()).collect(),
+            known: versions(seen),
         }],
         Course::Held { .. } | Course::Quiet => Vec::new(),
     });
     let say = say::status(&look, &course);
     let notices = say::notices(&before, &look, &course, proof);
-    let wake_at = wake::at(&look, &course);
+    let wake_at = wake::at(&look, &course, &say.quarantined);
     state.held.clone_from(&say.held);
     (
         state,
@@ -169,6 +170,12 @@ fn judged(
             wake_at,
         },
     )
+}
+
+/// UID and version of every rollback.
+pub(crate) fn versions(seen: &Snapshot) -> Vec<(String, String)> {
+    let events = seen.events.iter();
+    events.map(|e| (e.uid.clone(), e.version.clone())).collect()
 }
 
 /// Where things go from here.
@@ -201,6 +208,14 @@ fn course<'a>(look: &Look<'a>) -> Course<'a> {
     });
     if let Some(event) = open.first() {
         let next = lifecycle::advance(look, event);
+        return Course::UnderWay {
+            event,
+            acts: next.acts,
+            message: next.message,
+            again: next.again,
+        };
+    }
+    if let Some((event, next)) = lifecycle::revert::after_the_end(look) {
         return Course::UnderWay {
             event,
             acts: next.acts,
@@ -462,7 +477,7 @@ fn without_workload(
     }
     let decision = Decision {
         acts,
-        say: say::no_workload(policy, seen),
+        say: say::no_workload(policy, seen, now),
         notices: Vec::new(),
         wake_at: None,
     };

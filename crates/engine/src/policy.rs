@@ -4,9 +4,9 @@
 use std::{collections::BTreeSet, fmt};
 
 use backstop_api::{
-    RollbackPolicySpec,
+    Duration, RollbackPolicySpec,
     config::{ConfigCapture, SecretCapture},
-    policy::{IntOrPercent, IsolateParameters, Mode, RollingParameters, Window},
+    policy::{IntOrPercent, IsolateParameters, Mode, OnConflict, RollingParameters, Window},
 };
 use jiff::SignedDuration;
 
@@ -58,6 +58,10 @@ pub struct ValidPolicy {
     pub secrets: SecretCapture,
     /// Annotations of the template that say nothing about the release.
     pub ignore_annotations: Vec<String>,
+    /// What is done when a release that failed is put back.
+    pub on_conflict: OnConflict,
+    /// For how long a release that failed is kept out.
+    pub quarantine_for: SignedDuration,
     /// What is asked before a release.
     pub gates: Option<ValidGates>,
 }
@@ -93,6 +97,28 @@ impl fmt::Display for FieldError {
     }
 }
 
+/// What becomes of a release that failed.
+fn gitops(spec: &RollbackPolicySpec, refuse: &mut impl FnMut(String, String, &str)) {
+    let kept_out = spec.gitops.quarantine_for;
+    if !(Duration::from_secs(1)..=LONGEST_QUARANTINE).contains(&kept_out) {
+        refuse(
+            "spec.gitops.quarantineFor".into(),
+            kept_out.to_string(),
+            "must be from 1s to 720h, for example 24h",
+        );
+    }
+    if spec.gitops.on_conflict == OnConflict::Suspend {
+        refuse(
+            "spec.gitops.onConflict".into(),
+            "Suspend".into(),
+            "is not available in this version; write Quarantine or Notify",
+        );
+    }
+}
+
+/// A release that failed is kept out for so long at most.
+const LONGEST_QUARANTINE: Duration = Duration::from_mins(720 * 60);
+
 /// Parses a policy, or says everything that is wrong with it.
 pub fn validate(name: &str, spec: &RollbackPolicySpec) -> Result<ValidPolicy, Vec<FieldError>> {
     let mut errors = Vec::new();
@@ -103,17 +129,12 @@ pub fn validate(name: &str, spec: &RollbackPolicySpec) -> Result<ValidPolicy, Ve
             problem: problem.to_owned(),
         });
     };
-    for (field, present) in [
-        ("spec.gitops", spec.gitops.is_some()),
-        ("spec.notifications", spec.notifications.is_some()),
-    ] {
-        if present {
-            refuse(
-                field.into(),
-                "…".into(),
-                "is not available in this version; remove it",
-            );
-        }
+    if spec.notifications.is_some() {
+        refuse(
+            "spec.notifications".into(),
+            "…".into(),
+            "is not available in this version; remove it",
+        );
     }
     if let Some(rolling) = &spec.strategy.rolling {
         let zero = |value: &Option<IntOrPercent>| {
@@ -129,6 +150,7 @@ pub fn validate(name: &str, spec: &RollbackPolicySpec) -> Result<ValidPolicy, Ve
             );
         }
     }
+    gitops(spec, &mut refuse);
     if spec.limits.max_attempts == 0 {
         refuse(
             "spec.limits.maxAttempts".into(),
@@ -189,6 +211,8 @@ pub fn validate(name: &str, spec: &RollbackPolicySpec) -> Result<ValidPolicy, Ve
         config: spec.points.config,
         secrets: spec.points.secrets,
         ignore_annotations: spec.ignore_annotations.clone(),
+        on_conflict: spec.gitops.on_conflict,
+        quarantine_for: spec.gitops.quarantine_for.as_signed(),
         gates,
     })
 }

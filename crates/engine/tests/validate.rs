@@ -191,18 +191,30 @@ fn every_strategy_is_read_with_its_parameters() {
 
 #[test]
 fn fields_that_are_not_there_yet_are_refused() {
-    for (field, value) in [
-        ("gitops", json!({"onConflict": "Suspend"})),
-        ("notifications", json!([{"slack": "#ops"}])),
-    ] {
-        let path = format!("spec.{field}");
+    let fields = json!({"notifications": [{"slack": "#ops"}]});
+    says(
+        spec(&[errors()], fields),
+        "spec.notifications",
+        "",
+        "remove it",
+    );
+}
+
+#[test]
+fn a_quarantine_lasts_for_a_second_to_a_month() {
+    for wrong in ["0s", "721h"] {
+        let gitops = json!({"gitops": {"quarantineFor": wrong}});
         says(
-            spec(&[errors()], json!({field: value})),
-            &path,
+            spec(&[errors()], gitops),
+            "spec.gitops.quarantineFor",
             "",
-            "remove it",
+            "from 1s to 720h",
         );
     }
+    assert_eq!(
+        policy(&[errors()], json!({})).quarantine_for.as_secs(),
+        86_400
+    );
 }
 
 #[test]

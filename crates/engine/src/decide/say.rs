@@ -3,8 +3,7 @@
 use backstop_api::{
     condition::{self, ConditionStatus},
     event::EventPhase,
-    point::Verdict,
-    policy::{GatesStatus, Health, Mode, Phase, QuarantinedTemplate, TriggerState},
+    policy::{GatesStatus, Health, Mode, Phase, TriggerState},
 };
 use jiff::Timestamp;
 
@@ -17,12 +16,10 @@ use crate::{
     guards::{Hold, HoldReason, Look},
     health::{self, Proof},
     policy::{FieldError, ValidPolicy, ValidTrigger},
+    quarantine::{self, KeptOut},
     snapshot::Snapshot,
     state::State,
 };
-
-/// How many releases that failed the status names.
-const QUARANTINED_SHOWN: usize = 3;
 
 /// The policy's status, as far as it is decided here.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,8 +40,8 @@ pub struct Say {
     pub attempts: u32,
     /// No new rollback before this time.
     pub cooldown_until: Option<Timestamp>,
-    /// The releases that failed.
-    pub quarantined: Vec<QuarantinedTemplate>,
+    /// The releases that failed and are kept out.
+    pub quarantined: Vec<KeptOut>,
     /// Why nothing is taken back although a trigger fires.
     pub held: Option<String>,
     /// What new templates are held against.
@@ -115,7 +112,12 @@ pub(super) fn conflict(policy: &ValidPolicy, older: &str) -> Decision {
 }
 
 /// What is said while the strategy cannot work on what is there.
-pub(super) fn misfit(policy: &ValidPolicy, seen: &Snapshot, wrong: &FieldError) -> Decision {
+pub(super) fn misfit(
+    policy: &ValidPolicy,
+    seen: &Snapshot,
+    wrong: &FieldError,
+    now: Timestamp,
+) -> Decision {
     let message = wrong.to_string();
     Decision {
         acts: Vec::new(),
@@ -131,7 +133,7 @@ pub(super) fn misfit(policy: &ValidPolicy, seen: &Snapshot, wrong: &FieldError) 
             last_event: last_event(seen),
             attempts: 0,
             cooldown_until: None,
-            quarantined: quarantined(seen, policy.primary()),
+            quarantined: quarantine::kept_out(policy, seen, now),
             held: None,
             gates: None,
         },
@@ -141,7 +143,7 @@ pub(super) fn misfit(policy: &ValidPolicy, seen: &Snapshot, wrong: &FieldError) 
 }
 
 /// What is said while there is no Deployment.
-pub(super) fn no_workload(policy: &ValidPolicy, seen: &Snapshot) -> Say {
+pub(super) fn no_workload(policy: &ValidPolicy, seen: &Snapshot, now: Timestamp) -> Say {
     let missing = if seen.missing.is_empty() {
         policy.names()
     } else {
@@ -168,7 +170,7 @@ pub(super) fn no_workload(policy: &ValidPolicy, seen: &Snapshot) -> Say {
         last_event: last_event(seen),
         attempts: 0,
         cooldown_until: None,
-        quarantined: quarantined(seen, policy.primary()),
+        quarantined: quarantine::kept_out(policy, seen, now),
         held: None,
         gates: None,
     }
@@ -201,7 +203,7 @@ pub(super) fn status(look: &Look<'_>, course: &Course<'_>) -> Say {
         last_event: last_event(look.seen),
         attempts: look.incident.attempts,
         cooldown_until,
-        quarantined: quarantined(look.seen, look.policy.primary()),
+        quarantined: quarantine::kept_out(look.policy, look.seen, look.now),
         held,
         gates: None,
     }
@@ -300,33 +302,6 @@ fn last_event(seen: &Snapshot) -> Option<String> {
         .iter()
         .max_by_key(|e| (e.created, e.name.len(), &e.name))
         .map(|e| e.name.clone())
-}
-
-fn quarantined(seen: &Snapshot, workload: &str) -> Vec<QuarantinedTemplate> {
-    let mut failed: Vec<_> = seen
-        .points
-        .iter()
-        .filter(|p| p.verdict == Verdict::Quarantined)
-        .collect();
-    failed.sort_by(|a, b| (b.proved_at, &b.name).cmp(&(a.proved_at, &a.name)));
-    failed
-        .into_iter()
-        .filter_map(|point| {
-            let release = point.release.clone()?;
-            let event = seen
-                .events
-                .iter()
-                .filter(|e| e.from_hash() == Some(&release))
-                .max_by_key(|e| (e.created, &e.name))
-                .map_or_else(String::new, |e| e.name.clone());
-            Some(QuarantinedTemplate {
-                workload: workload.to_owned(),
-                release,
-                event,
-            })
-        })
-        .take(QUARANTINED_SHOWN)
-        .collect()
 }
 
 /// A trigger that only notifies has fired.
