@@ -22,7 +22,7 @@ use tokio::sync::watch;
 
 use crate::{
     calls::Calls, config::keys::KeyRing, metrics::Metrics, observe::Observers, pause::Switch,
-    tell::Teller,
+    server::ServerVersion, tell::Teller,
 };
 
 /// The keys, or why there are none; `None` while nobody has looked yet.
@@ -37,6 +37,8 @@ pub struct Context {
     pub client: Client,
     /// How it is called.
     pub calls: Calls,
+    /// Which version it has.
+    pub server: ServerVersion,
     /// Kubernetes Events.
     pub teller: Teller,
     /// Our own metrics.

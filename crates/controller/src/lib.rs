@@ -15,12 +15,14 @@ pub mod context;
 pub mod event;
 pub mod http;
 pub mod leader;
+mod merge;
 pub mod metrics;
 pub mod observe;
 pub mod pause;
 pub mod point;
 pub mod policy;
 pub mod run;
+pub mod server;
 pub mod settings;
 pub mod tell;
 

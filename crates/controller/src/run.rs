@@ -34,6 +34,7 @@ use crate::{
     observe::Observers,
     pause::{self, Switch},
     point, policy,
+    server::{self, ServerVersion},
     settings::Settings,
     tell::Teller,
 };
@@ -143,6 +144,9 @@ async fn lead(
     stopped: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     let calls = Calls::new(leadership.clone(), metrics.clone());
+    let version = calls
+        .read("get version", client.apiserver_version())
+        .await?;
     let (gone, went) = mpsc::unbounded();
     let policies = watched::<RollbackPolicy>(client, settings, &gone, |_| {});
     let points = watched::<RollbackPoint>(client, settings, &gone, without_template);
@@ -155,6 +159,7 @@ async fn lead(
     let context = Arc::new(Context {
         teller: Teller::new(client.clone(), &settings.identity, calls.clone()),
         client: client.clone(),
+        server: ServerVersion::new(version.git_version, jiff::Timestamp::now()),
         calls,
         metrics: metrics.clone(),
         observers: Observers::default(),
@@ -259,6 +264,7 @@ async fn beside(
         () = sweep => {}
         () = keys => {}
         () = paused => {}
+        () = server::follow(context) => {}
         () = follow_deletions(context, went) => {}
     }
 }

@@ -1,6 +1,7 @@
 //! The policy reconciler: validate -> observe -> decide -> record -> say. The only one that decides.
 
 pub(crate) mod capture;
+mod quarantine;
 mod record;
 mod status;
 mod validate;
