@@ -2,6 +2,7 @@
 
 pub mod chart;
 pub mod crds;
+pub mod gitops;
 pub mod install;
 pub mod metrics;
 pub mod moments;

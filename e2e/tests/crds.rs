@@ -110,8 +110,12 @@ async fn a_policy_that_says_too_much_or_too_little_is_refused() -> anyhow::Resul
             "a window is either weekly or once: set one of them",
         ),
         (
-            with(json!({"gitops": {}})),
-            "gitops is not available in this version",
+            with(json!({"gitops": {"onConflict": "Fight"}})),
+            "spec.gitops.onConflict: Unsupported value: \"Fight\": supported values: \"Quarantine\", \"Suspend\", \"Notify\"",
+        ),
+        (
+            with(json!({"gitops": {"quarantineFor": "721h"}})),
+            "gitops.quarantineFor must be from 1s to 720h, for example 24h",
         ),
         (
             with(json!({"notifications": []})),
