@@ -144,9 +144,6 @@ async fn lead(
     stopped: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     let calls = Calls::new(leadership.clone(), metrics.clone());
-    let version = calls
-        .read("get version", client.apiserver_version())
-        .await?;
     let (gone, went) = mpsc::unbounded();
     let policies = watched::<RollbackPolicy>(client, settings, &gone, |_| {});
     let points = watched::<RollbackPoint>(client, settings, &gone, without_template);
@@ -159,7 +156,7 @@ async fn lead(
     let context = Arc::new(Context {
         teller: Teller::new(client.clone(), &settings.identity, calls.clone()),
         client: client.clone(),
-        server: ServerVersion::new(version.git_version, jiff::Timestamp::now()),
+        server: ServerVersion::ask(client, &calls).await?,
         calls,
         metrics: metrics.clone(),
         observers: Observers::default(),
