@@ -6,7 +6,6 @@ use std::{
 };
 
 use jiff::Timestamp;
-
 use kube::Client;
 
 use crate::{
