@@ -24,6 +24,12 @@ fn v2() -> App {
     App::version("v2").fate(fate::CRASH_LOOP)
 }
 
+/// v2, by an administrator who has taken over.
+fn overridden(why: &str) -> App {
+    v2().deployment_annotation("backstop.dev/override", why)
+        .deployment_annotation("backstop.dev/override-by", "admin")
+}
+
 /// The quick policy with these fields in `gitops`.
 fn policy(gitops: Value) -> Value {
     let mut policy = quick_policy();
@@ -103,7 +109,7 @@ async fn only_the_template_that_failed_is_refused() -> anyhow::Result<()> {
         v2().label("team", "shop"),
         v2().env("MENDED", "yes"),
         v2().called("another"),
-        v2().deployment_annotation("backstop.dev/override", "I know better"),
+        overridden("I know better"),
     ] {
         world
             .try_apply(&passes, FLUX)
@@ -134,14 +140,7 @@ async fn only_the_template_that_failed_is_refused() -> anyhow::Result<()> {
 async fn an_override_lets_the_release_in_and_backstop_leaves_it_alone() -> anyhow::Result<()> {
     let world = taken_back("gitops-override", quick_policy()).await?;
     world.try_apply(&v2(), FLUX).refused().await?;
-    let annotate =
-        |value: Value| json!({"metadata": {"annotations": {"backstop.dev/override": value}}});
-    world
-        .patch_deployment(annotate(json!("we need it for the demo")))
-        .await?;
-    world
-        .deploy(&v2().deployment_annotation("backstop.dev/override", "we need it for the demo"))
-        .await?;
+    world.deploy(&overridden("we need it for the demo")).await?;
     world
         .policy_says("the crash to be held", |s| {
             s.message

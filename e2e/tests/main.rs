@@ -17,6 +17,7 @@ mod decision;
 mod docs;
 mod gates;
 mod gitops;
+mod gitops_loop;
 mod gitops_uninstall;
 mod guards;
 mod incidents;

@@ -158,9 +158,6 @@ async fn lead(
     stopped: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     let calls = Calls::new(leadership.clone(), metrics.clone());
-    let version = calls
-        .read("get version", client.apiserver_version())
-        .await?;
     let (gone, went) = mpsc::unbounded();
     let policies = watched::<RollbackPolicy>(client, &settings.watch_namespace, &gone, |_| {});
     let points =
@@ -174,7 +171,7 @@ async fn lead(
     let context = Arc::new(Context {
         teller: Teller::new(client.clone(), &settings.identity, calls.clone()),
         client: client.clone(),
-        server: ServerVersion::new(version.git_version, jiff::Timestamp::now()),
+        server: ServerVersion::ask(client, &calls).await?,
         calls,
         metrics: metrics.clone(),
         observers: Observers::default(),

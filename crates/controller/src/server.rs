@@ -6,8 +6,12 @@ use std::{
 };
 
 use jiff::Timestamp;
+use kube::Client;
 
-use crate::context::Context;
+use crate::{
+    calls::{CallError, Calls},
+    context::Context,
+};
 
 /// How often the version is asked for.
 const LOOKED_AT: Duration = Duration::from_mins(1);
@@ -17,6 +21,13 @@ const LOOKED_AT: Duration = Duration::from_mins(1);
 pub struct ServerVersion(Mutex<(String, Timestamp)>);
 
 impl ServerVersion {
+    /// What the server says of itself now.
+    pub async fn ask(client: &Client, calls: &Calls) -> Result<Self, CallError> {
+        let asked = client.apiserver_version();
+        let version = calls.read("get version", asked).await?;
+        Ok(Self::new(version.git_version, Timestamp::now()))
+    }
+
     /// It is so, as of now.
     #[must_use]
     pub fn new(version: String, now: Timestamp) -> Self {

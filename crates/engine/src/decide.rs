@@ -62,9 +62,10 @@ pub enum Act {
     Start {
         /// What it is about.
         spec: Box<RollbackEventSpec>,
-        /// The UIDs of the rollbacks that this was decided on. Where there are others, it was
-        /// decided on an old picture, and must be decided again.
-        known: Vec<String>,
+        /// UID and version of the rollbacks that this was decided on. Where there are others, or one
+        /// has changed (one that was over may go on), it was decided on an old picture, and must be
+        /// decided again.
+        known: Vec<(String, String)>,
     },
     /// Change a rollback's status.
     Change(Box<EventChange>),
@@ -164,7 +165,7 @@ fn judged(
         Course::UnderWay { acts, .. } => acts.clone(),
         Course::Start { spec } => vec![Act::Start {
             spec: spec.clone(),
-            known: seen.events.iter().map(|e| e.uid.clone()).collect(),
+            known: versions(seen),
         }],
         Course::Held { .. } | Course::Quiet => Vec::new(),
     });
@@ -184,6 +185,12 @@ fn judged(
             wake_at,
         },
     )
+}
+
+/// UID and version of every rollback.
+pub(crate) fn versions(seen: &Snapshot) -> Vec<(String, String)> {
+    let events = seen.events.iter();
+    events.map(|e| (e.uid.clone(), e.version.clone())).collect()
 }
 
 /// Where things go from here.
@@ -216,6 +223,14 @@ fn course<'a>(look: &Look<'a>) -> Course<'a> {
     });
     if let Some(event) = open.first() {
         let next = lifecycle::advance(look, event);
+        return Course::UnderWay {
+            event,
+            acts: next.acts,
+            message: next.message,
+            again: next.again,
+        };
+    }
+    if let Some((event, next)) = lifecycle::revert::after_the_end(look) {
         return Course::UnderWay {
             event,
             acts: next.acts,

@@ -20,6 +20,7 @@ pub mod daily;
 pub mod decide;
 pub mod freeze;
 pub mod gates;
+pub mod gitops;
 pub mod gradual;
 pub mod guards;
 pub mod health;

@@ -22,6 +22,7 @@ use crate::{
 mod asked;
 mod block;
 mod end;
+pub mod revert;
 mod verify;
 
 use block::block;
@@ -381,14 +382,18 @@ fn begin(
         look.workload.name, look.workload.release
     ));
     let mut next = Next::change(event, status);
-    let known = look.seen.events.iter();
-    let known: Vec<_> = known.map(|e| (e.uid.clone(), e.version.clone())).collect();
+    known(&mut next, look);
+    next
+}
+
+/// What the beginning of a rollback was decided on.
+fn known(next: &mut Next, look: &Look<'_>) {
+    let known = decide::versions(look.seen);
     for act in &mut next.acts {
         if let Act::Change(change) = act {
             change.known.clone_from(&known);
         }
     }
-    next
 }
 
 /// Whether the release that is taken back is recorded as one that failed. In the course of going

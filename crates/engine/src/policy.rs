@@ -139,14 +139,12 @@ pub fn validate(name: &str, spec: &RollbackPolicySpec) -> Result<ValidPolicy, Ve
             problem: problem.to_owned(),
         });
     };
-    for (field, present) in [("spec.notifications", spec.notifications.is_some())] {
-        if present {
-            refuse(
-                field.into(),
-                "…".into(),
-                "is not available in this version; remove it",
-            );
-        }
+    if spec.notifications.is_some() {
+        refuse(
+            "spec.notifications".into(),
+            "…".into(),
+            "is not available in this version; remove it",
+        );
     }
     if let Some(rolling) = &spec.strategy.rolling {
         let zero = |value: &Option<IntOrPercent>| {

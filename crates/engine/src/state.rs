@@ -60,6 +60,8 @@ pub struct Release {
     pub restored_by: Option<String>,
     /// What came of watching it for its window.
     pub verdict: Option<ReleaseVerdict>,
+    /// The release that was live before it, as far as that was seen.
+    pub previous: Option<String>,
 }
 
 /// A trigger's state.
@@ -215,6 +217,7 @@ impl State {
                 proved_at: r.proved_at,
                 restored_by: r.restored_by.clone(),
                 verdict: r.verdict.clone(),
+                previous: r.previous.clone(),
             }),
             triggers: status
                 .triggers
@@ -268,6 +271,7 @@ impl State {
                 .and_then(|(c, w)| c.checked_add(w).ok()),
             restored_by: r.restored_by.clone(),
             verdict: r.verdict.clone(),
+            previous: r.previous.clone(),
         })
     }
 

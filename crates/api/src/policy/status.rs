@@ -169,6 +169,9 @@ pub struct ReleaseStatus {
     /// What came of watching it for its window; absent until that ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<ReleaseVerdict>,
+    /// The release that was live before it, as far as that was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<String>,
 }
 
 /// The state of a trigger, as of an alert in Prometheus.

@@ -180,6 +180,7 @@ pub fn state() -> State {
             proved_at: None,
             restored_by: None,
             verdict: None,
+            previous: None,
         }),
         ..State::default()
     }

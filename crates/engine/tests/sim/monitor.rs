@@ -52,9 +52,17 @@ pub enum Rule {
     /// 13
     Floor,
     Checker,
+    Reverts,
     Attempts,
     Deterministic,
     Idempotence,
+}
+
+/// Whether a rollback begins again because its release was put back.
+fn is_put_back(before: &RollbackEventStatus, now: &RollbackEventStatus) -> bool {
+    now.reverts.len() == before.reverts.len() + 1
+        && now.reverts.last().is_some_and(|r| r.written_back)
+        && now.phase == Some(EventPhase::Executing)
 }
 
 /// After a completion it may take so long until it is seen: caches lag, and operators are down.
@@ -237,7 +245,8 @@ impl Monitor {
             "begun although called off".into()
         });
         self.person_is_heeded(seen, "begun");
-        let recorded = matches!(event.status.phase, None | Some(EventPhase::Pending));
+        let goes_on = is_put_back(&event.status, status);
+        let recorded = goes_on || matches!(event.status.phase, None | Some(EventPhase::Pending));
         self.holds(Rule::Recorded, recorded, || {
             format!("{:?}", event.status.phase)
         });
@@ -248,6 +257,14 @@ impl Monitor {
         let plan = serde_json::to_string(&status.steps).unwrap();
         self.holds(Rule::Replicas, !plan.contains("replicas"), || plan.clone());
         let live = seen.workload.as_ref().map(|w| w.release.as_str());
+        let kept_out = seen.points.iter().any(|p| {
+            p.verdict == Verdict::Quarantined && p.release.as_deref() == event.from_hash()
+        });
+        self.holds(
+            Rule::Reverts,
+            !goes_on || (kept_out && live == event.from_hash()),
+            || format!("taken back again, and live is {live:?}: {event:?}"),
+        );
         let about_live = status
             .steps
             .iter()
@@ -343,7 +360,14 @@ impl Monitor {
         if silence {
             return;
         }
-        self.holds(Rule::OwnEvidence, span.bad.is_some(), || {
+        // What a GitOps tool puts back again and again was live a moment ago too, and what was measured
+        // then is about the same release.
+        let lives = world.spans.iter().filter(|s| s.release == span.release);
+        let own = span.bad.is_some()
+            || lives
+                .filter_map(|s| s.bad)
+                .any(|(_, last)| world.now - last <= SEEN_WITHIN);
+        self.holds(Rule::OwnEvidence, own, || {
             format!(
                 "release {} was never bad: {:?}",
                 span.release, spec.evidence
@@ -469,10 +493,26 @@ impl Monitor {
 
     /// A rollback's status is written.
     pub fn status_written(&mut self, before: &RollbackEventStatus, now: &RollbackEventStatus) {
-        if let (None, Some(outcome)) = (before.outcome, now.outcome) {
+        if let Some(outcome) = now.outcome.filter(|o| before.outcome != Some(*o)) {
             self.reached(&format!("outcome {outcome:?}"));
         }
         let over = before.phase.is_some_and(EventPhase::is_terminal);
-        self.holds(Rule::Once, !over, || format!("{:?} goes on", before.phase));
+        let put_back = now.reverts.len() == before.reverts.len() + 1;
+        if put_back {
+            self.reached("the failed release was put back");
+        }
+        let goes_on = is_put_back(before, now);
+        if goes_on {
+            self.reached("the failed release was taken back again");
+        }
+        let given_up = put_back && now.outcome == Some(Outcome::Reverted);
+        let unusable = now.outcome == Some(Outcome::PointUnusable);
+        self.holds(Rule::Once, !over || goes_on || given_up || unusable, || {
+            format!("{:?} goes on", before.phase)
+        });
+        let times = now.reverts.iter().filter(|r| r.written_back).count();
+        self.holds(Rule::Reverts, times <= 5, || {
+            format!("the release is taken back again {times} times")
+        });
     }
 }

@@ -25,6 +25,10 @@ pub struct PolicyPlan {
     pub warning: Option<&'static str>,
     pub peers: bool,
     pub keep_firing_for: i64,
+    /// What is done when a release that failed is put back, and for how many seconds it is kept out.
+    pub gitops: (&'static str, i64),
+    /// Whether the API server refuses what is kept out.
+    pub admission: bool,
 }
 
 impl Default for PolicyPlan {
@@ -45,6 +49,8 @@ impl Default for PolicyPlan {
             warning: None,
             peers: false,
             keep_firing_for: 0,
+            gitops: ("Notify", 3600),
+            admission: false,
         }
     }
 }
@@ -108,6 +114,7 @@ impl PolicyPlan {
             "triggers": triggers,
             "limits": {"maxAttempts": self.max_attempts, "cooldown": format!("{}s", self.cooldown)},
             "points": {"soak": format!("{}s", self.soak)},
+            "gitops": {"onConflict": self.gitops.0, "quarantineFor": format!("{}s", self.gitops.1)},
         })
     }
 }
@@ -133,7 +140,12 @@ pub fn any() -> impl Strategy<Value = PolicyPlan> {
         any_bool(1, 2),
         prop_oneof![3 => Just(0i64), 1 => Just(20)],
     );
-    (timing, nature).prop_map(
+    let gitops = (
+        prop_oneof![2 => Just("Quarantine"), 1 => Just("Notify")],
+        prop_oneof![1 => Just(60i64), 2 => Just(3600)],
+        any_bool(1, 2),
+    );
+    (timing, nature, gitops).prop_map(
         |(
             (for_, delay, window, cooldown, max_attempts, soak),
             (
@@ -146,6 +158,7 @@ pub fn any() -> impl Strategy<Value = PolicyPlan> {
                 peers,
                 keep_firing_for,
             ),
+            (on_conflict, kept_out, admission),
         )| PolicyPlan {
             mode,
             scoped,
@@ -161,6 +174,8 @@ pub fn any() -> impl Strategy<Value = PolicyPlan> {
             warning,
             peers,
             keep_firing_for,
+            gitops: (on_conflict, kept_out),
+            admission,
         },
     )
 }
