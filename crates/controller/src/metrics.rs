@@ -127,87 +127,7 @@ impl Default for Metrics {
             scores: Family::default(),
             registry: Registry::default(),
         };
-        registry.register(
-            "api_calls",
-            "Calls to the API server",
-            metrics.calls.clone(),
-        );
-        registry.register(
-            "api_call_duration_seconds",
-            "How long calls to the API server take",
-            metrics.call_seconds.clone(),
-        );
-        registry.register(
-            "queries",
-            "Queries to metrics sources",
-            metrics.queries.clone(),
-        );
-        registry.register(
-            "query_duration_seconds",
-            "How long queries take",
-            metrics.query_seconds.clone(),
-        );
-        registry.register(
-            "probes",
-            "Questions about health, by what came of them",
-            metrics.probes.clone(),
-        );
-        registry.register(
-            "probe_duration_seconds",
-            "How long questions about health take",
-            metrics.probe_seconds.clone(),
-        );
-        registry.register(
-            "rollback_count",
-            "Rollbacks that ended",
-            metrics.rollbacks.clone(),
-        );
-        registry.register(
-            "rollback_duration_seconds",
-            "From firing to the end of a rollback",
-            metrics.rollback_seconds.clone(),
-        );
-        registry.register(
-            "rollback_triggered",
-            "Rollbacks recorded because a trigger fired",
-            metrics.triggered.clone(),
-        );
-        registry.register(
-            "release_put_back",
-            "Releases that were put back after they failed, and taken back again",
-            metrics.put_back.clone(),
-        );
-        registry.register("steps", "Steps of plans that ended", metrics.steps.clone());
-        registry.register(
-            "reconcile_failures",
-            "Reconciliations that failed",
-            metrics.failures.clone(),
-        );
-        registry.register(
-            "leader",
-            "Whether this replica acts",
-            metrics.leader.clone(),
-        );
-        registry.register(
-            "paused",
-            "Whether Backstop is paused for the whole cluster",
-            metrics.paused.clone(),
-        );
-        registry.register(
-            "policies",
-            "Policies that are looked after",
-            metrics.policies.clone(),
-        );
-        registry.register(
-            "rollback_queue_size",
-            "Rollbacks that are not over",
-            metrics.queue.clone(),
-        );
-        registry.register(
-            "health_score",
-            "How the live release of a policy does, from 0 to 100; absent where nothing can be judged",
-            metrics.scores.clone(),
-        );
+        metrics.register(&mut registry);
         Self {
             registry,
             ..metrics
@@ -216,6 +136,82 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    fn register(&self, registry: &mut Registry) {
+        registry.register("api_calls", "Calls to the API server", self.calls.clone());
+        registry.register(
+            "api_call_duration_seconds",
+            "How long calls to the API server take",
+            self.call_seconds.clone(),
+        );
+        registry.register(
+            "queries",
+            "Queries to metrics sources",
+            self.queries.clone(),
+        );
+        registry.register(
+            "query_duration_seconds",
+            "How long queries take",
+            self.query_seconds.clone(),
+        );
+        registry.register(
+            "probes",
+            "Questions about health, by what came of them",
+            self.probes.clone(),
+        );
+        registry.register(
+            "probe_duration_seconds",
+            "How long questions about health take",
+            self.probe_seconds.clone(),
+        );
+        registry.register(
+            "rollback_count",
+            "Rollbacks that ended",
+            self.rollbacks.clone(),
+        );
+        registry.register(
+            "rollback_duration_seconds",
+            "From firing to the end of a rollback",
+            self.rollback_seconds.clone(),
+        );
+        registry.register(
+            "rollback_triggered",
+            "Rollbacks recorded because a trigger fired",
+            self.triggered.clone(),
+        );
+        registry.register(
+            "release_put_back",
+            "Releases that were put back after they failed, and taken back again",
+            self.put_back.clone(),
+        );
+        registry.register("steps", "Steps of plans that ended", self.steps.clone());
+        registry.register(
+            "reconcile_failures",
+            "Reconciliations that failed",
+            self.failures.clone(),
+        );
+        registry.register("leader", "Whether this replica acts", self.leader.clone());
+        registry.register(
+            "paused",
+            "Whether Backstop is paused for the whole cluster",
+            self.paused.clone(),
+        );
+        registry.register(
+            "policies",
+            "Policies that are looked after",
+            self.policies.clone(),
+        );
+        registry.register(
+            "rollback_queue_size",
+            "Rollbacks that are not over",
+            self.queue.clone(),
+        );
+        registry.register(
+            "health_score",
+            "How the live release of a policy does, from 0 to 100; absent where nothing can be judged",
+            self.scores.clone(),
+        );
+    }
+
     /// A call to the API server has ended.
     pub fn called(&self, operation: &'static str, result: &'static str, took: Duration) {
         let call = Call { operation, result };
