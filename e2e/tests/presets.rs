@@ -399,7 +399,7 @@ async fn node_a_release_that_uses_up_what_it_was_given_is_taken_back() -> anyhow
         app.env("MEMORY_MB", mebibytes)
     };
     let cases = [
-        ("cpu", cpu("v1", "0.1"), cpu("v2", "1")),
+        ("cpu", cpu("v1", "0.005"), cpu("v2", "1")),
         ("memory", memory("v1", "200"), memory("v2", "241")),
     ];
     fire_on_the_node("infrastructure.yaml", &cases).await
