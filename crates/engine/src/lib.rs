@@ -11,6 +11,7 @@
 //! guards -> target -> a new rollback -> what to say
 //! ```
 
+pub mod alert;
 pub mod condition;
 pub mod config;
 pub mod decide;

@@ -14,7 +14,9 @@ use jiff::{SignedDuration, Timestamp};
 use crate::{
     decide::{self, Act},
     guards::{self, Look},
-    plan, rollout,
+    plan,
+    policy::Source,
+    rollout,
     snapshot::{Event, Workload},
     target,
 };
@@ -281,7 +283,7 @@ fn calmed_down(look: &Look<'_>, event: &Event, status: &RollbackEventStatus) -> 
     let Some(memory) = look.state.triggers.get(name) else {
         return Some(Next::wait(format!("waiting to see trigger {name}"), None));
     };
-    let of_the_cluster = !trigger.is_asked();
+    let of_the_cluster = matches!(trigger.source, Source::Workload { .. });
     let breath = memory.since.checked_add(BREATH).unwrap_or(Timestamp::MAX);
     if memory.is_quiet() && of_the_cluster && look.now < breath {
         let message = format!(

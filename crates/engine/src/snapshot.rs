@@ -11,7 +11,7 @@ use backstop_api::{
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::{condition::WorkloadNumbers, policy::FieldError, reading::Reading};
+use crate::{alert::Heard, condition::WorkloadNumbers, policy::FieldError, reading::Reading};
 
 /// What was seen of one policy's world.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -28,6 +28,8 @@ pub struct Snapshot {
     pub route: Option<Route>,
     /// The newest answer for each trigger that asks a source, by the trigger's name.
     pub readings: BTreeMap<String, Observed>,
+    /// The alerts that the policy may hear, where it listens for any.
+    pub heard: Option<Heard>,
     /// The workload's points.
     pub points: Vec<Point>,
     /// The policy's rollbacks.

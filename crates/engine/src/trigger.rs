@@ -5,6 +5,8 @@
 //! Whatever cannot be judged (no data, an unreachable source, a reading that reaches back before
 //! the release) breaks the run.
 
+mod alerts;
+
 use backstop_api::{
     event::Sample,
     policy::{NoDataPolicy, Signal, TriggerState},
@@ -106,6 +108,8 @@ impl Scope<'_> {
                 query.is_scoped() && minimum.as_ref().is_none_or(|m| m.query.is_scoped())
             }
             Source::Web(web) => web.is_scoped(),
+            // An alert that names a pod has its own answer.
+            Source::Alert(_) => false,
         };
         let start = if self.restored {
             self.release.completed_at?
@@ -137,6 +141,9 @@ fn look(
     if let Source::Workload { signals } = &trigger.source {
         return (look_at_workload(signals, memory, workload, now), now);
     }
+    if let Source::Alert(alert) = &trigger.source {
+        return alerts::look(alert, trigger, memory, seen, workload, scope, now);
+    }
     let Some(observed) = seen
         .readings
         .get(&trigger.name)
@@ -152,7 +159,7 @@ fn look(
     if now.duration_since(asked_at) > too_old(trigger) {
         let whom = match trigger.source {
             Source::Web(_) => "the web service",
-            Source::Prometheus { .. } | Source::Workload { .. } => "Prometheus",
+            Source::Prometheus { .. } | Source::Workload { .. } | Source::Alert(_) => "Prometheus",
         };
         let why = format!("the newest answer is from {asked_at:.0}; is {whom} slow?");
         return (Look::Error(why), asked_at);
@@ -331,8 +338,8 @@ fn punctuality(trigger: &ValidTrigger) -> SignedDuration {
         Source::Prometheus { .. } | Source::Web(_) => {
             (trigger.interval / JITTER_SHARE).min(JITTER_AT_MOST)
         }
-        // The cluster tells by itself, and the end of `for` is waited for exactly.
-        Source::Workload { .. } => SignedDuration::ZERO,
+        // The cluster and Alertmanager tell by themselves, and the end of `for` is waited for exactly.
+        Source::Workload { .. } | Source::Alert(_) => SignedDuration::ZERO,
     }
 }
 

@@ -281,15 +281,57 @@ fn a_trigger_without_a_source_or_with_two_is_refused() {
 
 #[test]
 fn sources_that_are_not_there_yet_are_refused_by_name() {
-    for source in ["probe", "resource", "alert", "vulnerability"] {
+    for source in ["probe", "resource", "vulnerability"] {
         let other = json!({"name": "other", "condition": "value > 1.0", source: {"any": "thing"}});
         let path = format!("spec.triggers[0].{source}");
         says(
             spec(&[other], json!({})),
             &path,
             "other",
-            "available are prometheus, workload and web",
+            "available are prometheus, workload, web and alert",
         );
+    }
+}
+
+#[test]
+fn alerts_that_cannot_be_told_apart_are_refused() {
+    let alert = |alert: Value| spec(&[json!({"name": "errors", "alert": alert})], json!({}));
+    for (matchers, field, value, way_out) in [
+        (
+            json!({"matchers": [{"name": "severity", "matchType": "!=", "value": "none"}]}),
+            "alert.matchLabels",
+            "{severity!=\"none\"}",
+            "name one, such as alertname",
+        ),
+        (
+            json!({"matchers": [{"name": "severity", "matchType": "=~", "value": ".*"}]}),
+            "alert.matchLabels",
+            "{severity=~\".*\"}",
+            "name one, such as alertname",
+        ),
+        (
+            json!({"matchLabels": {"alertname": "A"}, "matchers": [
+                {"name": "severity", "matchType": "=~", "value": "critical("},
+            ]}),
+            "alert.matchers[0].value",
+            "critical(",
+            "is no regular expression that can be used",
+        ),
+        (
+            json!({"matchLabels": {"alertname": "A"}, "heartbeat": {"matchLabels": {"a": ""}}}),
+            "alert.heartbeat.matchLabels",
+            "{a=\"\"}",
+            "name one, such as alertname",
+        ),
+        (
+            json!({"matchLabels": {"alertname": "A"}, "range": "25h"}),
+            "alert.range",
+            "25h0m0s",
+            "must be at most 24h",
+        ),
+    ] {
+        let field = format!("spec.triggers[0].{field}");
+        says(alert(matchers), &field, value, way_out);
     }
 }
 

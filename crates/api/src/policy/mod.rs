@@ -7,7 +7,10 @@ mod strategy;
 mod trigger;
 mod window;
 
-pub use source::{MinimumSamples, PrometheusSource, Signal, WebHeader, WebSource, WorkloadSource};
+pub use source::{
+    AlertHeartbeat, AlertMatcher, AlertSource, MatchType, MinimumSamples, PrometheusSource, Signal,
+    WebHeader, WebSource, WorkloadSource,
+};
 pub use spec::{Limits, Mode, Points, RollbackPolicy, RollbackPolicySpec, WorkloadRef};
 pub use status::{
     Health, Phase, QuarantinedTemplate, ReleaseStatus, RollbackPolicyStatus, TriggerState,

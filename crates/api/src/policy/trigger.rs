@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{MinimumSamples, PrometheusSource, WebSource, WorkloadSource};
+use super::{AlertSource, MinimumSamples, PrometheusSource, WebSource, WorkloadSource};
 use crate::{duration::Duration, schema};
 
 /// One thing to watch, with a condition and what to do when it holds.
@@ -13,9 +13,9 @@ use crate::{duration::Duration, schema};
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("[has(self.prometheus), has(self.workload), has(self.probe), has(self.resource), has(self.alert), has(self.web), has(self.vulnerability)].filter(x, x).size() == 1")
-        .message("a trigger has exactly one source: set prometheus, workload or web"),
-    validation = Rule::new("!has(self.probe) && !has(self.resource) && !has(self.alert) && !has(self.vulnerability)")
-        .message("this source is not available in this version; available are prometheus, workload and web"),
+        .message("a trigger has exactly one source: set prometheus, workload, web or alert"),
+    validation = Rule::new("!has(self.probe) && !has(self.resource) && !has(self.vulnerability)")
+        .message("this source is not available in this version; available are prometheus, workload, web and alert"),
     validation = Rule::new("!has(self.prometheus) || has(self.condition)")
         .message("condition is required with prometheus, for example: value > 0.05"),
     validation = Rule::new("!has(self.web) || has(self.condition)")
@@ -55,10 +55,9 @@ pub struct Trigger {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::any_object")]
     pub resource: Option<Value>,
-    /// Alertmanager. Not available yet.
+    /// Alerts that Alertmanager posts to the operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::any_object")]
-    pub alert: Option<Value>,
+    pub alert: Option<AlertSource>,
     /// Ask a web service for a number in JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub web: Option<WebSource>,
@@ -68,14 +67,15 @@ pub struct Trigger {
     pub vulnerability: Option<Value>,
     /// When it is bad: CEL over `value`, `baseline` (the value when the release to go back to
     /// proved itself) and `workload` (desired, updated, ready, available, unreadyShare, restarts).
-    /// For `workload` sources `value > 0.0` unless said otherwise.
+    /// For `workload` and `alert` sources `value > 0.0` unless said otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub condition: Option<String>,
     /// How long the condition must hold without a break before the trigger fires.
     #[serde(rename = "for", default)]
     pub for_: Duration,
-    /// How often to ask. `workload` sources do not ask: they are told.
+    /// How often to ask. `workload` sources do not ask: they are told. So are `alert` sources, which
+    /// are looked at again so often, since time alone can end an alert.
     #[serde(default = "default_interval")]
     pub interval: Duration,
     /// How long to wait between firing and acting. Recovery in this time calls the rollback off.

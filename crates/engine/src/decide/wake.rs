@@ -4,7 +4,7 @@ use backstop_api::policy::TriggerState;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Course;
-use crate::{guards::Look, trigger};
+use crate::{guards::Look, policy::Source, trigger};
 
 /// The earliest time at which a new look can come to another answer.
 pub(super) fn at(look: &Look<'_>, course: &Course<'_>) -> Option<Timestamp> {
@@ -22,6 +22,10 @@ pub(super) fn at(look: &Look<'_>, course: &Course<'_>) -> Option<Timestamp> {
                     .active_since
                     .and_then(|t| t.checked_add(trigger.for_).ok()),
             );
+        }
+        if let Source::Alert(_) = &trigger.source {
+            // Nobody tells that an alert, or a heartbeat, was not heard again.
+            times.extend(look.now.checked_add(trigger.interval).ok());
         }
         if !told && let Some(asked) = memory.asked_at {
             // The first moment at which that answer is too old.

@@ -3,7 +3,7 @@
 use backstop_api::policy::{Signal, Trigger};
 use jiff::SignedDuration;
 
-use crate::{query::QueryTemplate, web::WebTemplate};
+use crate::{alert::AlertTemplate, query::QueryTemplate, web::WebTemplate};
 
 /// Where a trigger's value comes from.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub enum Source {
     },
     /// A web service.
     Web(Box<WebTemplate>),
+    /// Alerts that Alertmanager posts.
+    Alert(Box<AlertTemplate>),
     /// The workload's own status.
     Workload {
         /// Which signs.
@@ -60,7 +62,6 @@ fn later_source(trigger: &Trigger) -> Option<&'static str> {
     [
         ("probe", &trigger.probe),
         ("resource", &trigger.resource),
-        ("alert", &trigger.alert),
         ("vulnerability", &trigger.vulnerability),
     ]
     .into_iter()
@@ -91,8 +92,13 @@ pub(super) fn source(
     trigger: &Trigger,
     refuse: &mut impl FnMut(&str, String, String),
 ) -> Option<Source> {
-    let source = match (&trigger.prometheus, &trigger.workload, &trigger.web) {
-        (Some(prometheus), None, None) => {
+    let source = match (
+        &trigger.prometheus,
+        &trigger.workload,
+        &trigger.web,
+        &trigger.alert,
+    ) {
+        (Some(prometheus), None, None, None) => {
             let query = near_query(&prometheus.query)
                 .map_err(|problem| refuse("prometheus.query", prometheus.query.clone(), problem));
             let minimum = trigger.minimum_samples.as_ref().map(|minimum| {
@@ -115,7 +121,7 @@ pub(super) fn source(
                 _ => None,
             }
         }
-        (None, Some(workload), None) => {
+        (None, Some(workload), None, None) => {
             if let Some((value, problem)) = wrong_signals(&workload.signals) {
                 refuse("workload.signals", value, problem.into());
             }
@@ -123,8 +129,11 @@ pub(super) fn source(
                 signals: workload.signals.clone(),
             })
         }
-        (None, None, Some(web)) => {
+        (None, None, Some(web), None) => {
             WebTemplate::parse(web, refuse).map(|web| Source::Web(Box::new(web)))
+        }
+        (None, None, None, Some(alert)) => {
+            AlertTemplate::parse(alert, refuse).map(|alert| Source::Alert(Box::new(alert)))
         }
         _ => {
             // What is asked for by name is refused by name.
@@ -132,7 +141,8 @@ pub(super) fn source(
             refuse(
                 field,
                 trigger.name.clone(),
-                "needs exactly one source; available are prometheus, workload and web".into(),
+                "needs exactly one source; available are prometheus, workload, web and alert"
+                    .into(),
             );
             None
         }

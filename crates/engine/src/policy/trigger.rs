@@ -39,10 +39,22 @@ impl ValidTrigger {
         self.action != Action::Notify
     }
 
-    /// Whether it is asked, at its interval. What the workload's own status says is told.
+    /// Whether it is asked, at its interval. What the workload's own status says is told, and so are
+    /// alerts.
     #[must_use]
     pub fn is_asked(&self) -> bool {
-        !matches!(self.source, Source::Workload { .. })
+        !matches!(self.source, Source::Workload { .. } | Source::Alert(_))
+    }
+
+    /// How long its source may say nothing although all is well.
+    #[must_use]
+    pub fn silence(&self) -> SignedDuration {
+        match &self.source {
+            Source::Alert(alert) => alert.expire_after,
+            Source::Workload { .. } | Source::Prometheus { .. } | Source::Web(_) => {
+                SignedDuration::ZERO
+            }
+        }
     }
 
     /// How far back from its evaluation a reading looks.
@@ -55,6 +67,7 @@ impl ValidTrigger {
                 .map_or(SignedDuration::ZERO, |m| m.query.longest_range())
                 .max(query.longest_range()),
             Source::Web(web) => web.range,
+            Source::Alert(alert) => alert.range,
         }
     }
 }

@@ -206,6 +206,8 @@ impl Monitor {
         let trigger = policy.triggers.iter().find(|t| t.name == evidence.trigger);
         let measured = trigger.is_some_and(|t| match t.source {
             Source::Workload { .. } => true,
+            // Nobody posts alerts in this world.
+            Source::Alert(_) => false,
             Source::Prometheus { .. } | Source::Web(_) => {
                 t.no_data == NoDataPolicy::Fire
                     || spec.attempt > 1
