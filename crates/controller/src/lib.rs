@@ -9,6 +9,7 @@
 //! Every call to the API server goes through [`calls`]: with a timeout, counted, and, where it
 //! writes, only while this instance is the leader.
 
+pub mod alerts;
 pub mod calls;
 pub mod config;
 pub mod context;

@@ -49,6 +49,13 @@ pub struct Reconciler {
     pub kind: &'static str,
 }
 
+/// A post of alerts.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Post {
+    /// How it ended: a closed set.
+    pub result: &'static str,
+}
+
 type Seconds<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// Backstop's own metrics.
@@ -64,6 +71,8 @@ pub struct Metrics {
     triggered: Counter,
     steps: Family<StepDone, Counter>,
     failures: Family<Reconciler, Counter>,
+    alert_posts: Family<Post, Counter>,
+    alerts: Gauge,
     leader: Gauge,
     policies: Gauge,
     queue: Gauge,
@@ -88,6 +97,8 @@ impl Default for Metrics {
             triggered: Counter::default(),
             steps: Family::default(),
             failures: Family::default(),
+            alert_posts: Family::default(),
+            alerts: Gauge::default(),
             leader: Gauge::default(),
             policies: Gauge::default(),
             queue: Gauge::default(),
@@ -133,6 +144,16 @@ impl Default for Metrics {
             "reconcile_failures",
             "Reconciliations that failed",
             metrics.failures.clone(),
+        );
+        registry.register(
+            "alert_posts",
+            "Posts of alerts to the operator",
+            metrics.alert_posts.clone(),
+        );
+        registry.register(
+            "alerts",
+            "Alerts that are kept, firing or resolved",
+            metrics.alerts.clone(),
         );
         registry.register(
             "leader",
@@ -209,6 +230,16 @@ impl Metrics {
     /// A reconciliation has failed.
     pub fn failed(&self, kind: &'static str) {
         self.failures.get_or_create(&Reconciler { kind }).inc();
+    }
+
+    /// Alerts have been posted.
+    pub fn alerts_posted(&self, result: &'static str) {
+        self.alert_posts.get_or_create(&Post { result }).inc();
+    }
+
+    /// So many alerts are kept.
+    pub fn alerts(&self, kept: usize) {
+        self.alerts.set(i64::try_from(kept).unwrap_or(i64::MAX));
     }
 
     /// Whether this replica acts.

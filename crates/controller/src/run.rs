@@ -25,6 +25,7 @@ use tokio::{
 };
 
 use crate::{
+    alerts::{self, Inbox},
     calls::Calls,
     config::{Place, keys::key_ring},
     context::{Backoffs, Context, Guarded, Keys, Told},
@@ -45,6 +46,15 @@ const KEYS_RETRIED: Duration = Duration::from_mins(1);
 /// How often what is watched is compared with what is there.
 const SWEEP: Duration = Duration::from_secs(15);
 
+/// What stays the same from one time of leading to the next.
+struct Common {
+    metrics: Arc<Metrics>,
+    allowed: AllowList,
+    web_allowed: AllowList,
+    routes: Table,
+    alerts: Option<Arc<Inbox>>,
+}
+
 /// Runs the operator until it is told to stop.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::default());
@@ -54,7 +64,6 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     )?;
     // A list of its own: what answers queries is not there to be sent whatever a policy likes.
     let web_allowed = AllowList::new(None, &settings.web_allow)?;
-    let routes = routes(&settings)?;
     let client = Client::try_default().await?;
     let (stop, stopped) = watch::channel(false);
     let (ready, is_ready) = watch::channel(false);
@@ -69,8 +78,16 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         is_ready,
         until(stopped.clone()),
     ));
+    let hearing = alerts::start(&settings, &metrics, until(stopped.clone())).await?;
+    let common = Common {
+        metrics: metrics.clone(),
+        allowed,
+        web_allowed,
+        routes: routes(&settings)?,
+        alerts: hearing.as_ref().map(|hearing| hearing.inbox.clone()),
+    };
     let version = client.apiserver_version().await?;
-    tracing::info!(server = version.git_version, allowed = %allowed, web = %web_allowed, identity = settings.identity, "starting");
+    tracing::info!(server = version.git_version, allowed = %common.allowed, web = %common.web_allowed, identity = settings.identity, "starting");
     ready.send_replace(true);
 
     let (mut leadership, keeper) = leader::compete(client.clone(), &settings).await?;
@@ -82,16 +99,18 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         }
         tracing::info!("leading: policies are looked after from now on");
         metrics.leads(true);
-        Box::pin(lead(
+        let led = lead(
             &client,
             &settings,
-            &metrics,
-            (&allowed, &web_allowed),
-            &routes,
+            &common,
             leadership.clone(),
             stopped.clone(),
-        ))
-        .await?;
+        );
+        let led = Box::pin(led).await;
+        if let Some(inbox) = &common.alerts {
+            inbox.close();
+        }
+        led?;
         metrics.leads(false);
     }
     // Given back, so that another replica need not wait for it to run out.
@@ -100,6 +119,9 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         let _ = manager.release().await;
     }
     server.await??;
+    if let Some(hearing) = hearing {
+        hearing.ended().await?;
+    }
     tracing::info!("stopped");
     Ok(())
 }
@@ -135,12 +157,11 @@ async fn until(mut flag: watch::Receiver<bool>) {
 async fn lead(
     client: &Client,
     settings: &Settings,
-    metrics: &Arc<Metrics>,
-    (allowed, web_allowed): (&AllowList, &AllowList),
-    routes: &Table,
+    common: &Common,
     leadership: Leadership,
     stopped: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
+    let metrics = &common.metrics;
     let calls = Calls::new(leadership.clone(), metrics.clone());
     let (gone, went) = mpsc::unbounded();
     let policies = watched::<RollbackPolicy>(client, settings, &gone, |_| {});
@@ -162,9 +183,10 @@ async fn lead(
                 asked.asked(outcome.as_str(), took);
             },
         ),
-        allowed: allowed.clone(),
-        web_allowed: web_allowed.clone(),
-        routes: routes.clone(),
+        allowed: common.allowed.clone(),
+        web_allowed: common.web_allowed.clone(),
+        alerts: common.alerts.clone(),
+        routes: common.routes.clone(),
         keys: has_keys,
         policies: policies.store.clone(),
         points: points.store.clone(),
@@ -174,6 +196,9 @@ async fn lead(
         told: Told::default(),
         backoffs: Backoffs::default(),
     });
+    if let Some(inbox) = &common.alerts {
+        inbox.open(&context);
+    }
     let config = controller::Config::default().concurrency(settings.concurrency);
     let end = || {
         let (mut leadership, stopped) = (leadership.clone(), stopped.clone());

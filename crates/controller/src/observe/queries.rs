@@ -36,6 +36,12 @@ pub struct Question {
 }
 
 impl Question {
+    /// The release that is asked about.
+    #[must_use]
+    pub fn context(&self) -> QueryContext {
+        self.context.clone()
+    }
+
     /// About the live release of a workload.
     #[must_use]
     pub fn about(namespace: &str, workload: &Workload, template_hashes: Vec<String>) -> Self {
@@ -156,7 +162,7 @@ async fn look(
             }
             Err(error) => (web.url().to_owned(), misconfigured(error.to_string())),
         },
-        Source::Workload { .. } => unreachable!("only such triggers ask"),
+        Source::Workload { .. } | Source::Alert(_) => unreachable!("only such triggers ask"),
     };
     if matches!(
         reading,

@@ -24,7 +24,14 @@ pub(super) fn validate(context: &Context, object: &RollbackPolicy) -> Result<Val
                 "web.url",
                 context.web_allowed.check_url(web.url()).map(drop),
             ),
-            Source::Web(_) | Source::Workload { .. } => continue,
+            Source::Alert(_) if context.alerts.is_none() => {
+                errors.push(format!(
+                    "spec.triggers[{index}].alert: the operator hears no alerts; set alerts.enabled in \
+                     the chart's values, or --alerts-listen"
+                ));
+                continue;
+            }
+            Source::Web(_) | Source::Workload { .. } | Source::Alert(_) => continue,
         };
         if let Err(error) = checked {
             // The error names the address, without a password that somebody may have put into it.
