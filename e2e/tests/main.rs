@@ -4,6 +4,7 @@ mod admission;
 mod admission_events;
 mod admission_reach;
 mod admission_strategies;
+mod alerts;
 mod blue_green;
 mod canary;
 mod cannot_start;
