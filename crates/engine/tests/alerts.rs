@@ -366,6 +366,17 @@ fn what_still_fires_on_a_restored_release_is_about_it() {
 }
 
 #[test]
+fn what_fires_about_a_pod_of_its_earlier_life_is_not_held_against_a_restored_release() {
+    let mut it = Listening::to(errors());
+    it.restored();
+    it.about_a_pod(10, 130, true);
+    it.beats(130);
+    assert_eq!(it.at(130), NoData);
+    it.about_a_pod(70, 130, true);
+    assert_eq!(it.at(130), Firing, "and what began since is");
+}
+
+#[test]
 fn a_restored_release_is_well_when_the_heartbeat_comes_a_full_range_after_it() {
     let mut it = Listening::to(errors());
     it.restored();

@@ -1,6 +1,6 @@
 //! A post: let in, read, and answered.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use axum::{
     body::{Body, to_bytes},
@@ -152,15 +152,17 @@ async fn admit(inbox: &Inbox, door: &Door, request: Request) -> Ended {
     let Some(taken) = inbox.take(door, post) else {
         return Ended::NotLeading;
     };
+    // Writing into a String cannot fail.
     let mut words = format!("{} alerts taken in", taken.kept);
     if taken.foreign > 0 {
-        words += &format!(
+        let _ = write!(
+            words,
             ", {} left out because their label namespace names another one",
             taken.foreign
         );
     }
     if taken.left_out > 0 {
-        words += &format!(", {} were not posted or did not fit", taken.left_out);
+        let _ = write!(words, ", {} were not posted or did not fit", taken.left_out);
     }
     Ended::Accepted(words)
 }

@@ -101,7 +101,8 @@ fn find(
             }
         } else if !counts {
             found.early.get_or_insert_with(|| (alert.tell(one), from));
-        } else if one.began() < scope.release.since && !scope.restored {
+        } else if one.began() < scope.release.since && (about == About::Pod || !scope.restored) {
+            // A pod may be one of the release's earlier life, and gone by now.
             found.before.get_or_insert_with(|| alert.tell(one));
         } else {
             found.firing.push(alert.tell(one));
