@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use backstop_api::RollbackPolicy;
-use backstop_e2e::{chart, install};
+use backstop_e2e::{chart, crds, install};
 use backstop_testenv::{Cluster, eventually};
 use backstop_traffic::Table;
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
@@ -27,6 +27,9 @@ replicas: 3
 prometheus: {url: "http://prometheus.monitoring:9090", allow: ["https://a.example", "http://b.example:9090"]}
 web: {allow: ["https://c.example/api"]}
 alerts: {enabled: true, port: 9999, credentialsSecret: alertmanager, tlsSecret: alerts-tls}
+serviceMonitor: {enabled: true, interval: 15s, labels: {release: prometheus}}
+prometheusRule: {enabled: true, labels: {release: prometheus}}
+dashboards: {enabled: true, labels: {grafana_dashboard: "yes"}}
 logging: {format: json, filter: "backstop=debug,info"}
 leaderElection: {leaseName: other}
 crds: {keep: false}
@@ -114,6 +117,7 @@ async fn every_object_of_the_chart_is_taken_by_the_api_server() -> anyhow::Resul
     let objects = chart::render(cluster, &[]).await?;
     accepted(cluster, &objects).await?;
 
+    crds::install_monitoring(cluster).await?;
     let values = values_file(ALL_VALUES)?;
     let watched = cluster.namespace("watched").await?;
     let watch = format!("watchNamespaces={{{watched}}}");

@@ -22,6 +22,7 @@ mod metrics;
 mod metrics_auth;
 mod metrics_faults;
 mod metrics_modes;
+mod monitoring;
 mod node;
 mod node_ends;
 mod node_routes;

@@ -22,6 +22,7 @@ pub mod point;
 pub mod policy;
 pub mod run;
 pub mod settings;
+mod standing;
 pub mod tell;
 
 pub use run::run;

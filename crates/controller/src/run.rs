@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use backstop_api::{RollbackEvent, RollbackPoint, RollbackPolicy, event::EventPhase};
+use backstop_api::{RollbackEvent, RollbackPoint, RollbackPolicy};
 use backstop_sources::{AllowList, Limits, Outcome, Querier};
 use backstop_traffic::Table;
 use futures::{Stream, StreamExt, TryStreamExt, channel::mpsc};
@@ -35,6 +35,7 @@ use crate::{
     observe::Observers,
     point, policy,
     settings::Settings,
+    standing,
     tell::Teller,
 };
 
@@ -169,7 +170,6 @@ async fn lead(
     let events = watched::<RollbackEvent>(client, settings, &gone, |_| {});
     let (poke_policy, policy_pokes) = mpsc::unbounded();
     let (poke_event, event_pokes) = mpsc::unbounded();
-    let asked = metrics.clone();
     let (keys, has_keys) = watch::channel(None);
     let context = Arc::new(Context {
         teller: Teller::new(client.clone(), &settings.identity, calls.clone()),
@@ -177,12 +177,7 @@ async fn lead(
         calls,
         metrics: metrics.clone(),
         observers: Observers::default(),
-        querier: Querier::new(
-            Limits::default(),
-            move |took: Duration, outcome: Outcome| {
-                asked.asked(outcome.as_str(), took);
-            },
-        ),
+        querier: querier(metrics),
         allowed: common.allowed.clone(),
         web_allowed: common.web_allowed.clone(),
         alerts: common.alerts.clone(),
@@ -262,10 +257,18 @@ async fn lead(
     tokio::select! {
         _ = async { tokio::join!(policy_work, event_work, point_work) } => {}
         () = sweep => {}
+        () = standing::count(context.clone()) => {}
         () = keys => {}
         () = follow_deletions(&context, went) => {}
     }
     Ok(())
+}
+
+/// Asks metrics sources, and counts the answers.
+fn querier(metrics: &Arc<Metrics>) -> Querier {
+    let metrics = metrics.clone();
+    let asked = move |took: Duration, outcome: Outcome| metrics.asked(outcome.as_str(), took);
+    Querier::new(Limits::default(), asked)
 }
 
 /// A cache of a kind.
@@ -466,14 +469,6 @@ async fn sweep(context: Arc<Context>) {
             let key = reflector::ObjectRef::<Guarded<RollbackPolicy>>::new(name).within(namespace);
             context.policies.get(&key).is_some()
         });
-        let open = context.events.state_filter(|e| {
-            e.0.as_ref().is_ok_and(|e| {
-                !e.status
-                    .as_ref()
-                    .and_then(|s| s.phase)
-                    .is_some_and(EventPhase::is_terminal)
-            })
-        });
-        context.metrics.sizes(left, open.len());
+        context.metrics.sizes(left);
     }
 }
