@@ -14,6 +14,10 @@ pub const DATA_AVAILABLE: &str = "DataAvailable";
 pub const PROTECTED: &str = "Protected";
 /// The type of a policy's condition: a person has to act.
 pub const ACTION_REQUIRED: &str = "ActionRequired";
+/// The type of a policy's condition: its gates can be judged. It is there only where the policy has gates.
+pub const GATES_READY: &str = "GatesReady";
+/// The type of a policy's condition: a person has taken over a Deployment. It is there only while that is so.
+pub const OVERRIDDEN: &str = "Overridden";
 /// The type of a point's condition: the release is recorded.
 pub const CAPTURED: &str = "Captured";
 /// The type of a point's condition: the contents of the release's configuration are kept. It is there only where it is

@@ -22,6 +22,7 @@ use tokio::sync::watch;
 
 use crate::{
     alerts::Inbox, calls::Calls, config::keys::KeyRing, metrics::Metrics, observe::Observers,
+    pause::Switch,
     tell::Teller,
 };
 
@@ -51,6 +52,8 @@ pub struct Context {
     pub routes: Table,
     /// The keys under which configuration is told apart and kept; or why there are none.
     pub keys: watch::Receiver<Keys>,
+    /// Whether Backstop acts.
+    pub paused: watch::Receiver<Switch>,
     /// Which addresses of Prometheus may be asked.
     pub allowed: AllowList,
     /// Which web services may be asked.

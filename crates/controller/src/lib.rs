@@ -18,6 +18,7 @@ pub mod http;
 pub mod leader;
 pub mod metrics;
 pub mod observe;
+pub mod pause;
 pub mod point;
 pub mod policy;
 pub mod run;

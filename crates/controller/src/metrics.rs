@@ -120,6 +120,7 @@ pub struct Metrics {
     alert_posts: Family<Post, Counter>,
     alerts: Gauge,
     leader: Gauge,
+    paused: Gauge,
     policies: Gauge,
     queue: Gauge,
 }
@@ -151,6 +152,7 @@ impl Default for Metrics {
             alert_posts: Family::default(),
             alerts: Gauge::default(),
             leader: Gauge::default(),
+            paused: Gauge::default(),
             policies: Gauge::default(),
             queue: Gauge::default(),
             registry: Registry::default(),
@@ -274,6 +276,11 @@ impl Metrics {
             self.leader.clone(),
         );
         registry.register(
+            "paused",
+            "Whether Backstop is paused for the whole cluster",
+            self.paused.clone(),
+        );
+        registry.register(
             "policies",
             "Policies that are looked after",
             self.policies.clone(),
@@ -375,6 +382,11 @@ impl Metrics {
     /// Whether this replica acts.
     pub fn leads(&self, yes: bool) {
         self.leader.set(i64::from(yes));
+    }
+
+    /// Whether nothing is taken back in the whole cluster.
+    pub fn paused(&self, yes: bool) {
+        self.paused.set(i64::from(yes));
     }
 
     /// How many policies are looked after.

@@ -33,6 +33,7 @@ use crate::{
     leader::Leadership,
     metrics::Metrics,
     observe::Observers,
+    pause::{self, Switch},
     point, policy,
     settings::Settings,
     standing,
@@ -171,6 +172,7 @@ async fn lead(
     let (poke_policy, policy_pokes) = mpsc::unbounded();
     let (poke_event, event_pokes) = mpsc::unbounded();
     let (keys, has_keys) = watch::channel(None);
+    let (switch, paused) = watch::channel(Switch::Unread);
     let context = Arc::new(Context {
         teller: Teller::new(client.clone(), &settings.identity, calls.clone()),
         client: client.clone(),
@@ -183,6 +185,7 @@ async fn lead(
         alerts: common.alerts.clone(),
         routes: common.routes.clone(),
         keys: has_keys,
+        paused,
         policies: policies.store.clone(),
         points: points.store.clone(),
         events: events.store.clone(),
@@ -218,6 +221,7 @@ async fn lead(
                     for read in caches {
                         until(read).await;
                     }
+                    pause::read(context.paused.clone()).await;
                     counted(object, context, policy::reconcile).await
                 }
             },
@@ -232,7 +236,10 @@ async fn lead(
         .reconcile_on(event_pokes)
         .graceful_shutdown_on(end())
         .run(
-            |object, context| counted(object, context, event::reconcile),
+            |object, context: Arc<Context>| async move {
+                pause::read(context.paused.clone()).await;
+                counted(object, context, event::reconcile).await
+            },
             |object, error: &event::Error, context| {
                 retry("event", &object, error, error.is_old_picture(), &context)
             },
@@ -248,18 +255,9 @@ async fn lead(
             context.clone(),
         )
         .for_each(|_| futures::future::ready(()));
-    let sweep = sweep(context.clone());
-    let keys = keep_keys(
-        context.clone(),
-        settings.leader_election_namespace.clone(),
-        keys,
-    );
     tokio::select! {
         _ = async { tokio::join!(policy_work, event_work, point_work) } => {}
-        () = sweep => {}
-        () = standing::count(context.clone()) => {}
-        () = keys => {}
-        () = follow_deletions(&context, went) => {}
+        () = beside(&context, settings, keys, switch, went) => {}
     }
     Ok(())
 }
@@ -269,6 +267,28 @@ fn querier(metrics: &Arc<Metrics>) -> Querier {
     let metrics = metrics.clone();
     let asked = move |took: Duration, outcome: Outcome| metrics.asked(outcome.as_str(), took);
     Querier::new(Limits::default(), asked)
+}
+
+/// What goes on beside the reconcilers, for as long as they do.
+async fn beside(
+    context: &Arc<Context>,
+    settings: &Settings,
+    keys: watch::Sender<Keys>,
+    switch: watch::Sender<Switch>,
+    went: mpsc::UnboundedReceiver<Gone>,
+) {
+    let namespace = &settings.leader_election_namespace;
+    let sweep = sweep(context.clone());
+    let keys = keep_keys(context.clone(), namespace.clone(), keys);
+    let place = (namespace.clone(), settings.config_map.clone());
+    let paused = pause::follow(context.clone(), place, switch);
+    tokio::select! {
+        () = sweep => {}
+        () = standing::count(context.clone()) => {}
+        () = keys => {}
+        () = paused => {}
+        () = follow_deletions(context, went) => {}
+    }
 }
 
 /// A cache of a kind.

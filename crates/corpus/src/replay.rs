@@ -120,6 +120,7 @@ fn reading(policy: &ValidPolicy, measure: Measure, trace: &Trace, side: Side, at
         backstop_engine::policy::Source::Prometheus { minimum, .. } => minimum.as_ref(),
         backstop_engine::policy::Source::Workload { .. }
         | backstop_engine::policy::Source::Web(_)
+        | backstop_engine::policy::Source::Vulnerability(_)
         | backstop_engine::policy::Source::Alert(_) => None,
     });
     match (minimum, measure.samples(trace, side, at)) {
@@ -168,6 +169,7 @@ fn workload(trace: &Trace, side: Side, release: &str, at: i64) -> Workload {
         images: Vec::new(),
         paused: false,
         overridden: None,
+        overridden_by: None,
         floor: None,
         desired,
         replicas: desired,

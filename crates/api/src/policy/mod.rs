@@ -1,5 +1,6 @@
 //! RollbackPolicy: what to watch on which workload, and what to do about it.
 
+mod gates;
 mod source;
 mod spec;
 mod status;
@@ -7,14 +8,18 @@ mod strategy;
 mod trigger;
 mod window;
 
+pub use gates::{
+    BaselineGate, Freeze, FreezeWindow, Frozen, Gates, GatesStatus, Once, VulnerableImage, Weekday,
+    Weekly,
+};
 pub use source::{
     AlertHeartbeat, AlertMatcher, AlertSource, MatchType, MinimumSamples, PrometheusSource, Signal,
-    WebHeader, WebSource, WorkloadSource,
+    VulnerabilityLimits, WebHeader, WebSource, WorkloadSource,
 };
 pub use spec::{Limits, Mode, Points, RollbackPolicy, RollbackPolicySpec, WorkloadRef};
 pub use status::{
-    Health, Phase, QuarantinedTemplate, ReleaseStatus, RollbackPolicyStatus, TriggerState,
-    TriggerStatus,
+    Health, Override, Phase, QuarantinedTemplate, ReleaseStatus, RollbackPolicyStatus,
+    TriggerState, TriggerStatus,
 };
 pub use strategy::{
     BackendParameters, BlueGreenParameters, CanaryParameters, DeploymentName, IntOrPercent,

@@ -162,7 +162,9 @@ async fn look(
             }
             Err(error) => (web.url().to_owned(), misconfigured(error.to_string())),
         },
-        Source::Workload { .. } | Source::Alert(_) => unreachable!("only such triggers ask"),
+        Source::Workload { .. } | Source::Vulnerability(_) | Source::Alert(_) => {
+            unreachable!("only such triggers ask")
+        }
     };
     if matches!(
         reading,

@@ -40,6 +40,12 @@ pub(super) async fn write(
         );
     }
     let said: Vec<&str> = say.conditions.iter().map(|c| c.type_).collect();
+    // These two are there only while there is something to say.
+    let passing = [condition::GATES_READY, condition::OVERRIDDEN];
+    conditions.retain(|c| {
+        let type_ = c.type_.as_str();
+        said.contains(&type_) || !passing.contains(&type_)
+    });
     forget_others(&mut conditions, &said, now);
     let new = RollbackPolicyStatus {
         phase: Some(say.phase),
@@ -55,6 +61,8 @@ pub(super) async fn write(
         attempts: say.attempts,
         cooldown_until: say.cooldown_until,
         quarantined: say.quarantined.clone(),
+        gates: say.gates.clone(),
+        overrides: state.overrides.clone(),
     };
     if says_the_same(&old, &new) {
         return Ok(());
@@ -154,6 +162,7 @@ pub(super) async fn write_invalid(
     new.message = Some(problem.to_owned());
     new.observed_generation = object.metadata.generation;
     new.triggers.clear();
+    new.gates = None;
     if object.status.as_ref() == Some(&new) {
         return Ok(());
     }
@@ -188,6 +197,7 @@ async fn patch(
             new.entry(key.clone()).or_insert(serde_json::Value::Null);
         }
         null_missing(new, &old, "release");
+        null_missing(new, &old, "gates");
     }
     let patch = serde_json::json!({"metadata": {"uid": object.uid()}, "status": value});
     context

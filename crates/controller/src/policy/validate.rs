@@ -31,7 +31,10 @@ pub(super) fn validate(context: &Context, object: &RollbackPolicy) -> Result<Val
                 ));
                 continue;
             }
-            Source::Web(_) | Source::Workload { .. } | Source::Alert(_) => continue,
+            Source::Web(_)
+            | Source::Workload { .. }
+            | Source::Vulnerability(_)
+            | Source::Alert(_) => continue,
         };
         if let Err(error) = checked {
             // The error names the address, without a password that somebody may have put into it.

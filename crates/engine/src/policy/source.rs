@@ -1,6 +1,6 @@
 //! The sources of triggers: what each is asked, parsed.
 
-use backstop_api::policy::{Signal, Trigger};
+use backstop_api::policy::{Signal, Trigger, VulnerabilityLimits};
 use jiff::SignedDuration;
 
 use crate::{alert::AlertTemplate, query::QueryTemplate, web::WebTemplate};
@@ -28,6 +28,8 @@ pub enum Source {
         /// Which signs.
         signals: Vec<Signal>,
     },
+    /// Reports of vulnerabilities.
+    Vulnerability(VulnerabilityLimits),
 }
 
 /// How much there must be to judge by.
@@ -62,7 +64,6 @@ fn later_source(trigger: &Trigger) -> Option<&'static str> {
     [
         ("probe", &trigger.probe),
         ("resource", &trigger.resource),
-        ("vulnerability", &trigger.vulnerability),
     ]
     .into_iter()
     .find_map(|(name, source)| source.as_ref().map(|_| name))
@@ -97,8 +98,9 @@ pub(super) fn source(
         &trigger.workload,
         &trigger.web,
         &trigger.alert,
+        &trigger.vulnerability,
     ) {
-        (Some(prometheus), None, None, None) => {
+        (Some(prometheus), None, None, None, None) => {
             let query = near_query(&prometheus.query)
                 .map_err(|problem| refuse("prometheus.query", prometheus.query.clone(), problem));
             let minimum = trigger.minimum_samples.as_ref().map(|minimum| {
@@ -121,7 +123,7 @@ pub(super) fn source(
                 _ => None,
             }
         }
-        (None, Some(workload), None, None) => {
+        (None, Some(workload), None, None, None) => {
             if let Some((value, problem)) = wrong_signals(&workload.signals) {
                 refuse("workload.signals", value, problem.into());
             }
@@ -129,19 +131,21 @@ pub(super) fn source(
                 signals: workload.signals.clone(),
             })
         }
-        (None, None, Some(web), None) => {
+        (None, None, Some(web), None, None) => {
             WebTemplate::parse(web, refuse).map(|web| Source::Web(Box::new(web)))
         }
-        (None, None, None, Some(alert)) => {
+        (None, None, None, Some(alert), None) => {
             AlertTemplate::parse(alert, refuse).map(|alert| Source::Alert(Box::new(alert)))
         }
+        (None, None, None, None, Some(limits)) => Some(Source::Vulnerability(limits.clone())),
         _ => {
             // What is asked for by name is refused by name.
             let field = later_source(trigger).unwrap_or("prometheus");
             refuse(
                 field,
                 trigger.name.clone(),
-                "needs exactly one source; available are prometheus, workload, web and alert"
+                "needs exactly one source; available are prometheus, workload, web, alert and \
+                  vulnerability"
                     .into(),
             );
             None

@@ -2,10 +2,12 @@
 
 mod alert;
 mod prometheus;
+mod vulnerability;
 mod web;
 mod workload;
 
 pub use alert::{AlertHeartbeat, AlertMatcher, AlertSource, MatchType};
 pub use prometheus::{MinimumSamples, PrometheusSource};
+pub use vulnerability::VulnerabilityLimits;
 pub use web::{WebHeader, WebSource};
 pub use workload::{Signal, WorkloadSource};

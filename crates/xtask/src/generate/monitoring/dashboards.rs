@@ -192,7 +192,13 @@ fn system_health() -> Dashboard {
         title: "Backstop / System Health",
         about: "How Backstop itself does.",
         by_namespace: false,
-        panels: vec![
+        panels: work().into_iter().chain(process()).collect(),
+    }
+}
+
+/// What Backstop does.
+fn work() -> Vec<Panel> {
+    vec![
             Panel {
                 title: "Leader",
                 about: "One replica works. 0 means that nothing is taken back.",
@@ -264,6 +270,12 @@ fn system_health() -> Dashboard {
                     "histogram_quantile(0.95, sum by (le) (rate(backstop_query_duration_seconds_bucket[$__rate_interval])))",
                 )],
             },
+    ]
+}
+
+/// What it takes, and what it is told.
+fn process() -> Vec<Panel> {
+    vec![
             Panel {
                 title: "Memory",
                 about: "Of the operator's process, in MB.",
@@ -272,7 +284,7 @@ fn system_health() -> Dashboard {
                 steps: &[],
                 queries: &[(
                     "{{instance}}",
-                    r#"backstop_process_resident_memory_bytes / 1e6"#,
+                    "backstop_process_resident_memory_bytes / 1e6",
                 )],
             },
             Panel {
@@ -297,6 +309,5 @@ fn system_health() -> Dashboard {
                     "sum by (result) (increase(backstop_alert_posts_total[$__range]))",
                 )],
             },
-        ],
-    }
+    ]
 }
