@@ -29,7 +29,7 @@ web: {allow: ["https://c.example/api"]}
 alerts: {enabled: true, port: 9999, credentialsSecret: alertmanager, tlsSecret: alerts-tls}
 serviceMonitor: {enabled: true, interval: 15s, labels: {release: prometheus}}
 prometheusRule: {enabled: true, labels: {release: prometheus}}
-dashboards: {enabled: true, labels: {grafana_dashboard: "yes"}}
+dashboards: {enabled: true, labels: {grafana_dashboard: "2"}}
 logging: {format: json, filter: "backstop=debug,info"}
 leaderElection: {leaseName: other}
 crds: {keep: false}

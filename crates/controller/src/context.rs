@@ -22,8 +22,7 @@ use tokio::sync::watch;
 
 use crate::{
     alerts::Inbox, calls::Calls, config::keys::KeyRing, metrics::Metrics, observe::Observers,
-    pause::Switch,
-    tell::Teller,
+    pause::Switch, tell::Teller,
 };
 
 /// The keys, or why there are none; `None` while nobody has looked yet.

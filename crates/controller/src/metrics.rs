@@ -234,11 +234,7 @@ impl Metrics {
 
     /// What is done for that.
     fn register_work(&self, registry: &mut Registry) {
-        registry.register(
-            "api_calls",
-            "Calls to the API server",
-            self.calls.clone(),
-        );
+        registry.register("api_calls", "Calls to the API server", self.calls.clone());
         registry.register(
             "api_call_duration_seconds",
             "How long calls to the API server take",
@@ -270,11 +266,7 @@ impl Metrics {
             "Alerts that are kept, firing or resolved",
             self.alerts.clone(),
         );
-        registry.register(
-            "leader",
-            "Whether this replica acts",
-            self.leader.clone(),
-        );
+        registry.register("leader", "Whether this replica acts", self.leader.clone());
         registry.register(
             "paused",
             "Whether Backstop is paused for the whole cluster",

@@ -61,12 +61,9 @@ fn near_query(text: &str) -> Result<QueryTemplate, String> {
 
 /// The source of a later version that a trigger has.
 fn later_source(trigger: &Trigger) -> Option<&'static str> {
-    [
-        ("probe", &trigger.probe),
-        ("resource", &trigger.resource),
-    ]
-    .into_iter()
-    .find_map(|(name, source)| source.as_ref().map(|_| name))
+    [("probe", &trigger.probe), ("resource", &trigger.resource)]
+        .into_iter()
+        .find_map(|(name, source)| source.as_ref().map(|_| name))
 }
 
 /// Signals that cannot be added up.

@@ -199,115 +199,115 @@ fn system_health() -> Dashboard {
 /// What Backstop does.
 fn work() -> Vec<Panel> {
     vec![
-            Panel {
-                title: "Leader",
-                about: "One replica works. 0 means that nothing is taken back.",
-                shape: Number,
-                unit: Unit::Count,
-                steps: &[],
-                queries: &[("", "sum(backstop_leader)")],
-            },
-            Panel {
-                title: "Policies",
-                about: "That are looked after.",
-                shape: Number,
-                unit: Unit::Count,
-                steps: &[],
-                queries: &[("", "sum(backstop_policies)")],
-            },
-            Panel {
-                title: "Failed reconciliations",
-                about: "They are tried again.",
-                shape: Lines,
-                unit: Unit::Count,
-                steps: &[],
-                queries: &[(
-                    "{{kind}}",
-                    "sum by (kind) (increase(backstop_reconcile_failures_total[$__range]))",
-                )],
-            },
-            Panel {
-                title: "Calls to the API server",
-                about: "In a second, by how they ended.",
-                shape: Lines,
-                unit: Unit::PerSecond,
-                steps: &[],
-                queries: &[(
-                    "{{result}}",
-                    "sum by (result) (rate(backstop_api_calls_total[$__rate_interval]))",
-                )],
-            },
-            Panel {
-                title: "Calls to the API server, 95th percentile",
-                about: "One in twenty takes longer.",
-                shape: Lines,
-                unit: Unit::Seconds,
-                steps: &[],
-                queries: &[(
-                    "{{operation}}",
-                    "histogram_quantile(0.95, sum by (operation, le) (rate(backstop_api_call_duration_seconds_bucket[$__rate_interval])))",
-                )],
-            },
-            Panel {
-                title: "Queries",
-                about: "To Prometheus and to web services, in a second, by what came back.",
-                shape: Lines,
-                unit: Unit::PerSecond,
-                steps: &[],
-                queries: &[(
-                    "{{outcome}}",
-                    "sum by (outcome) (rate(backstop_queries_total[$__rate_interval]))",
-                )],
-            },
-            Panel {
-                title: "Queries, 95th percentile",
-                about: "One in twenty takes longer.",
-                shape: Lines,
-                unit: Unit::Seconds,
-                steps: &[],
-                queries: &[(
-                    "",
-                    "histogram_quantile(0.95, sum by (le) (rate(backstop_query_duration_seconds_bucket[$__rate_interval])))",
-                )],
-            },
+        Panel {
+            title: "Leader",
+            about: "One replica works. 0 means that nothing is taken back.",
+            shape: Number,
+            unit: Unit::Count,
+            steps: &[],
+            queries: &[("", "sum(backstop_leader)")],
+        },
+        Panel {
+            title: "Policies",
+            about: "That are looked after.",
+            shape: Number,
+            unit: Unit::Count,
+            steps: &[],
+            queries: &[("", "sum(backstop_policies)")],
+        },
+        Panel {
+            title: "Failed reconciliations",
+            about: "They are tried again.",
+            shape: Lines,
+            unit: Unit::Count,
+            steps: &[],
+            queries: &[(
+                "{{kind}}",
+                "sum by (kind) (increase(backstop_reconcile_failures_total[$__range]))",
+            )],
+        },
+        Panel {
+            title: "Calls to the API server",
+            about: "In a second, by how they ended.",
+            shape: Lines,
+            unit: Unit::PerSecond,
+            steps: &[],
+            queries: &[(
+                "{{result}}",
+                "sum by (result) (rate(backstop_api_calls_total[$__rate_interval]))",
+            )],
+        },
+        Panel {
+            title: "Calls to the API server, 95th percentile",
+            about: "One in twenty takes longer.",
+            shape: Lines,
+            unit: Unit::Seconds,
+            steps: &[],
+            queries: &[(
+                "{{operation}}",
+                "histogram_quantile(0.95, sum by (operation, le) (rate(backstop_api_call_duration_seconds_bucket[$__rate_interval])))",
+            )],
+        },
+        Panel {
+            title: "Queries",
+            about: "To Prometheus and to web services, in a second, by what came back.",
+            shape: Lines,
+            unit: Unit::PerSecond,
+            steps: &[],
+            queries: &[(
+                "{{outcome}}",
+                "sum by (outcome) (rate(backstop_queries_total[$__rate_interval]))",
+            )],
+        },
+        Panel {
+            title: "Queries, 95th percentile",
+            about: "One in twenty takes longer.",
+            shape: Lines,
+            unit: Unit::Seconds,
+            steps: &[],
+            queries: &[(
+                "",
+                "histogram_quantile(0.95, sum by (le) (rate(backstop_query_duration_seconds_bucket[$__rate_interval])))",
+            )],
+        },
     ]
 }
 
 /// What it takes, and what it is told.
 fn process() -> Vec<Panel> {
     vec![
-            Panel {
-                title: "Memory",
-                about: "Of the operator's process, in MB.",
-                shape: Lines,
-                unit: Unit::Megabytes,
-                steps: &[],
-                queries: &[(
-                    "{{instance}}",
-                    "backstop_process_resident_memory_bytes / 1e6",
-                )],
-            },
-            Panel {
-                title: "CPU",
-                about: "Of the operator's process: 1 is one core.",
-                shape: Lines,
-                unit: Unit::Count,
-                steps: &[],
-                queries: &[(
-                    "{{instance}}",
-                    "rate(backstop_process_cpu_seconds_total[$__rate_interval])",
-                )],
-            },
-            Panel {
-                title: "Alerts that are posted",
-                about: "To the operator, in the time shown, by how they were taken.",
-                shape: Lines,
-                unit: Unit::Count,
-                steps: &[],
-                queries: &[(
-                    "{{result}}",
-                    "sum by (result) (increase(backstop_alert_posts_total[$__range]))",
-                )],
-            },
+        Panel {
+            title: "Memory",
+            about: "Of the operator's process, in MB.",
+            shape: Lines,
+            unit: Unit::Megabytes,
+            steps: &[],
+            queries: &[(
+                "{{instance}}",
+                "backstop_process_resident_memory_bytes / 1e6",
+            )],
+        },
+        Panel {
+            title: "CPU",
+            about: "Of the operator's process: 1 is one core.",
+            shape: Lines,
+            unit: Unit::Count,
+            steps: &[],
+            queries: &[(
+                "{{instance}}",
+                "rate(backstop_process_cpu_seconds_total[$__rate_interval])",
+            )],
+        },
+        Panel {
+            title: "Alerts that are posted",
+            about: "To the operator, in the time shown, by how they were taken.",
+            shape: Lines,
+            unit: Unit::Count,
+            steps: &[],
+            queries: &[(
+                "{{result}}",
+                "sum by (result) (increase(backstop_alert_posts_total[$__range]))",
+            )],
+        },
     ]
 }
