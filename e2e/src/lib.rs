@@ -3,13 +3,17 @@
 pub mod alerts;
 pub mod chart;
 pub mod crds;
+pub mod figures;
+pub mod gitops;
 pub mod install;
 pub mod metrics;
 pub mod moments;
 pub mod operator;
 pub mod people;
+pub mod presets;
 pub mod raw;
 pub mod real;
+pub mod refusal;
 pub mod reports;
 pub mod shared_out;
 pub mod stage;

@@ -18,10 +18,10 @@ use crate::world::{APP, World};
 /// Long enough for every trigger to be judged several times.
 pub const A_WHILE: Duration = Duration::from_secs(2);
 
-/// Pods that crash as long as this lives.
-pub struct Crashing(JoinHandle<()>);
+/// What is done to pods as long as this lives.
+pub struct Kept(JoinHandle<()>);
 
-impl Drop for Crashing {
+impl Drop for Kept {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -104,9 +104,9 @@ impl World {
     }
 
     /// Makes every pod of a version crash from now on, whenever it is made.
-    pub fn keep_crashing(&self, version: &str) -> Crashing {
+    pub fn keep_crashing(&self, version: &str) -> Kept {
         let (pods, version) = (self.api::<Pod>(), version.to_owned());
-        Crashing(tokio::spawn(async move {
+        Kept(tokio::spawn(async move {
             loop {
                 // A pod that goes away between is made anew, and crashes then.
                 let _ = crash(&pods, &version).await;
@@ -142,6 +142,23 @@ impl World {
                 .await?;
         }
         Ok(())
+    }
+
+    /// Makes the node say that the pods of a version run this image.
+    pub async fn images_are(&self, version: &str, image: &str) -> anyhow::Result<()> {
+        run_image(&self.api(), version, image).await
+    }
+
+    /// The same of every pod of a version from now on, whenever it is made.
+    pub fn keep_images(&self, version: &str, image: &str) -> Kept {
+        let (pods, version, image) = (self.api::<Pod>(), version.to_owned(), image.to_owned());
+        Kept(tokio::spawn(async move {
+            loop {
+                // A pod that goes away between is made anew, and is told of then.
+                let _ = run_image(&pods, &version, &image).await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }))
     }
 
     /// Waits until the containers of a version have crashed so often that they do so no more by
@@ -270,6 +287,25 @@ fn is_of(pod: &Pod, version: &str) -> bool {
         .as_ref()
         .and_then(|s| s.containers[0].image.as_ref());
     image.is_some_and(|i| i.ends_with(&format!(":{version}")))
+}
+
+async fn run_image(pods: &Api<Pod>, version: &str, image: &str) -> anyhow::Result<()> {
+    for pod in pods.list(&ListParams::default()).await? {
+        let mut status = serde_json::to_value(&pod.status)?;
+        let Some(containers) = status["containerStatuses"].as_array_mut() else {
+            continue;
+        };
+        if !is_of(&pod, version) || containers.iter().all(|c| c["imageID"] == image) {
+            continue;
+        }
+        for container in containers {
+            container["imageID"] = json!(image);
+        }
+        let patch = Patch::Merge(json!({"status": status}));
+        pods.patch_status(&pod.name_any(), &PatchParams::default(), &patch)
+            .await?;
+    }
+    Ok(())
 }
 
 async fn crash(pods: &Api<Pod>, version: &str) -> anyhow::Result<usize> {

@@ -8,6 +8,7 @@ use anyhow::{Context as _, ensure};
 use backstop_testenv::process::{Process, Signal};
 use backstop_testenv::{Access, eventually};
 
+use crate::chart::NAMESPACE;
 use crate::install;
 
 /// How many lines of its log a failing test shows.
@@ -16,6 +17,7 @@ const LOG_LINES: usize = 60;
 /// The operator, looking after one namespace. Ends with the test.
 pub struct Running {
     process: Process,
+    namespace: String,
 }
 
 impl Running {
@@ -41,9 +43,32 @@ impl Running {
         let kubeconfig = cluster
             .service_account_kubeconfig(&account.namespace, &account.service_account)
             .await?;
+        Self::spawn(binary, &kubeconfig, cluster, namespace, name, flags)
+    }
+
+    /// The same with a kubeconfig of one's choice: a way to the API server that is not the straight one.
+    pub async fn start_by(
+        kubeconfig: &Path,
+        cluster: &Access,
+        namespace: &str,
+        name: &str,
+        flags: &[String],
+    ) -> anyhow::Result<Self> {
+        install(cluster).await?;
+        Self::spawn(&binary()?, kubeconfig, cluster, namespace, name, flags)
+    }
+
+    fn spawn(
+        binary: &Path,
+        kubeconfig: &Path,
+        cluster: &Access,
+        namespace: &str,
+        name: &str,
+        flags: &[String],
+    ) -> anyhow::Result<Self> {
         let mut args: Vec<String> = [
             "--leader-election-namespace",
-            &account.namespace,
+            NAMESPACE,
             "--lease-name",
             &format!("backstop-{namespace}"),
             "--identity",
@@ -72,7 +97,10 @@ impl Running {
             "info,backstop_controller=debug,kube_runtime=warn",
         )
         .env("NO_COLOR", "1");
-        let running = Self { process };
+        let running = Self {
+            process,
+            namespace: namespace.to_owned(),
+        };
         running.process.start()?;
         Ok(running)
     }
@@ -93,6 +121,11 @@ impl Running {
             },
         )
         .await
+    }
+
+    /// The namespace that it looks after, if its flags name no others.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
     }
 
     /// Kills it, as a node that goes away would.
@@ -131,7 +164,7 @@ impl Running {
 }
 
 /// The operator's binary: what `BACKSTOP_BIN` names, else the one that lies beside this test's.
-fn binary() -> anyhow::Result<PathBuf> {
+pub fn binary() -> anyhow::Result<PathBuf> {
     if let Some(path) = env::var_os("BACKSTOP_BIN") {
         return Ok(path.into());
     }

@@ -40,7 +40,7 @@ pub struct RealApp {
     replicas: u32,
     labels: Vec<(String, String)>,
     env: BTreeMap<String, String>,
-    memory_limit: Option<String>,
+    limits: BTreeMap<String, String>,
 }
 
 impl RealApp {
@@ -51,7 +51,7 @@ impl RealApp {
             replicas: 2,
             labels: vec![("app".to_owned(), name.to_owned())],
             env: BTreeMap::from([("VERSION".to_owned(), version.to_owned())]),
-            memory_limit: None,
+            limits: BTreeMap::new(),
         }
         // So that a pod that goes is not asked any more when it stops to answer.
         .env("DRAIN", "2s")
@@ -81,7 +81,14 @@ impl RealApp {
     /// Whose pods are killed when they take more memory than this, such as `64Mi`.
     #[must_use]
     pub fn memory_limit(mut self, limit: &str) -> Self {
-        self.memory_limit = Some(limit.to_owned());
+        self.limits.insert("memory".to_owned(), limit.to_owned());
+        self
+    }
+
+    /// Whose pods get no more of a processor than this, such as `200m`.
+    #[must_use]
+    pub fn cpu_limit(mut self, limit: &str) -> Self {
+        self.limits.insert("cpu".to_owned(), limit.to_owned());
         self
     }
 
@@ -136,8 +143,8 @@ impl RealApp {
             "readinessProbe": probe("/readyz"),
             "livenessProbe": probe("/healthz"),
         }]);
-        if let Some(limit) = &self.memory_limit {
-            pod["containers"][0]["resources"] = json!({"limits": {"memory": limit}});
+        if !self.limits.is_empty() {
+            pod["containers"][0]["resources"] = json!({"limits": self.limits});
         }
         json!({
             "apiVersion": "apps/v1",

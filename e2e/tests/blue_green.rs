@@ -1,8 +1,6 @@
 //! Blue-green: the release is what the Service selects, and going back is to select the stack that
 //! was live before, when that is ready at the capacity that it had.
 
-use std::time::Instant;
-
 use anyhow::{Context as _, ensure};
 use backstop_api::RollbackPolicy;
 use backstop_api::event::{EventPhase, Outcome, StepKind};
@@ -195,8 +193,8 @@ async fn a_policy_that_cannot_work_is_refused_in_words() -> anyhow::Result<()> {
     let world = World::new("bg-misfit").await?;
     world.deploy(&stack(BLUE, "v1")).await?;
     world.deploy(&stack(GREEN, "v1")).await?;
-    world.policy(policy(true)).await?;
-    let applied = Instant::now();
+    let missing = "spec.strategy.blueGreen.service: 'web' is not there";
+    world.refused_at_once(&policy(true), &[missing]).await?;
     let says = async |words: &str| {
         eventually(words, SOON, async || {
             let policy = world.api::<RollbackPolicy>().get("web").await?;
@@ -211,12 +209,7 @@ async fn a_policy_that_cannot_work_is_refused_in_words() -> anyhow::Result<()> {
         })
         .await
     };
-    let refused = says("spec.strategy.blueGreen.service: 'web' is not there").await?;
-    println!(
-        "Accepted=False {:.2?} after it was applied",
-        applied.elapsed()
-    );
-    assert_eq!(refused.reason, "CannotWork");
+    assert_eq!(says(missing).await?.reason, "CannotWork");
     select(&world, None, true).await?;
     says("selects the pods of both stacks").await?;
     select(&world, Some("red"), true).await?;

@@ -307,20 +307,27 @@ async fn a_canary_that_cannot_work_is_refused_in_words() -> anyhow::Result<()> {
             .unwrap_or(&mut Value::Null) = value;
         policy
     };
-    world
-        .policy(with("/provider", json!("gateway-tcproute")))
-        .await?;
-    says("spec.strategy.canary.route.provider").await?;
-    world.policy(with("/name", json!("wob"))).await?;
-    says("spec.strategy.canary.route.name: 'wob' is not there").await?;
+    let unknown = with("/provider", json!("gateway-tcproute"));
+    let words = ["spec.strategy.canary.route.provider", "gateway-httproute"];
+    world.refused_at_once(&unknown, &words).await?;
+    let elsewhere = with("/name", json!("wob"));
+    let words = ["spec.strategy.canary.route.name: 'wob' is not there"];
+    world.refused_at_once(&elsewhere, &words).await?;
     let route = json!({
         "provider": "gateway-httproute", "name": "web", "canaryBackend": {"name": "web-beta"},
     });
-    world.policy(with("", route)).await?;
-    says("the backend web-beta is not there").await?;
+    let words = [
+        "spec.strategy.canary.route",
+        "the backend web-beta is not there",
+    ];
+    world.refused_at_once(&with("", route), &words).await?;
     // A kind that is not installed here.
-    world.policy(with("/provider", json!("kuma"))).await?;
-    says("MeshHTTPRoute of kuma.io/v1alpha1 installed").await?;
+    let kuma = with("/provider", json!("kuma"));
+    let words = [
+        "spec.strategy.canary.route.provider",
+        "MeshHTTPRoute of kuma.io/v1alpha1 installed",
+    ];
+    world.refused_at_once(&kuma, &words).await?;
     world.policy(policy()).await?;
     says("valid and in force").await?;
     routes(&world)
@@ -329,5 +336,45 @@ async fn a_canary_that_cannot_work_is_refused_in_words() -> anyhow::Result<()> {
     says("is not there").await?;
     let policy = world.api::<RollbackPolicy>().get("web").await?;
     ensure!(policy.name_any() == "web", "it is left as it was");
+    Ok(())
+}
+
+/// A kind of route whose weights have to be 100 together, which an administrator has added.
+const STRICT: &str = "
+providers:
+- name: strict
+  group: gateway.networking.k8s.io
+  version: v1
+  kind: HTTPRoute
+  plural: httproutes
+  rules: /spec/rules/*
+  backends: {shape: List, at: /backendRefs, name: /name, weight: weight}
+  weights: {default: 1, sum: Hundred}
+";
+
+#[tokio::test]
+async fn weights_that_do_not_sum_are_refused_in_words() -> anyhow::Result<()> {
+    let table = tempfile::NamedTempFile::new()?;
+    std::fs::write(table.path(), STRICT)?;
+    let flag = format!("--routes-file={}", table.path().display());
+    let world = World::with("canary-sum", &[flag]).await?;
+    stable_is_good_in(&world, policy()).await?;
+    let mut object = route(40);
+    object["spec"]["rules"][0]["backendRefs"][0]["weight"] = json!(70);
+    let params = PatchParams::apply("kubectl").force();
+    routes(&world)
+        .patch("web", &params, &Patch::Apply(object))
+        .await?;
+    let mut strict = policy();
+    strict["strategy"]["canary"]["route"]["provider"] = json!("strict");
+    let words = [
+        "spec.strategy.canary.route",
+        "/spec/rules/0/backendRefs",
+        "the weights are 110 together; this kind of route needs 100",
+    ];
+    world.refused_at_once(&strict, &words).await?;
+    // As it should be.
+    share_as(&world, 40, "kubectl", true).await?;
+    world.condition("Accepted", true, "Valid").await?;
     Ok(())
 }

@@ -110,8 +110,12 @@ async fn a_policy_that_says_too_much_or_too_little_is_refused() -> anyhow::Resul
             "a window is either weekly or once: set one of them",
         ),
         (
-            with(json!({"gitops": {}})),
-            "gitops is not available in this version",
+            with(json!({"gitops": {"onConflict": "Fight"}})),
+            "spec.gitops.onConflict: Unsupported value: \"Fight\": supported values: \"Quarantine\", \"Suspend\", \"Notify\"",
+        ),
+        (
+            with(json!({"gitops": {"quarantineFor": "721h"}})),
+            "gitops.quarantineFor must be from 1s to 720h, for example 24h",
         ),
         (
             with(json!({"notifications": []})),
@@ -149,10 +153,8 @@ async fn a_policy_that_says_too_much_or_too_little_is_refused() -> anyhow::Resul
 async fn a_trigger_that_cannot_work_is_refused() -> anyhow::Result<()> {
     let people = People::new().await?;
     let query = json!({"query": "up"});
-    let source = "this source is not available in this version; available are prometheus, workload, web, alert and vulnerability";
     let apart = "workload.signals: Restarts and UnreadyShare are numbers of their own; put each in a trigger of its own";
-    let one =
-        "a trigger has exactly one source: set prometheus, workload, web, alert or vulnerability";
+    let one = "a trigger has exactly one source: set prometheus, workload, web, probe, resource, alert or vulnerability";
     let mut broken = vec![
         (trigger(json!({})), one),
         (
@@ -161,11 +163,11 @@ async fn a_trigger_that_cannot_work_is_refused() -> anyhow::Result<()> {
         ),
         (
             trigger(json!({"prometheus": query})),
-            "condition is required with prometheus, for example: value > 0.05",
+            "condition or compare is required with prometheus",
         ),
         (
             trigger(json!({"web": {"url": "https://a/b", "jsonPath": "$.rate"}})),
-            "condition is required with web, for example: value > 0.05",
+            "condition or compare is required with web",
         ),
         (
             trigger(json!({
@@ -192,7 +194,7 @@ async fn a_trigger_that_cannot_work_is_refused() -> anyhow::Result<()> {
         ),
         (
             crashes(json!({"minimumSamples": {"query": "up", "atLeast": 1}})),
-            "minimumSamples goes with prometheus only",
+            "minimumSamples goes with prometheus.query only",
         ),
         (
             crashes(json!({"interval": "500ms"})),
@@ -233,10 +235,72 @@ async fn a_trigger_that_cannot_work_is_refused() -> anyhow::Result<()> {
             "spec.triggers[1]: Duplicate value: {\"name\":\"t\"}",
         ),
     ];
-    for name in ["probe", "resource"] {
-        broken.push((trigger(json!({name: {}})), source));
-    }
+    broken.extend(probes());
+    broken.push((
+        trigger(json!({"resource": {"name": "cpu"}})),
+        "condition is required with resource, for example: value > 0.9",
+    ));
     all_refused(&people.policies(&people.alice), broken).await
+}
+
+/// Probes that cannot work, and what is said of them.
+fn probes() -> Vec<(Value, &'static str)> {
+    let http = json!({"port": 8080});
+    let probe = |probe: Value| trigger(json!({"condition": "value >= 3", "probe": probe}));
+    vec![
+        (
+            trigger(json!({"probe": {"http": http}})),
+            "condition is required with probe, for example: value >= 3",
+        ),
+        (
+            probe(json!({})),
+            "a probe asks by one protocol: set http or grpc",
+        ),
+        (
+            probe(json!({"http": http, "grpc": {}})),
+            "a probe asks by one protocol: set http or grpc",
+        ),
+        (
+            probe(json!({"http": http, "timeout": "11s"})),
+            "probe.timeout must not be longer than interval",
+        ),
+        (
+            probe(json!({"http": http, "timeout": "10ms"})),
+            "probe.timeout must be from 100ms to 30s",
+        ),
+        (
+            probe(json!({"http": http, "window": "25h"})),
+            "probe.window must be from 1s to 24h",
+        ),
+        (
+            probe(json!({"http": http, "startup": "2h"})),
+            "probe.startup must be at most 1h",
+        ),
+        (
+            probe(json!({"http": http, "measure": "FailureRate", "aggregate": "Max"})),
+            "the failure rate is one of all results together",
+        ),
+        (
+            probe(json!({"http": {"url": "https://a/b", "port": 80}})),
+            "url says all of it; leave path, port and scheme out",
+        ),
+        (
+            probe(json!({"http": {"secretName": "status"}})),
+            "probe.http.secretName goes with url",
+        ),
+        (
+            probe(json!({"http": {"path": "healthz"}})),
+            "spec.triggers[0].probe.http.path",
+        ),
+        (
+            probe(json!({"http": {"port": 70000}})),
+            "spec.triggers[0].probe.http.port",
+        ),
+        (
+            probe(json!({"grpc": {"url": "https://a"}})),
+            "probe.grpc.url must begin with http://",
+        ),
+    ]
 }
 
 #[tokio::test]

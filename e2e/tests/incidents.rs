@@ -1,6 +1,6 @@
 //! Incidents: bad releases one after the other, targets that fail too, Deployments that go away.
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use backstop_api::event::{EventPhase, Outcome};
 use backstop_api::policy::TriggerState;
 use backstop_api::{RollbackEvent, RollbackPoint};
@@ -107,8 +107,10 @@ async fn a_worse_release_on_top_of_a_rollback_is_taken_back_to_the_good_one() ->
 
 #[tokio::test]
 async fn a_bad_release_that_comes_again_is_taken_back_again() -> anyhow::Result<()> {
-    let (world, point) =
-        World::with_good_release("again", quick_policy(), &App::version("v1")).await?;
+    // Otherwise the API server would refuse it.
+    let mut policy = quick_policy();
+    policy["gitops"] = json!({"onConflict": "Notify"});
+    let (world, point) = World::with_good_release("again", policy, &App::version("v1")).await?;
     for name in ["web-1", "web-2"] {
         world.deploy(&bad("v2")).await?;
         let event = world
@@ -326,5 +328,43 @@ async fn a_deployment_that_is_made_anew_is_another_one_and_is_looked_after() -> 
     );
     assert_eq!(to(event), point.metadata.name);
     assert_eq!(world.live().await?, "v1");
+    Ok(())
+}
+
+/// Whoever is called at night looks with kubectl first: no column that it shows is empty.
+#[tokio::test]
+async fn kubectl_get_says_something_in_every_column() -> anyhow::Result<()> {
+    let (world, _) =
+        World::with_good_release("columns", quick_policy(), &App::version("v1")).await?;
+    world
+        .deploy(&App::version("v2").fate(fate::CRASH_LOOP))
+        .await?;
+    world
+        .ended("web-1", EventPhase::Succeeded, Outcome::Recovered)
+        .await?;
+    for kind in ["rbp", "rbpt", "rbe"] {
+        let table = world.kubectl(&["get", kind]).await?;
+        let mut lines = table.lines();
+        let header = lines.next().context("no table")?;
+        // Two blanks and more stand between columns, whose names may have one.
+        let starts: Vec<usize> = header
+            .match_indices(|c: char| c != ' ')
+            .map(|(at, _)| at)
+            .filter(|at| *at == 0 || header[..*at].ends_with("  "))
+            .collect();
+        let rows: Vec<&str> = lines.collect();
+        ensure!(!rows.is_empty(), "no {kind}: {table}");
+        for row in rows {
+            let ends = starts.iter().skip(1).copied().chain([row.len()]);
+            for (from, to) in starts.iter().copied().zip(ends) {
+                let cell = row.get(from..to).unwrap_or_default().trim();
+                let column = &header[from..to.min(header.len())];
+                ensure!(
+                    !cell.is_empty() && cell != "<none>",
+                    "nothing in the column {column}of {kind}:\n{table}"
+                );
+            }
+        }
+    }
     Ok(())
 }

@@ -4,32 +4,26 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use backstop_api::RollbackPolicy;
-use backstop_api::condition::{ACCEPTED, ConditionStatus};
+use backstop_api::condition::ACCEPTED;
 use backstop_api::event::{EventPhase, Outcome};
 use backstop_api::policy::Phase;
 use backstop_e2e::metrics::{
     ERROR_SHARE, Metered, Metrics, changed, error_rate, failing, healthy, policy_with,
 };
-use backstop_e2e::world::{APP, App};
+use backstop_e2e::world::App;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
-
-/// What a policy must be answered within. It takes some tens of milliseconds; the rest is for a
-/// machine that is busy with other tests.
-const AT_ONCE: Duration = Duration::from_secs(5);
 
 /// Stands before the shared Prometheus, and lets only those through who send the right header.
 struct Gate {
@@ -300,29 +294,9 @@ async fn says_of_data(world: &Metered, words: &str) -> anyhow::Result<()> {
 
 /// Writes a policy with this trigger, and expects that it is refused at once with these words.
 async fn is_refused(world: &Metered, trigger: Value, words: &[&str]) -> anyhow::Result<()> {
-    let began = Instant::now();
-    world.policy(policy_with(&trigger)).await?;
-    let said = world
-        .eventually("the policy to be answered", async || {
-            let policy = world.api::<RollbackPolicy>().get(APP).await?;
-            let status = policy.status.context("no status")?;
-            let accepted = status.conditions.iter().find(|c| c.type_ == ACCEPTED);
-            let accepted = accepted.context("no condition")?;
-            ensure!(
-                accepted.observed_generation == policy.metadata.generation,
-                "about an older one: {accepted:?}"
-            );
-            ensure!(accepted.status == ConditionStatus::False, "{accepted:?}");
-            ensure!(status.phase == Some(Phase::Invalid), "{:?}", status.phase);
-            Ok(accepted.message.clone())
-        })
-        .await?;
-    let took = began.elapsed();
-    println!("refused after {took:?}: {said}");
-    for word in words {
-        ensure!(said.contains(word), "does not say '{word}': {said}");
-    }
-    ensure!(took < AT_ONCE, "that took {took:?}");
+    world.refused_at_once(&policy_with(&trigger), words).await?;
+    let phase = world.status().await?.phase;
+    ensure!(phase == Some(Phase::Invalid), "{phase:?}");
     Ok(())
 }
 

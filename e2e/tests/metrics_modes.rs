@@ -199,7 +199,10 @@ async fn a_value_is_compared_with_what_it_was_when_the_release_before_proved_its
     let world = Metered::new("m-baseline").await?;
     world.load("v1", millis(20)).await?;
     world.deploy(&App::version("v1")).await?;
-    world.policy(policy_with(&trigger)).await?;
+    let mut policy = policy_with(&trigger);
+    // Long enough for as many samples as a baseline is made of.
+    policy["points"]["soak"] = json!("6s");
+    world.policy(policy).await?;
     // Nothing to compare with yet.
     world
         .trigger_says("latency", "to have no baseline", |t| {

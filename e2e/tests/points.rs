@@ -2,7 +2,7 @@
 //!
 //! That a point stays what it is, whoever writes it, is held in `crds.rs` and `admission.rs`.
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use backstop_api::event::{EventPhase, Outcome};
 use backstop_api::{RollbackEvent, RollbackPoint};
 use backstop_e2e::world::{App, World, quick_policy};
@@ -199,5 +199,46 @@ async fn a_release_that_failed_is_not_gone_back_to_until_its_record_is_deleted()
         .ended("lifted", EventPhase::Succeeded, Outcome::Recovered)
         .await?;
     assert_eq!(world.live().await?, "v2");
+    Ok(())
+}
+
+/// The tag of an image is moved while its release is not live: what is gone back to is another image then, and the point
+/// says so.
+#[tokio::test]
+async fn a_tag_that_has_moved_is_said_on_the_point() -> anyhow::Result<()> {
+    let world = World::new("moved").await?;
+    world.deploy(&App::version("v1")).await?;
+    world.rolled_out("v1").await?;
+    world
+        .images_are("v1", "example.test/web@sha256:aaaa")
+        .await?;
+    world.policy(quick_policy()).await?;
+    let point = world.good_point(1).await?.metadata.name;
+    let point = point.context("a point without a name")?;
+    world.deploy(&App::version("v2")).await?;
+    world.proved("v2").await?;
+    let reproducible = async || {
+        let point = world.api::<RollbackPoint>().get(&point).await?;
+        let conditions = point.status.unwrap_or_default().conditions;
+        let said = conditions.into_iter().find(|c| c.type_ == "Reproducible");
+        anyhow::Ok(said)
+    };
+
+    // The node pulls another image under the same name.
+    let _pulls = world.keep_images("v1", "example.test/web@sha256:bbbb");
+    world.deploy(&App::version("v1")).await?;
+    let said = world
+        .eventually("the point to say so", async || {
+            reproducible().await?.context("it says nothing")
+        })
+        .await?;
+    assert_eq!(said.reason, "NotReproducible");
+    ensure!(
+        said.message.contains(
+            "example.test/web:v1 of Deployment web was sha256:aaaa and is sha256:bbbb now"
+        ),
+        "{}",
+        said.message
+    );
     Ok(())
 }

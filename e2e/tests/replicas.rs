@@ -1,8 +1,6 @@
 //! Strategies and actions that change the number of pods for the time of a rollback: Recreate stops
 //! everything first, ScaleAndRollback adds capacity first.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, ensure};
 use backstop_api::event::{EventPhase, Outcome, StepKind, StepState};
 use backstop_e2e::world::{App, World, quick_policy};
@@ -219,6 +217,5 @@ async fn an_autoscaler_keeps_its_replicas_and_gets_its_minimum_back() -> anyhow:
         !ours,
         "Backstop wrote replicas that belong to the autoscaler"
     );
-    tokio::time::sleep(Duration::from_millis(1)).await;
     Ok(())
 }

@@ -14,6 +14,8 @@ pub const DATA_AVAILABLE: &str = "DataAvailable";
 pub const PROTECTED: &str = "Protected";
 /// The type of a policy's condition: a person has to act.
 pub const ACTION_REQUIRED: &str = "ActionRequired";
+/// The type of a policy's condition: the live release was watched for its window, and passed.
+pub const MONITORED: &str = "Monitored";
 /// The type of a policy's condition: its gates can be judged. It is there only where the policy has gates.
 pub const GATES_READY: &str = "GatesReady";
 /// The type of a policy's condition: a person has taken over a Deployment. It is there only while that is so.
@@ -25,6 +27,17 @@ pub const CAPTURED: &str = "Captured";
 pub const CONFIG_CAPTURED: &str = "ConfigCaptured";
 /// The reason why configuration does not go back with a release.
 pub const CONFIG_NOT_CAPTURED: &str = "ConfigNotCaptured";
+/// The type of a point's condition: its images are still those that proved themselves. It is there only from where it was
+/// False once.
+pub const REPRODUCIBLE: &str = "Reproducible";
+/// The reason why the images of a release are others by now.
+pub const NOT_REPRODUCIBLE: &str = "NotReproducible";
+
+/// The type of a point's condition: later releases can be compared with what was measured of this one. It is there only
+/// where it is False, with the reason [`BASELINES_NOT_USABLE`].
+pub const BASELINES_USABLE: &str = "BaselinesUsable";
+/// The reason why some triggers cannot compare with a point.
+pub const BASELINES_NOT_USABLE: &str = "BaselinesNotUsable";
 
 /// One thing that is true, false or unknown of an object, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -13,8 +13,8 @@ use crate::{
     config::ConfigRef,
     point::Image,
     policy::{
-        Action, IsolateParameters, RollingParameters, RouteParameters, Severity, StrategyType,
-        WorkloadRef,
+        Action, Classification, IsolateParameters, RollingParameters, RouteParameters, Severity,
+        StrategyType, WorkloadRef,
     },
     schema,
 };
@@ -173,9 +173,28 @@ pub struct Evidence {
     /// What it was compared with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<f64>,
+    /// What the comparison of samples said, where the trigger asks for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classification: Option<Classification>,
     /// What the cluster said, in its words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub details: Vec<String>,
+    /// The other triggers that fired at that time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub also_firing: Vec<AlsoFiring>,
+}
+
+/// Another trigger that fired when a rollback was decided on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AlsoFiring {
+    /// Its name.
+    pub trigger: String,
+    /// Its severity.
+    pub severity: Severity,
+    /// What it measured, for a person.
+    pub message: String,
 }
 
 /// One measured value.
@@ -223,6 +242,10 @@ pub struct RollbackEventStatus {
     /// may change what is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored_hash: Option<String>,
+    /// Who put the release that failed back, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub reverts: Vec<Revert>,
     /// When things happened.
     #[serde(default)]
     pub times: Times,
@@ -232,6 +255,32 @@ pub struct RollbackEventStatus {
     /// `Complete`: whether it has ended, and how.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
+}
+
+/// Somebody put the release that failed back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Revert {
+    /// When it was seen.
+    pub at: Timestamp,
+    /// The field manager that did it.
+    pub by: String,
+    /// The GitOps tool that writes as this manager, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool: Option<GitOpsTool>,
+    /// Whether this rollback took it back again.
+    pub written_back: bool,
+}
+
+/// A GitOps tool.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+pub enum GitOpsTool {
+    /// Argo CD.
+    ArgoCD,
+    /// Flux.
+    Flux,
 }
 
 /// Where a rollback stands.
@@ -281,6 +330,8 @@ pub enum Outcome {
     PolicyNotInForce,
     /// There is no release that could be gone back to.
     NoTarget,
+    /// A trigger that is more urgent fires, and its own rollback begins instead.
+    TakenOver,
     /// A newer release came before, or somebody fixed forward meanwhile.
     NewerRelease,
     /// The Deployment was deleted.
@@ -299,6 +350,8 @@ pub enum Outcome {
     PointUnusable,
     /// Somebody changed the Service, the route or the replicas while they were changed back.
     Contested,
+    /// Somebody put the release that failed back more often than Backstop takes it back again.
+    Reverted,
     /// BlockDeployment: the release stays live, is recorded as one that failed, and is refused from now on.
     Blocked,
 }

@@ -56,7 +56,8 @@ pub const CONFIG_KEYS_SECRET: &str = "backstop-config-keys";
 
 /// Annotation on a Deployment or its pod template: do not go behind this release, and why.
 pub const ANNOTATION_FLOOR: &str = "backstop.dev/rollback-floor";
-/// Annotation on a Deployment: a person has taken over, and why. Backstop leaves the workload alone.
+/// Annotation on a Deployment: a person has taken over, and why. Backstop leaves the workload alone,
+/// and no template of it is refused.
 pub const ANNOTATION_OVERRIDE: &str = "backstop.dev/override";
 /// Annotation on a Deployment beside [`ANNOTATION_OVERRIDE`]: who has taken over. The API server sees to it
 /// that it is the user who sets it.

@@ -33,7 +33,7 @@ use crate::{condition::Condition, config::ConfigRef, policy::WorkloadRef, schema
     printcolumn(
         name = "Image",
         type_ = "string",
-        json_path = ".spec.release.images[0].image"
+        json_path = ".spec.release.workloads[0].images[0].image"
     ),
     printcolumn(
         name = "Floor",
@@ -84,9 +84,45 @@ pub struct RollbackPointSpec {
     /// The release. Only Backstop fills it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<Release>,
-    /// The value of each trigger when the release proved itself, by the trigger's name.
+    /// The value of each trigger when the release proved itself, by the trigger's name: the middle of
+    /// what was measured, and of a ratio the share that is bad at most.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub baselines: BTreeMap<String, f64>,
+    /// What those values come from, by the trigger's name. A baseline without it is taken as it is.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub distributions: BTreeMap<String, Distribution>,
+}
+
+/// What a trigger measured while a release proved itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Distribution {
+    /// How many samples; of a ratio, how many were counted in all.
+    pub count: u64,
+    /// Their mean; of a ratio, the share that was bad.
+    pub mean: f64,
+    /// Their standard deviation.
+    #[serde(default)]
+    pub deviation: f64,
+    /// The value below which 5 % of them are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p5: Option<f64>,
+    /// The one in the middle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub median: Option<f64>,
+    /// The value below which 95 % of them are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p95: Option<f64>,
+    /// The samples themselves, oldest first: the newest 60 at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 60))]
+    pub samples: Vec<f64>,
+    /// The time of the oldest sample.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Timestamp>,
+    /// The time of the newest sample.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Timestamp>,
 }
 
 /// Where a point comes from.
@@ -212,7 +248,8 @@ pub struct Image {
 #[serde(rename_all = "camelCase")]
 pub struct RollbackPointStatus {
     /// `Captured`: whether the release is recorded, and if not, what stands in the way. `ConfigCaptured`,
-    /// where it is False: which ConfigMaps and Secrets are not kept with it, and why.
+    /// where it is False: which ConfigMaps and Secrets are not kept with it, and why. `Reproducible`, from where it was
+    /// False once: whether the images are still those that proved themselves.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
     /// When the release was recorded.

@@ -27,3 +27,16 @@ pub(crate) fn int_or_percent(_: &mut SchemaGenerator) -> Schema {
         "pattern": "^(100|[0-9]{1,2})%$",
     })
 }
+
+/// A port by its number or by its name: `8080` or `http`.
+///
+/// `maximum` speaks of numbers only, and `pattern` of strings.
+pub(crate) fn port(_: &mut SchemaGenerator) -> Schema {
+    schemars::json_schema!({
+        "x-kubernetes-int-or-string": true,
+        "minimum": 1,
+        "maximum": 65535,
+        "maxLength": 15,
+        "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
+    })
+}

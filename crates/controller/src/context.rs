@@ -8,7 +8,7 @@ use std::{
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use backstop_api::{RollbackEvent, RollbackPoint, RollbackPolicy, event::EventPhase};
-use backstop_sources::{AllowList, Querier};
+use backstop_sources::{AllowList, Prober, Querier};
 use backstop_traffic::Table;
 use futures::channel::mpsc::UnboundedSender;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -22,7 +22,7 @@ use tokio::sync::watch;
 
 use crate::{
     alerts::Inbox, calls::Calls, config::keys::KeyRing, metrics::Metrics, observe::Observers,
-    pause::Switch, tell::Teller,
+    pause::Switch, server::ServerVersion, tell::Teller,
 };
 
 /// The keys, or why there are none; `None` while nobody has looked yet.
@@ -37,6 +37,8 @@ pub struct Context {
     pub client: Client,
     /// How it is called.
     pub calls: Calls,
+    /// Which version it has.
+    pub server: ServerVersion,
     /// Kubernetes Events.
     pub teller: Teller,
     /// Our own metrics.
@@ -45,6 +47,8 @@ pub struct Context {
     pub observers: Observers,
     /// Asks metrics sources.
     pub querier: Querier,
+    /// Asks for health.
+    pub prober: Prober,
     /// The alerts that were heard; none where the operator listens for none.
     pub alerts: Option<Arc<Inbox>>,
     /// The kinds of routes that are known.

@@ -10,21 +10,25 @@
 //! writes, only while this instance is the leader.
 
 pub mod alerts;
+mod cache;
 pub mod calls;
 pub mod config;
 pub mod context;
 pub mod event;
 pub mod http;
 pub mod leader;
+mod merge;
 pub mod metrics;
 pub mod observe;
 pub mod pause;
 pub mod point;
 pub mod policy;
 pub mod run;
+pub mod server;
 pub mod settings;
 mod standing;
 pub mod tell;
+mod union;
 
 pub use run::run;
 pub use settings::Settings;

@@ -4,6 +4,7 @@ mod process;
 
 use std::{collections::BTreeMap, time::Duration};
 
+use backstop_api::event::GitOpsTool;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -35,6 +36,13 @@ pub struct Answer {
     pub outcome: &'static str,
 }
 
+/// What came of asking for health.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Probed {
+    /// A closed set.
+    pub result: &'static str,
+}
+
 /// A step of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct StepDone {
@@ -42,6 +50,22 @@ pub struct StepDone {
     pub step: String,
     /// How it ended.
     pub state: String,
+}
+
+/// A policy: their number is bounded by whoever may create them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfPolicy {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub policy: String,
+}
+
+/// Who put a release back.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PutBack {
+    /// One of the GitOps tools, or `other`.
+    pub tool: String,
 }
 
 /// A reconciler.
@@ -107,6 +131,8 @@ pub struct Metrics {
     call_seconds: Seconds<Call>,
     queries: Family<Answer, Counter>,
     query_seconds: Seconds<Answer>,
+    probes: Family<Probed, Counter>,
+    probe_seconds: Seconds<Probed>,
     rollbacks: Family<Ended, Counter>,
     rollback_seconds: Histogram,
     triggered: Counter,
@@ -115,6 +141,7 @@ pub struct Metrics {
     status: Family<Stands, Gauge>,
     triggers: Family<Judged, Gauge>,
     health: Family<Does, Gauge>,
+    put_back: Family<PutBack, Counter>,
     steps: Family<StepDone, Counter>,
     failures: Family<Reconciler, Counter>,
     alert_posts: Family<Post, Counter>,
@@ -123,6 +150,7 @@ pub struct Metrics {
     paused: Gauge,
     policies: Gauge,
     queue: Gauge,
+    scores: Family<OfPolicy, Gauge>,
 }
 
 fn fast() -> Histogram {
@@ -139,6 +167,8 @@ impl Default for Metrics {
             call_seconds: Family::new_with_constructor(fast as fn() -> Histogram),
             queries: Family::default(),
             query_seconds: Family::new_with_constructor(fast as fn() -> Histogram),
+            probes: Family::default(),
+            probe_seconds: Family::new_with_constructor(fast as fn() -> Histogram),
             rollbacks: Family::default(),
             rollback_seconds: Histogram::new([1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0]),
             triggered: Counter::default(),
@@ -147,6 +177,7 @@ impl Default for Metrics {
             status: Family::default(),
             triggers: Family::default(),
             health: Family::default(),
+            put_back: Family::default(),
             steps: Family::default(),
             failures: Family::default(),
             alert_posts: Family::default(),
@@ -155,6 +186,7 @@ impl Default for Metrics {
             paused: Gauge::default(),
             policies: Gauge::default(),
             queue: Gauge::default(),
+            scores: Family::default(),
             registry: Registry::default(),
         };
         metrics.register_rollbacks(&mut registry);
@@ -187,6 +219,15 @@ impl Metrics {
             .observe(took.as_secs_f64());
     }
 
+    /// Somebody has been asked for their health.
+    pub fn probed(&self, result: &'static str, took: Duration) {
+        let probed = Probed { result };
+        self.probes.get_or_create(&probed).inc();
+        self.probe_seconds
+            .get_or_create(&probed)
+            .observe(took.as_secs_f64());
+    }
+
     /// A rollback has been recorded because a trigger fired.
     pub fn triggered(&self) {
         self.triggered.inc();
@@ -208,6 +249,16 @@ impl Metrics {
             "rollback_triggered",
             "Rollbacks recorded because a trigger fired",
             self.triggered.clone(),
+        );
+        registry.register(
+            "release_put_back",
+            "Releases that were put back after they failed, and taken back again",
+            self.put_back.clone(),
+        );
+        registry.register(
+            "health_score",
+            "How the live release of a policy does, from 0 to 100; absent where nothing can be judged",
+            self.scores.clone(),
         );
         registry.register(
             "rollback_status",
@@ -249,6 +300,16 @@ impl Metrics {
             "query_duration_seconds",
             "How long queries take",
             self.query_seconds.clone(),
+        );
+        registry.register(
+            "probes",
+            "Questions about health, by what came of them",
+            self.probes.clone(),
+        );
+        registry.register(
+            "probe_duration_seconds",
+            "How long questions about health take",
+            self.probe_seconds.clone(),
         );
         registry.register("steps", "Steps of plans that ended", self.steps.clone());
         registry.register(
@@ -334,6 +395,12 @@ impl Metrics {
         set(&self.health, |health| Does { health }, &now.health);
     }
 
+    /// A release that failed was put back, and is taken back again.
+    pub fn put_back(&self, tool: Option<GitOpsTool>) {
+        let tool = tool.map_or_else(|| "other".to_owned(), |tool| format!("{tool:?}"));
+        self.put_back.get_or_create(&PutBack { tool }).inc();
+    }
+
     /// A step of a plan has ended.
     pub fn step(&self, step: impl std::fmt::Debug, state: impl std::fmt::Debug) {
         let done = StepDone {
@@ -376,6 +443,22 @@ impl Metrics {
         self.leader.set(i64::from(yes));
     }
 
+    /// How the live release of a policy does; `None` where that cannot be told, or nobody asks any more.
+    pub fn scored(&self, namespace: &str, policy: &str, score: Option<u8>) {
+        let labels = OfPolicy {
+            namespace: namespace.to_owned(),
+            policy: policy.to_owned(),
+        };
+        match score {
+            Some(score) => {
+                self.scores.get_or_create(&labels).set(i64::from(score));
+            }
+            None => {
+                self.scores.remove(&labels);
+            }
+        }
+    }
+
     /// Whether nothing is taken back in the whole cluster.
     pub fn paused(&self, yes: bool) {
         self.paused.set(i64::from(yes));
@@ -399,5 +482,24 @@ impl Metrics {
         // Writing into a String cannot fail.
         let _ = encode(&mut text, &self.registry);
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_score_is_there_for_as_long_as_there_is_one() {
+        let metrics = Metrics::default();
+        metrics.scored("shop", "web", Some(80));
+        let line = r#"backstop_health_score{namespace="shop",policy="web"} 80"#;
+        assert!(metrics.text().contains(line), "{}", metrics.text());
+        metrics.scored("shop", "web", None);
+        assert!(
+            !metrics.text().contains("health_score{"),
+            "{}",
+            metrics.text()
+        );
     }
 }

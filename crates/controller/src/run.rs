@@ -3,22 +3,18 @@
 use std::{sync::Arc, time::Duration};
 
 use backstop_api::{RollbackEvent, RollbackPoint, RollbackPolicy};
-use backstop_sources::{AllowList, Limits, Outcome, Querier};
+use backstop_sources::{AllowList, Limits, Outcome, Prober, Querier};
 use backstop_traffic::Table;
-use futures::{Stream, StreamExt, TryStreamExt, channel::mpsc};
+use futures::{StreamExt, channel::mpsc};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
-    Api, Client, Resource,
-    core::NamespaceResourceScope,
+    Client, Resource,
     runtime::{
-        Controller, WatchStreamExt,
+        Controller,
         controller::{self, Action},
-        reflector::{self, Store},
-        watcher::{self, watcher},
+        reflector,
     },
 };
-use serde::de::DeserializeOwned;
-use serde_json::Value;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
@@ -26,6 +22,7 @@ use tokio::{
 
 use crate::{
     alerts::{self, Inbox},
+    cache::{Gone, watched, without_template},
     calls::Calls,
     config::{Place, keys::key_ring},
     context::{Backoffs, Context, Guarded, Keys, Told},
@@ -35,6 +32,7 @@ use crate::{
     observe::Observers,
     pause::{self, Switch},
     point, policy,
+    server::{self, ServerVersion},
     settings::Settings,
     standing,
     tell::Teller,
@@ -47,6 +45,10 @@ const KEYS_RETRIED: Duration = Duration::from_mins(1);
 
 /// How often what is watched is compared with what is there.
 const SWEEP: Duration = Duration::from_secs(15);
+
+/// What is under way when the operator is told to stop has so long to end: longer than a call, and less than a pod is
+/// given.
+const UNDER_WAY: Duration = Duration::from_secs(15);
 
 /// What stays the same from one time of leading to the next.
 struct Common {
@@ -115,11 +117,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         led?;
         metrics.leads(false);
     }
-    // Given back, so that another replica need not wait for it to run out.
-    drop(leadership);
-    if let Ok(Ok(Ok(manager))) = tokio::time::timeout(Duration::from_secs(5), keeper).await {
-        let _ = manager.release().await;
-    }
+    keeper.give_back().await;
     server.await??;
     if let Some(hearing) = hearing {
         hearing.ended().await?;
@@ -155,6 +153,23 @@ async fn until(mut flag: watch::Receiver<bool>) {
     let _ = flag.wait_for(|set| *set).await;
 }
 
+/// Waits until this replica is not the leader any more, or is to stop.
+async fn over(mut leadership: Leadership, stopped: watch::Receiver<bool>) {
+    tokio::select! {
+        () = leadership.lost() => tracing::warn!("not the leader any more: nothing is written from here on"),
+        () = until(stopped) => {}
+    }
+}
+
+/// Waits until what is under way has had its time to end. Before the caches are filled nothing is under way, and a
+/// reconciler would wait for them.
+async fn cut_short(end: impl Future<Output = ()>, caches: [watch::Receiver<bool>; 3]) {
+    end.await;
+    if caches.iter().all(|read| *read.borrow()) {
+        tokio::time::sleep(UNDER_WAY).await;
+    }
+}
+
 /// Looks after every policy while this replica is the leader.
 async fn lead(
     client: &Client,
@@ -166,20 +181,24 @@ async fn lead(
     let metrics = &common.metrics;
     let calls = Calls::new(leadership.clone(), metrics.clone());
     let (gone, went) = mpsc::unbounded();
-    let policies = watched::<RollbackPolicy>(client, settings, &gone, |_| {});
-    let points = watched::<RollbackPoint>(client, settings, &gone, without_template);
-    let events = watched::<RollbackEvent>(client, settings, &gone, |_| {});
+    let policies = watched::<RollbackPolicy>(client, &settings.watch_namespace, &gone, |_| {});
+    let points =
+        watched::<RollbackPoint>(client, &settings.watch_namespace, &gone, without_template);
+    let events = watched::<RollbackEvent>(client, &settings.watch_namespace, &gone, |_| {});
     let (poke_policy, policy_pokes) = mpsc::unbounded();
     let (poke_event, event_pokes) = mpsc::unbounded();
+    let (querier, prober) = askers(metrics)?;
     let (keys, has_keys) = watch::channel(None);
     let (switch, paused) = watch::channel(Switch::Unread);
     let context = Arc::new(Context {
         teller: Teller::new(client.clone(), &settings.identity, calls.clone()),
         client: client.clone(),
+        server: ServerVersion::ask(client, &calls).await?,
         calls,
         metrics: metrics.clone(),
         observers: Observers::default(),
-        querier: querier(metrics),
+        querier,
+        prober,
         allowed: common.allowed.clone(),
         web_allowed: common.web_allowed.clone(),
         alerts: common.alerts.clone(),
@@ -198,18 +217,11 @@ async fn lead(
         inbox.open(&context);
     }
     let config = controller::Config::default().concurrency(settings.concurrency);
-    let end = || {
-        let (mut leadership, stopped) = (leadership.clone(), stopped.clone());
-        async move {
-            tokio::select! {
-                () = leadership.lost() => tracing::warn!("not the leader any more: nothing is written from here on"),
-                () = until(stopped) => {}
-            }
-        }
-    };
+    let end = || over(leadership.clone(), stopped.clone());
 
     // Decisions need all three caches: a policy that saw no points would say that it has none.
-    let caches = [points.read.clone(), events.read.clone()];
+    let read = [&policies.read, &points.read, &events.read].map(Clone::clone);
+    let caches = read.clone();
     let policy_work = Controller::for_stream(policies.stream, policies.store)
         .with_config(config.clone())
         .reconcile_on(policy_pokes)
@@ -258,15 +270,9 @@ async fn lead(
     tokio::select! {
         _ = async { tokio::join!(policy_work, event_work, point_work) } => {}
         () = beside(&context, settings, keys, switch, went) => {}
+        () = cut_short(end(), read) => {}
     }
     Ok(())
-}
-
-/// Asks metrics sources, and counts the answers.
-fn querier(metrics: &Arc<Metrics>) -> Querier {
-    let metrics = metrics.clone();
-    let asked = move |took: Duration, outcome: Outcome| metrics.asked(outcome.as_str(), took);
-    Querier::new(Limits::default(), asked)
 }
 
 /// What goes on beside the reconcilers, for as long as they do.
@@ -287,51 +293,20 @@ async fn beside(
         () = standing::count(context.clone()) => {}
         () = keys => {}
         () = paused => {}
+        () = server::follow(context) => {}
         () = follow_deletions(context, went) => {}
     }
 }
 
-/// A cache of a kind.
-struct Cache<K, S>
-where
-    K: Resource<DynamicType = ()> + Clone + 'static,
-{
-    store: Store<Guarded<K>>,
-    /// Fills the store, and says what has changed.
-    stream: S,
-    /// Whether the store has been filled once. Its own `wait_until_ready` wakes only the last of
-    /// several who wait, and its controller is one of them.
-    read: watch::Receiver<bool>,
-}
-
-/// An object was deleted that spoke of these workloads.
-struct Gone {
-    namespace: String,
-    workloads: Vec<String>,
-}
-
-/// What speaks of workloads.
-trait About {
-    fn workloads(&self) -> Vec<String>;
-}
-
-impl About for RollbackPolicy {
-    fn workloads(&self) -> Vec<String> {
-        let names = self.spec.deployments().into_iter();
-        names.map(str::to_owned).collect()
-    }
-}
-
-impl About for RollbackPoint {
-    fn workloads(&self) -> Vec<String> {
-        vec![self.spec.workload.name.clone()]
-    }
-}
-
-impl About for RollbackEvent {
-    fn workloads(&self) -> Vec<String> {
-        self.spec.workloads.iter().map(|w| w.name.clone()).collect()
-    }
+/// What asks sources of metrics, and what asks for health: both are counted.
+fn askers(metrics: &Arc<Metrics>) -> anyhow::Result<(Querier, Prober)> {
+    let (of_queries, of_health) = (metrics.clone(), metrics.clone());
+    let querier = Querier::new(
+        Limits::default(),
+        move |took: Duration, outcome: Outcome| of_queries.asked(outcome.as_str(), took),
+    );
+    let prober = Prober::new(move |took, result| of_health.probed(result, took))?;
+    Ok((querier, prober))
 }
 
 /// What is not there any more is not reconciled, and its deletion can change what a policy does: a
@@ -339,67 +314,6 @@ impl About for RollbackEvent {
 async fn follow_deletions(context: &Context, mut went: mpsc::UnboundedReceiver<Gone>) {
     while let Some(gone) = went.next().await {
         context.poke_policies_of(&gone.namespace, &gone.workloads);
-    }
-}
-
-fn watched<K>(
-    client: &Client,
-    settings: &Settings,
-    gone: &mpsc::UnboundedSender<Gone>,
-    trim: fn(&mut K),
-) -> Cache<K, impl Stream<Item = Result<Guarded<K>, watcher::Error>> + Send + 'static>
-where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + DeserializeOwned
-        + About
-        + std::fmt::Debug
-        + Send
-        + Sync
-        + 'static,
-{
-    let api: Api<Guarded<K>> = match &settings.watch_namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    };
-    let (store, writer) = reflector::store();
-    let stream = watcher(api, watcher::Config::default())
-        .modify(move |object| {
-            object.meta_mut().managed_fields = None;
-            if let Ok(object) = &mut object.0 {
-                trim(object);
-            }
-        })
-        .default_backoff();
-    let (read, is_read) = watch::channel(false);
-    let gone = gone.clone();
-    let stream = reflector::reflector(writer, stream)
-        .inspect_ok(move |event| match event {
-            watcher::Event::InitDone => {
-                read.send_replace(true);
-            }
-            watcher::Event::Delete(Guarded { 0: Ok(object) }) => {
-                let _ = gone.unbounded_send(Gone {
-                    namespace: object.meta().namespace.clone().unwrap_or_default(),
-                    workloads: object.workloads(),
-                });
-            }
-            _ => {}
-        })
-        .touched_objects();
-    Cache {
-        store,
-        stream,
-        read: is_read,
-    }
-}
-
-/// Points are many and templates are large: the cache has what decisions need.
-fn without_template(point: &mut RollbackPoint) {
-    let release = point.spec.release.iter_mut();
-    for workload in release.flat_map(|r| &mut r.workloads) {
-        workload.template = Value::Null;
-        workload.ownership = backstop_api::point::Ownership::default();
     }
 }
 
@@ -487,7 +401,11 @@ async fn sweep(context: Arc<Context>) {
         tick.tick().await;
         let left = context.observers.keep(|namespace, name| {
             let key = reflector::ObjectRef::<Guarded<RollbackPolicy>>::new(name).within(namespace);
-            context.policies.get(&key).is_some()
+            let exists = context.policies.get(&key).is_some();
+            if !exists {
+                context.metrics.scored(namespace, name, None);
+            }
+            exists
         });
         context.metrics.sizes(left);
     }

@@ -43,9 +43,9 @@ pub struct Settings {
     /// A YAML file with kinds of routes beside those that Backstop knows by itself.
     #[arg(long, env = "BACKSTOP_ROUTES_FILE")]
     pub routes_file: Option<std::path::PathBuf>,
-    /// Watch this namespace alone; every namespace without it.
-    #[arg(long, env = "BACKSTOP_WATCH_NAMESPACE")]
-    pub watch_namespace: Option<String>,
+    /// Watch these namespaces alone; every namespace without it.
+    #[arg(long, env = "BACKSTOP_WATCH_NAMESPACE", value_delimiter = ',')]
+    pub watch_namespace: Vec<String>,
     /// The ConfigMap, in the namespace of the Lease, that pauses Backstop for the whole cluster.
     #[arg(long, env = "BACKSTOP_CONFIG_MAP", default_value = "backstop")]
     pub config_map: String,

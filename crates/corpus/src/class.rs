@@ -21,7 +21,7 @@ pub enum Class {
     DayAndNight,
     /// Another program slows some of the pods down, the release's and others, for some minutes.
     NoisyNeighbour,
-    /// All workloads fail at once, for some minutes. No release is to blame.
+    /// All workloads fail at once, for some minutes. Good releases are not to blame for it; bad ones fail beside it.
     EverythingDown,
     /// Pods restart, and their counters begin at 0 again.
     CounterReset,
@@ -66,6 +66,6 @@ impl Class {
 
     /// Whether there are bad releases of this class.
     pub fn has_bad(self) -> bool {
-        !matches!(self, Self::GoodRelease | Self::EverythingDown)
+        self != Self::GoodRelease
     }
 }

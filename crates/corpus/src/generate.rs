@@ -14,6 +14,13 @@ const WATCHED: i64 = 600;
 const BEFORE: i64 = 180;
 /// How long the new one is watched.
 const AFTER: i64 = 1800;
+/// The same where there is little traffic: half an hour of one request in half a minute is nothing to go by, and a
+/// team that has no more watches for a working day.
+const AFTER_LITTLE: i64 = 8 * 3600;
+/// How many times its memory of before a release may take until anybody would call it too much.
+const TOO_MUCH: f64 = 1.5;
+/// So many requests of each bucket are drawn to tell how long those in it took.
+const DRAWN: f64 = 8.0;
 /// Seconds in a day.
 const DAY: f64 = 86_400.0;
 /// How much longer answers take at the day's highest load, at most: a share.
@@ -33,6 +40,7 @@ struct Story {
     latency: f64,
     narrow: f64,
     memory: f64,
+    other: Other,
     trouble: Trouble,
     /// No requests at all.
     silent: Vec<(i64, i64)>,
@@ -42,6 +50,25 @@ struct Story {
     outage: Option<(i64, i64, f64)>,
     /// Every second pod of each workload is slower: from, to, times.
     neighbour: Option<(i64, i64, f64)>,
+}
+
+/// Another workload: an application of its own, which is slower or faster, and fails more or less often.
+struct Other {
+    rate: f64,
+    errors: f64,
+    latency: f64,
+    narrow: f64,
+}
+
+impl Other {
+    fn new(shape: &Shape, chance: &mut Chance) -> Self {
+        Self {
+            rate: chance.spread(shape.rate),
+            errors: chance.within(shape.errors),
+            latency: chance.spread(shape.latency),
+            narrow: chance.within(shape.narrow),
+        }
+    }
 }
 
 /// What is different with the release, from one moment on.
@@ -70,7 +97,11 @@ pub fn trace(class: Class, bad: bool, shape: &Shape, seed: u64) -> Trace {
     let pods = chance.whole(shape.pods);
     let ready: Vec<i64> = (1..=pods).map(|n| released_at + 10 * n).collect();
     let ready_at = released_at + 10 * pods;
-    let ends_at = ready_at + AFTER;
+    let ends_at = ready_at
+        + match class {
+            Class::LowTraffic => AFTER_LITTLE,
+            _ => AFTER,
+        };
     let story = story(class, bad, shape, released_at, ready_at, &mut chance);
     let canary = class == Class::SmallCanary;
     let mut all: Vec<Pod> = Vec::new();
@@ -92,6 +123,7 @@ pub fn trace(class: Class, bad: bool, shape: &Shape, seed: u64) -> Trace {
     let mut trace = Trace {
         class,
         bad_since: bad.then_some(story.trouble.since),
+        shows_since: bad.then(|| story.trouble.shows_since()),
         watched_until: WATCHED,
         watched_again: WATCHED + later,
         released_at,
@@ -162,6 +194,7 @@ fn story(
         latency: chance.spread(shape.latency),
         narrow: chance.within(shape.narrow),
         memory: chance.spread((5e7, 1e9)),
+        other: Other::new(shape, chance),
         trouble: trouble(class, bad, shape, ready_at, chance),
         silent: Vec::new(),
         unseen: Vec::new(),
@@ -210,6 +243,18 @@ fn trouble(class: Class, bad: bool, shape: &Shape, ready_at: i64, chance: &mut C
     trouble
 }
 
+impl Trouble {
+    /// When it is beyond what is fine: a leak is there long before that.
+    fn shows_since(&self) -> i64 {
+        if !self.leaks || self.memory <= 0.0 {
+            return self.since;
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "seconds within a trace")]
+        let later = (seconds(AFTER) * (TOO_MUCH - 1.0) / self.memory).ceil() as i64;
+        self.since + later
+    }
+}
+
 impl Story {
     /// Requests per second that one pod gets.
     fn rate(&self, pod: &Pod, at: i64, ready: &[i64]) -> f64 {
@@ -218,7 +263,12 @@ impl Story {
         }
         let new = ready.iter().filter(|r| **r <= at).count();
         let (new, all) = (count(new), count(ready.len()));
-        let load = self.rate * self.load(at);
+        let rate = if pod.side == Side::Other {
+            self.other.rate
+        } else {
+            self.rate
+        };
+        let load = rate * self.load(at);
         match pod.side {
             // Beside a canary of one pod all pods of the release before stay.
             Side::Release if self.share < 1.0 => load * self.share,
@@ -240,7 +290,12 @@ impl Story {
         } else {
             0.0
         };
-        (self.errors + own + outage.map_or(0.0, |o| o.2)).min(1.0)
+        let usual = if side == Side::Other {
+            self.other.errors
+        } else {
+            self.errors
+        };
+        (usual + own + outage.map_or(0.0, |o| o.2)).min(1.0)
     }
 
     fn latency(&self, side: Side, place: usize, at: i64) -> f64 {
@@ -250,7 +305,20 @@ impl Story {
             .neighbour
             .filter(|(from, to, _)| is_in((*from, *to), at) && place.is_multiple_of(2));
         let load = 1.0 + LOADED * (self.load(at) - 1.0).max(0.0);
-        self.latency * slower * load * noisy.map_or(1.0, |n| n.2)
+        let usual = if side == Side::Other {
+            self.other.latency
+        } else {
+            self.latency
+        };
+        usual * slower * load * noisy.map_or(1.0, |n| n.2)
+    }
+
+    fn narrow(&self, side: Side) -> f64 {
+        if side == Side::Other {
+            self.other.narrow
+        } else {
+            self.narrow
+        }
     }
 
     fn memory(&self, side: Side, started: i64, at: i64) -> f64 {
@@ -322,11 +390,37 @@ fn live(
     let (mut done, mut below) = (0.0, 0.0);
     for (bound, bucket) in BOUNDS.iter().zip(&mut counted.buckets) {
         // The log-logistic distribution: a long tail, as latencies have, and a formula.
-        let share = 1.0 / (1.0 + (bound / middle).powf(-story.narrow));
+        let share = 1.0 / (1.0 + (bound / middle).powf(-story.narrow(pod.side)));
         let of_the_rest = ((share - below) / (1.0 - below)).clamp(0.0, 1.0);
-        done += chance.binomial(requests - done, of_the_rest);
+        let within = chance.binomial(requests - done, of_the_rest);
+        counted.seconds += time_of(within, (below, share), middle, story.narrow, chance);
+        done += within;
         below = share.min(1.0 - f64::EPSILON);
         *bucket += done;
+    }
+    counted.seconds += time_of(requests - done, (below, 1.0), middle, story.narrow, chance);
+}
+
+/// How long so many requests of one bucket took together: by some that are drawn from it.
+fn time_of(
+    requests: f64,
+    (from, to): (f64, f64),
+    middle: f64,
+    narrow: f64,
+    chance: &mut Chance,
+) -> f64 {
+    let drawn = requests.min(DRAWN);
+    let mut left = drawn;
+    let mut all = 0.0;
+    while left > 0.0 {
+        let share = chance.within((from, to)).min(1.0 - 1e-9);
+        all += middle * (share / (1.0 - share)).powf(1.0 / narrow);
+        left -= 1.0;
+    }
+    if drawn > 0.0 {
+        all * requests / drawn
+    } else {
+        0.0
     }
 }
 
@@ -336,6 +430,7 @@ fn nothing() -> Scrape {
         requests: 0.0,
         errors: 0.0,
         buckets: [0.0; BOUNDS.len()],
+        seconds: 0.0,
         memory: 0.0,
     }
 }
@@ -449,13 +544,11 @@ mod tests {
         ] {
             let it = trace(class, true, &shape, 7);
             let at = it.ends_at - 1;
-            let [release, other] =
-                [Side::Release, Side::Other].map(|s| measure.ask(&it, s, at).unwrap());
-            let earlier = measure.ask(&it, Side::Earlier, 500).unwrap();
-            assert!(
-                release > 1.5 * earlier.max(other),
-                "{class:?}: {release} {earlier} {other}"
-            );
+            let ask = |side, at| measure.ask(&it, side, at).unwrap();
+            let (release, earlier) = (ask(Side::Release, at), ask(Side::Earlier, 500));
+            assert!(release > 1.5 * earlier, "{class:?}: {release} {earlier}");
+            let (other, before) = (ask(Side::Other, at), ask(Side::Other, 500));
+            assert!(other < 1.5 * before + 0.02, "{class:?}: {other} {before}");
         }
     }
 

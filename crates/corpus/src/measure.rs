@@ -1,21 +1,27 @@
 //! The queries of `policy.yaml`, answered from a trace.
 
-use crate::promql::{Answer, histogram_quantile, increase, newest, sum};
-use crate::trace::{BOUNDS, Scrape, Side, Trace};
+use crate::promql::{Answer, increase, newest, sum, total};
+use crate::trace::{Scrape, Side, Trace};
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Measure {
     /// The share of the requests of the last minute that failed.
     ErrorShare,
-    /// The 95th percentile of the latencies of the last two minutes, in seconds.
+    /// How long the requests of the last minute took on average, in seconds.
     Latency,
     /// The highest memory of a pod, in bytes.
     Memory,
 }
 
-/// The quantile of [`Measure::Latency`].
-const QUANTILE: f64 = 0.95;
+/// The trigger that counts failed requests among all.
+pub const COUNTING: &str = "failed-requests";
+
+/// How many requests of a side's pods failed so far, and how many there were.
+pub fn counts(trace: &Trace, side: Side, at: i64) -> (Answer, Answer) {
+    let of = |counter: fn(&Scrape) -> f64| total(trace.side(side), counter, at);
+    (of(|s| s.errors), of(|s| s.requests))
+}
 
 impl Measure {
     /// All of them.
@@ -33,32 +39,28 @@ impl Measure {
     /// How far back it looks, in seconds.
     fn range(self) -> i64 {
         match self {
-            Self::ErrorShare => 60,
-            Self::Latency => 120,
+            Self::ErrorShare | Self::Latency => 60,
             Self::Memory => 0,
         }
     }
 
     /// The answer about the pods of a side.
     pub fn ask(self, trace: &Trace, side: Side, at: i64) -> Answer {
+        self.ask_all(trace, &[side], at)
+    }
+
+    /// The answer about the pods of several sides together.
+    pub fn ask_all(self, trace: &Trace, sides: &[Side], at: i64) -> Answer {
+        let pods = || trace.pods.iter().filter(|p| sides.contains(&p.side));
         let grown = |counter: &dyn Fn(&Scrape) -> f64| {
-            sum(trace
-                .side(side)
-                .map(|p| increase(p, counter, self.range(), at)))
+            sum(pods().map(|p| increase(p, counter, self.range(), at)))
         };
         match self {
             Self::ErrorShare => Some(grown(&|s| s.errors)? / grown(&|s| s.requests)?),
-            Self::Latency => {
-                let all = grown(&|s| s.requests)?;
-                let mut buckets = [0.0; BOUNDS.len()];
-                for (index, bucket) in buckets.iter_mut().enumerate() {
-                    *bucket = grown(&|s| s.buckets[index])?;
-                }
-                Some(histogram_quantile(QUANTILE, &buckets, all))
-            }
+            Self::Latency => Some(grown(&|s| s.seconds)? / grown(&|s| s.requests)?),
             Self::Memory => {
-                let pods = trace.side(side).filter_map(|p| newest(p, at));
-                pods.map(|s| s.memory).reduce(f64::max)
+                let newest = pods().filter_map(|p| newest(p, at));
+                newest.map(|s| s.memory).reduce(f64::max)
             }
         }
     }

@@ -59,6 +59,15 @@ pub fn newest(pod: &Pod, at: i64) -> Option<&Scrape> {
     (at < pod.ends_at && at - scrape.at < LOOKBACK).then_some(scrape)
 }
 
+/// The sum of a counter over the pods that there are now.
+pub fn total<'a>(
+    pods: impl Iterator<Item = &'a Pod>,
+    counter: impl Fn(&Scrape) -> f64,
+    at: i64,
+) -> Answer {
+    sum(pods.map(|pod| newest(pod, at).map(&counter)))
+}
+
 /// The quantile of a histogram from the rates of its buckets and of all requests, by linear interpolation.
 pub fn histogram_quantile(quantile: f64, buckets: &[f64; BOUNDS.len()], all: f64) -> f64 {
     if all <= 0.0 {
@@ -92,6 +101,7 @@ mod tests {
             requests,
             errors: 0.0,
             buckets: [0.0; BOUNDS.len()],
+            seconds: 0.0,
             memory: 1.0,
         };
         Pod {

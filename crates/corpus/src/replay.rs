@@ -10,14 +10,14 @@ use backstop_engine::{
     decide::{Act, decide},
     policy::{ValidPolicy, validate},
     reading::Reading,
-    snapshot::{Observed, Pods, Point, PointWorkload, Snapshot, Workload},
+    snapshot::{Beside, Measured, Observed, Pods, Point, PointWorkload, Snapshot, Workload},
     state::State,
     trigger::with_minimum,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use crate::measure::Measure;
+use crate::measure::{COUNTING, Measure, counts};
 use crate::promql::Answer;
 use crate::trace::{Side, Trace};
 
@@ -101,16 +101,65 @@ fn picture(policy: &ValidPolicy, trace: &Trace, at: i64, points: &[Point]) -> Sn
             release: release.to_owned(),
             query: measure.trigger().to_owned(),
             reading: reading(policy, measure, trace, side, at),
+            beside: Beside::default(),
             asked_at: time(at),
+            details: Vec::new(),
         };
         (measure.trigger().to_owned(), observed)
     });
+    let (bad, total) = counts(trace, side, at);
+    let counted = Observed {
+        release: release.to_owned(),
+        query: COUNTING.to_owned(),
+        reading: as_reading(bad, at),
+        beside: Beside {
+            total: Some(as_reading(total, at)),
+            ..Beside::default()
+        },
+        asked_at: time(at),
+        details: Vec::new(),
+    };
     Snapshot {
         workload: Some(workload(trace, side, release, at)),
-        readings: readings.collect(),
+        readings: readings.chain([(COUNTING.to_owned(), counted)]).collect(),
+        peers: peers(policy, trace, side, release, at),
         points: points.to_vec(),
         ..Snapshot::default()
     }
+}
+
+/// What is answered about all pods but the release's.
+fn peers(
+    policy: &ValidPolicy,
+    trace: &Trace,
+    side: Side,
+    release: &str,
+    at: i64,
+) -> BTreeMap<String, Observed> {
+    let others: Vec<Side> = [Side::Earlier, Side::Release, Side::Other]
+        .into_iter()
+        .filter(|other| *other != side)
+        .collect();
+    let asked = Measure::ALL.into_iter().filter(|measure| {
+        let trigger = policy.triggers.iter().find(|t| t.name == measure.trigger());
+        trigger.is_some_and(|t| t.peers.is_some())
+    });
+    // Failures are asked about in the same words by both triggers.
+    let names = asked.map(|measure| (measure, measure.trigger()));
+    names
+        .chain([(Measure::ErrorShare, COUNTING)])
+        .map(|(measure, name)| {
+            let observed = Observed {
+                release: release.to_owned(),
+                query: format!("{name} of the others"),
+                reading: as_reading(measure.ask_all(trace, &others, at), at),
+                beside: Beside::default(),
+                asked_at: time(at),
+                details: Vec::new(),
+            };
+            (name.to_owned(), observed)
+        })
+        .collect()
 }
 
 fn reading(policy: &ValidPolicy, measure: Measure, trace: &Trace, side: Side, at: i64) -> Reading {
@@ -118,10 +167,7 @@ fn reading(policy: &ValidPolicy, measure: Measure, trace: &Trace, side: Side, at
     let trigger = policy.triggers.iter().find(|t| t.name == measure.trigger());
     let minimum = trigger.and_then(|t| match &t.source {
         backstop_engine::policy::Source::Prometheus { minimum, .. } => minimum.as_ref(),
-        backstop_engine::policy::Source::Workload { .. }
-        | backstop_engine::policy::Source::Web(_)
-        | backstop_engine::policy::Source::Vulnerability(_)
-        | backstop_engine::policy::Source::Alert(_) => None,
+        _ => None,
     });
     match (minimum, measure.samples(trace, side, at)) {
         (Some(minimum), Some(samples)) => {
@@ -196,7 +242,7 @@ fn workload(trace: &Trace, side: Side, release: &str, at: i64) -> Workload {
 }
 
 /// The release before, as something to go back to.
-fn point(origin: Origin, at: i64, baselines: BTreeMap<String, f64>) -> Point {
+fn point(origin: Origin, at: i64, baselines: BTreeMap<String, Measured>) -> Point {
     Point {
         name: format!("web-{EARLIER}"),
         release: Some(EARLIER.into()),

@@ -14,7 +14,8 @@ pub struct Score {
     pub caught: usize,
     /// Releases that were taken back without being bad, or before they were.
     pub false_rollbacks: usize,
-    /// From a release's becoming bad to its being taken back, less the condition's `for`: intervals.
+    /// From the moment at which a release is beyond what is fine to its being taken back, less the condition's `for`:
+    /// intervals.
     pub delays: Vec<f64>,
     /// The same in seconds, with the `for`.
     pub seconds: Vec<i64>,
@@ -33,9 +34,10 @@ impl Score {
         match trace.bad_since {
             Some(since) if since <= at => {
                 self.caught += 1;
-                self.seconds.push(at - since);
+                let shows = trace.shows_since.unwrap_or(since);
+                self.seconds.push(at - shows);
                 self.delays
-                    .push(ratio(at - since - verdict.held_for, verdict.interval));
+                    .push(ratio(at - shows - verdict.held_for, verdict.interval));
             }
             _ => self.false_rollbacks += 1,
         }

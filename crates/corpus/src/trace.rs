@@ -16,6 +16,9 @@ pub struct Trace {
     pub class: Class,
     /// Since when the release is bad; `None` for a good one.
     pub bad_since: Option<i64>,
+    /// Since when a bad release is beyond what is fine, where that is later: a leak is bad from its first moment, and
+    /// takes too much only after a while.
+    pub shows_since: Option<i64>,
     /// When the release before has been watched for long enough. Nothing is measured from here until shortly before
     /// the release, which may be hours.
     pub watched_until: i64,
@@ -75,6 +78,8 @@ pub struct Scrape {
     pub errors: f64,
     /// Requests that took no longer than each of [`BOUNDS`].
     pub buckets: [f64; BOUNDS.len()],
+    /// How long all requests took together, in seconds.
+    pub seconds: f64,
     /// Memory now, in bytes.
     pub memory: f64,
 }

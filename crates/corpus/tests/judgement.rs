@@ -4,10 +4,8 @@ use backstop_corpus::{class::Class, generate::trace, replay::replay, score::Scor
 
 /// Traces of each class and truth.
 const TRACES: u64 = 4;
-/// Where good releases are taken back today: the engine compares the release with nothing that runs beside it.
-const TAKEN_BACK_WRONGLY: [Class; 2] = [Class::NoisyNeighbour, Class::EverythingDown];
-/// Where bad releases are not seen today: there are too few requests to judge by.
-const NOT_SEEN: [Class; 1] = [Class::LowTraffic];
+/// Where some bad releases cannot be told from good ones: there are too few requests.
+const NOT_ALL_SEEN: [Class; 1] = [Class::LowTraffic];
 
 fn scored(class: Class, shape: &Shape) -> Score {
     let mut score = Score::default();
@@ -28,7 +26,7 @@ fn classes_without(left_out: &[Class]) -> impl Iterator<Item = Class> {
 #[test]
 fn no_release_is_taken_back_wrongly() {
     for shape in [Shape::tuning(), Shape::held_out()] {
-        for class in classes_without(&TAKEN_BACK_WRONGLY) {
+        for class in Class::ALL {
             assert_eq!(scored(class, &shape).false_rollbacks, 0, "{class:?}");
         }
     }
@@ -37,7 +35,7 @@ fn no_release_is_taken_back_wrongly() {
 #[test]
 fn bad_releases_are_taken_back() {
     let shape = Shape::tuning();
-    for class in classes_without(&NOT_SEEN).filter(|c| c.has_bad()) {
+    for class in classes_without(&NOT_ALL_SEEN).filter(|c| c.has_bad()) {
         let missed = (0..TRACES)
             .map(|seed| trace(class, true, &shape, seed))
             .find(|trace| {
@@ -50,13 +48,10 @@ fn bad_releases_are_taken_back() {
     }
 }
 
-/// What is still to be done. When it holds, the list above is empty, and this is part of the first test.
 #[test]
-#[ignore = "needs a comparison with what runs beside the release: see docs/benchmarks.md, Judgement"]
-fn no_release_is_taken_back_for_what_happens_to_all() {
+fn with_little_traffic_most_bad_releases_are_taken_back() {
     for shape in [Shape::tuning(), Shape::held_out()] {
-        for class in TAKEN_BACK_WRONGLY {
-            assert_eq!(scored(class, &shape).false_rollbacks, 0, "{class:?}");
-        }
+        let score = scored(Class::LowTraffic, &shape);
+        assert!(score.caught + 1 >= score.bad, "{score:?}");
     }
 }

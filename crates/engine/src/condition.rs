@@ -3,7 +3,7 @@
 use cel::{Context, Program, Value};
 
 /// The variables that a condition may use.
-pub const VARIABLES: [&str; 3] = ["value", "baseline", "workload"];
+pub const VARIABLES: [&str; 4] = ["value", "baseline", "stable", "workload"];
 
 /// What a condition is evaluated on.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -12,6 +12,8 @@ pub struct Variables {
     pub value: f64,
     /// What it is compared with, where there is such a thing.
     pub baseline: Option<f64>,
+    /// The same reading of the side that is not released to, where there is one.
+    pub stable: Option<f64>,
     /// The workload's numbers.
     pub workload: WorkloadNumbers,
 }
@@ -56,6 +58,7 @@ pub struct Condition {
     text: String,
     program: Program,
     uses_baseline: bool,
+    uses_stable: bool,
 }
 
 impl Condition {
@@ -80,15 +83,18 @@ impl Condition {
             ));
         }
         let uses_baseline = references.has_variable("baseline");
+        let uses_stable = references.has_variable("stable");
         let condition = Self {
             text: text.to_owned(),
             program,
             uses_baseline,
+            uses_stable,
         };
         condition
             .holds(&Variables {
                 value: 1.0,
                 baseline: Some(1.0),
+                stable: Some(1.0),
                 workload: WorkloadNumbers::default(),
             })
             .map_err(|e| {
@@ -111,12 +117,21 @@ impl Condition {
         self.uses_baseline
     }
 
+    /// Whether the side that is not released to is needed to evaluate it.
+    #[must_use]
+    pub fn uses_stable(&self) -> bool {
+        self.uses_stable
+    }
+
     /// Whether the condition holds.
     pub fn holds(&self, on: &Variables) -> Result<bool, String> {
         let mut context = Context::default();
         context.add_variable_from_value("value", on.value);
         if let Some(baseline) = on.baseline {
             context.add_variable_from_value("baseline", baseline);
+        }
+        if let Some(stable) = on.stable {
+            context.add_variable_from_value("stable", stable);
         }
         context.add_variable_from_value("workload", on.workload.to_cel());
         match self.program.execute(&context) {
@@ -137,6 +152,7 @@ mod tests {
         Variables {
             value,
             baseline: Some(2.0),
+            stable: None,
             workload: WorkloadNumbers::default(),
         }
     }
@@ -163,7 +179,7 @@ mod tests {
             "{}",
             error("value >")
         );
-        assert!(error("error_rate > 0.05").contains("known are value, baseline, workload"));
+        assert!(error("error_rate > 0.05").contains("known are value, baseline, stable, workload"));
         assert!(error("value + 1.0").contains("neither true nor false"));
         assert!(error("value > workload.nonsense").contains("cannot be evaluated"));
         assert!(error("value.foo() > 1").contains("cannot be evaluated"));

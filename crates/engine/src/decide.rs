@@ -1,30 +1,37 @@
 //! The decision: what is so, what to do, and what to say.
 
+use std::collections::BTreeMap;
+
 use backstop_api::{
     RollbackEventSpec,
     event::{Cause, Evidence, Outcome, ReleaseRef, Target},
     names::FIELD_MANAGER,
     point::{Origin, Verdict},
-    policy::{Action, Mode, Severity, TriggerState},
+    policy::{Action, Mode},
 };
 use jiff::Timestamp;
 
 use crate::{
-    gates,
+    baseline, daily, gates,
     guards::{self, Hold, Look},
     health::{self, Proof},
     incident,
     lifecycle::{self, EventChange},
-    overrides,
+    monitored, overrides, peers,
     policy::{ValidPolicy, ValidTrigger},
-    rollout,
-    snapshot::{Event, Point, Snapshot, Workload},
+    rollout, score,
+    snapshot::{Event, Measured, Point, Snapshot, Workload},
     state::{State, TriggerMemory},
+    statistics::summary,
     target, track, trigger,
 };
 
+mod firing;
 mod say;
 mod wake;
+
+use firing::also_firing;
+pub(crate) use firing::firing;
 
 pub use say::{Notice, NoticeKind, Said, Say};
 
@@ -48,16 +55,17 @@ pub enum Act {
     Capture {
         /// Identity of the release.
         release: String,
-        /// The value of each trigger now.
-        baselines: std::collections::BTreeMap<String, f64>,
+        /// What each trigger measured meanwhile.
+        baselines: BTreeMap<String, Measured>,
     },
     /// Record a new rollback.
     Start {
         /// What it is about.
         spec: Box<RollbackEventSpec>,
-        /// The UIDs of the rollbacks that this was decided on. Where there are others, it was
-        /// decided on an old picture, and must be decided again.
-        known: Vec<String>,
+        /// UID and version of the rollbacks that this was decided on. Where there are others, or one
+        /// has changed (one that was over may go on), it was decided on an old picture, and must be
+        /// decided again.
+        known: Vec<(String, String)>,
     },
     /// Change a rollback's status.
     Change(Box<EventChange>),
@@ -92,7 +100,7 @@ pub fn decide(
     now: Timestamp,
 ) -> (State, Decision) {
     let (mut state, mut decision) = judged(policy, state, seen, now);
-    if let Some(workload) = &seen.workload {
+    if let Some(workload) = seen.workload.as_ref().filter(|_| seen.conflict.is_none()) {
         let changed = overrides::follow(&mut state, workload, now);
         decision.notices.extend(changed);
         decision.say.conditions.extend(overrides::said(&state));
@@ -115,7 +123,7 @@ fn judged(
     if let Some(misfit) = &seen.misfit {
         // What was known stays known: it may be a matter of a moment. A rollback that is under way
         // is brought to its end by its plan.
-        return (state, say::misfit(policy, seen, misfit));
+        return (state, say::misfit(policy, seen, misfit, now));
     }
     let Some(workload) = &seen.workload else {
         return without_workload(policy, state, seen, now);
@@ -123,7 +131,12 @@ fn judged(
     let before = state.clone();
     track::track(&mut state, seen, workload, now);
     trigger::judge(policy, &mut state, seen, workload, now);
+    peers::judge(policy, &mut state, seen, workload, now);
     let proof = health::follow(policy, &mut state, seen, workload, now);
+    let verdict = monitored::follow(policy, &mut state, now);
+    if let Some(value) = score::score(policy, &state, workload, now).value {
+        score::remember(&mut state.scores, value, now);
+    }
     let incident = incident::of(seen, &state, workload);
     let look = Look {
         policy,
@@ -152,14 +165,17 @@ fn judged(
         Course::UnderWay { acts, .. } => acts.clone(),
         Course::Start { spec } => vec![Act::Start {
             spec: spec.clone(),
-            known: seen.events.iter().map(|e| e.uid.clone()).collect(),
+            known: versions(seen),
         }],
         Course::Held { .. } | Course::Quiet => Vec::new(),
     });
     let say = say::status(&look, &course);
-    let notices = say::notices(&before, &look, &course, proof);
-    let wake_at = wake::at(&look, &course);
+    let notices = say::notices(&before, &look, &course, proof, verdict.as_ref());
+    let needs_a_person =
+        matches!(&course, Course::Held { hold, .. } if hold.reason.needs_a_person());
+    let wake_at = wake::at(&look, &course, &say.quarantined);
     state.held.clone_from(&say.held);
+    daily::count(&mut state, &before, seen, needs_a_person, now);
     (
         state,
         Decision {
@@ -169,6 +185,12 @@ fn judged(
             wake_at,
         },
     )
+}
+
+/// UID and version of every rollback.
+pub(crate) fn versions(seen: &Snapshot) -> Vec<(String, String)> {
+    let events = seen.events.iter();
+    events.map(|e| (e.uid.clone(), e.version.clone())).collect()
 }
 
 /// Where things go from here.
@@ -201,6 +223,14 @@ fn course<'a>(look: &Look<'a>) -> Course<'a> {
     });
     if let Some(event) = open.first() {
         let next = lifecycle::advance(look, event);
+        return Course::UnderWay {
+            event,
+            acts: next.acts,
+            message: next.message,
+            again: next.again,
+        };
+    }
+    if let Some((event, next)) = lifecycle::revert::after_the_end(look) {
         return Course::UnderWay {
             event,
             acts: next.acts,
@@ -285,27 +315,6 @@ fn further_back<'a>(look: &Look<'a>) -> Option<Course<'a>> {
     })
 }
 
-/// The firing triggers, the one to act on first: what can roll back before what only notifies,
-/// Critical before Warning, then the one that fired first.
-fn firing<'a>(look: &Look<'a>) -> Vec<(&'a ValidTrigger, &'a TriggerMemory)> {
-    let mut firing: Vec<_> = look
-        .policy
-        .triggers
-        .iter()
-        .filter_map(|t| Some((t, look.state.triggers.get(&t.name)?)))
-        .filter(|(_, m)| m.state == TriggerState::Firing)
-        .collect();
-    firing.sort_by_key(|(t, m)| {
-        (
-            !t.can_roll_back(),
-            t.severity != Severity::Critical,
-            m.since,
-            &t.name,
-        )
-    });
-    firing
-}
-
 /// What a policy does that is refused: what it began it brings to its end, and what it did not
 /// begin it calls off.
 fn second_policy(look: &Look<'_>, older: &str) -> Vec<Act> {
@@ -379,7 +388,11 @@ fn asked_for(
         quarantine: false,
         action: Some(trigger.action),
         strategy: Some(look.policy.strategy.type_()),
-        attempt: look.incident.attempts + 1,
+        // A block is no attempt to mend anything.
+        attempt: match point {
+            Some(_) => look.incident.attempts + 1,
+            None => look.incident.attempts.max(1),
+        },
         from: Some(live(look.workload)),
         to: point.map(|point| Target {
             point: point.name.clone(),
@@ -388,13 +401,13 @@ fn asked_for(
         evidence: Some(Evidence {
             trigger: trigger.name.clone(),
             severity: trigger.severity,
-            condition: trigger.condition.text().to_owned(),
+            condition: trigger.bad_when(),
             query: memory.query.clone(),
             samples: memory.samples.iter().copied().collect(),
-            baseline: memory
-                .baseline
-                .filter(|_| trigger.condition.uses_baseline()),
+            baseline: memory.baseline.filter(|_| trigger.uses_baseline()),
+            classification: memory.classification,
             details: memory.details.iter().take(DETAILS_KEPT).cloned().collect(),
+            also_firing: also_firing(look, trigger),
         }),
         fired_at: Some(memory.since),
         not_before: memory.since.checked_add(trigger.delay).ok(),
@@ -415,26 +428,15 @@ pub(crate) fn live(workload: &Workload) -> ReleaseRef {
 }
 
 fn capture(policy: &ValidPolicy, state: &State, workload: &Workload) -> Act {
-    let baselines = policy
-        .triggers
-        .iter()
-        .filter_map(|t| Some((t.name.clone(), median(state.triggers.get(&t.name)?)?)))
-        .collect();
+    let mut baselines = baseline::measured(policy, state);
+    for (name, memory) in &state.triggers {
+        let samples: Vec<f64> = memory.peers.samples.iter().map(|s| s.value).collect();
+        let middle = summary::median(&samples);
+        baselines.extend(middle.map(|value| (peers::baseline_name(name), value.into())));
+    }
     Act::Capture {
         release: workload.release.clone(),
         baselines,
-    }
-}
-
-/// The middle of what was measured: one odd sample does not move it.
-fn median(memory: &TriggerMemory) -> Option<f64> {
-    let mut values: Vec<f64> = memory.samples.iter().map(|s| s.value).collect();
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() {
-        0 => None,
-        n if n % 2 == 1 => Some(values[middle]),
-        _ => Some(f64::midpoint(values[middle - 1], values[middle])),
     }
 }
 
@@ -462,7 +464,7 @@ fn without_workload(
     }
     let decision = Decision {
         acts,
-        say: say::no_workload(policy, seen),
+        say: say::no_workload(policy, seen, now),
         notices: Vec::new(),
         wake_at: None,
     };

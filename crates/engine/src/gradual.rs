@@ -1,15 +1,19 @@
 //! Between two steps of a gradual rollback: wait, stop because it is well, or go on at once because
 //! it gets worse.
 
-use backstop_api::policy::{Severity, TriggerState};
+use backstop_api::{
+    event::StepKind,
+    policy::{Severity, TriggerState},
+};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     condition::Variables,
-    policy::{ValidCanary, ValidPolicy},
+    policy::ValidPolicy,
     rollout,
     snapshot::{Event, Workload},
     state::State,
+    strategy::Canary,
 };
 
 /// What to do between two steps.
@@ -23,11 +27,14 @@ pub enum Between {
     Stop(String),
 }
 
+/// How the message of a step begins that was not waited for because it got worse.
+const WORSE: &str = "it gets worse: ";
+
 /// Looks at a canary whose share was made smaller at `since`.
 #[must_use]
 pub fn between(
     policy: &ValidPolicy,
-    canary: &ValidCanary,
+    canary: &Canary,
     state: &State,
     event: &Event,
     workload: &Workload,
@@ -35,7 +42,7 @@ pub fn between(
     now: Timestamp,
 ) -> Between {
     if let Some(words) = rollout::start_failure(workload) {
-        return Between::GoOn(format!("it gets worse: {words}"));
+        return Between::GoOn(format!("{WORSE}{words}"));
     }
     let asked = event.spec.evidence.as_ref().map(|e| e.trigger.as_str());
     let worse = policy.triggers.iter().find(|t| {
@@ -49,9 +56,18 @@ pub fn between(
     });
     if let Some(trigger) = worse {
         return Between::GoOn(format!(
-            "it gets worse: trigger {}, which is Critical, fires too",
+            "{WORSE}trigger {}, which is Critical, fires too",
             trigger.name
         ));
+    }
+    // Once it got worse it goes all the way: with fewer and fewer requests there may be nothing left
+    // to judge by. Read from the record, so that no restart forgets it.
+    let taken_over = event.status.steps.iter().find_map(|s| {
+        let message = s.message.as_deref()?;
+        (s.step.kind == StepKind::HoldWeight && message.starts_with(WORSE)).then_some(message)
+    });
+    if let Some(message) = taken_over {
+        return Between::GoOn(message.to_owned());
     }
     if let Some(words) = is_well(canary, state, asked, workload, since) {
         return Between::Stop(words);
@@ -66,7 +82,7 @@ pub fn between(
 
 /// Whether the policy's `stopWhen` holds on a value that was asked for since the last step.
 fn is_well(
-    canary: &ValidCanary,
+    canary: &Canary,
     state: &State,
     asked: Option<&str>,
     workload: &Workload,
@@ -79,6 +95,7 @@ fn is_well(
     let on = Variables {
         value: newest.value,
         baseline: memory.baseline,
+        stable: memory.stable,
         workload: workload.numbers(),
     };
     // What cannot be evaluated stops nothing: the rollback goes its way.

@@ -11,13 +11,19 @@ use backstop_api::{
 };
 
 use crate::{
-    incident::Incident,
+    incident::{self, Incident},
     plan::{self, Order},
-    policy::{ValidPolicy, ValidTrigger},
+    policy::{Source, ValidPolicy, ValidTrigger},
+    quarantine,
     snapshot::{Point, Snapshot, Workload},
     state::{State, TriggerMemory},
     target, track,
 };
+
+mod evidence;
+
+pub(crate) use evidence::goes_on;
+use evidence::{peers_are_bad_too, too_few_votes, trigger_recovers};
 
 /// What the guards look at.
 pub struct Look<'a> {
@@ -79,6 +85,14 @@ pub enum HoldReason {
     Observed,
     /// A person called the rollback of this release off.
     CalledOff,
+    /// What was not released is as bad.
+    PeersAreBadToo,
+    /// Too few of the triggers that must agree fire.
+    NotEnoughVotes,
+    /// The trigger fires on, and its condition does not hold at the moment.
+    Recovering,
+    /// Somebody puts the release back whenever it is taken back.
+    Reverted,
     /// The live release is blocked: it stays, and is refused when it is deployed anew.
     Blocked,
 }
@@ -96,6 +110,8 @@ impl HoldReason {
                 | Self::Observed
                 | Self::CalledOff
                 | Self::WorkloadDeleting
+                | Self::NotEnoughVotes
+                | Self::Recovering
         )
     }
 }
@@ -103,19 +119,23 @@ impl HoldReason {
 type Guard = fn(&Look<'_>, &ValidTrigger, &TriggerMemory) -> Option<Hold>;
 
 /// Every guard before a rollback that a trigger asks for, in the order in which they are asked.
-const GUARDS: [Guard; 12] = [
+const GUARDS: [Guard; 16] = [
     policy_is_paused,
     person_has_taken_over,
     workload_is_paused,
     workload_is_being_deleted,
     person_called_it_off,
+    release_is_put_back,
     release_was_not_the_cause,
     release_was_restored,
     nothing_was_released,
     release_is_a_floor,
     attempts_are_used_up,
+    peers_are_bad_too,
+    too_few_votes,
     cooling_down,
     observed_already,
+    trigger_recovers,
 ];
 
 /// The point to go back to, or why nothing is taken back.
@@ -130,7 +150,7 @@ pub fn pass<'a>(
     good_point(look, trigger.action)
 }
 
-/// Every guard before a release is blocked: that it stays where it is needs neither a window nor a good point.
+/// Every guard before a release is blocked: that it stays where it is needs no good point.
 const GUARDS_OF_A_BLOCK: [Guard; 6] = [
     policy_is_paused,
     person_has_taken_over,
@@ -140,6 +160,14 @@ const GUARDS_OF_A_BLOCK: [Guard; 6] = [
     blocked_already,
 ];
 
+/// The guards that ask besides whether it is the release's fault. What is known of its images is, whenever it
+/// was found out.
+const GUARDS_OF_BLAME: [Guard; 3] = [
+    release_was_not_the_cause,
+    release_was_restored,
+    nothing_was_released,
+];
+
 /// Why the live release is not blocked, if it is not.
 #[must_use]
 pub fn against_a_block(
@@ -147,7 +175,11 @@ pub fn against_a_block(
     trigger: &ValidTrigger,
     memory: &TriggerMemory,
 ) -> Option<Hold> {
-    let mut guards = GUARDS_OF_A_BLOCK.iter();
+    let blame: &[Guard] = match trigger.source {
+        Source::Vulnerability(_) => &[],
+        _ => &GUARDS_OF_BLAME,
+    };
+    let mut guards = GUARDS_OF_A_BLOCK.iter().chain(blame);
     guards.find_map(|guard| guard(look, trigger, memory))
 }
 
@@ -251,6 +283,25 @@ fn person_called_it_off(look: &Look<'_>, _: &ValidTrigger, _: &TriggerMemory) ->
                 "a person called {0} off, so release {1} is left alone; to take it back after all, \
                  create a RollbackEvent with cause Manual",
                 newest.name, look.workload.release
+            ),
+        )
+    })
+}
+
+/// Taking it back once more would be undone once more.
+fn release_is_put_back(look: &Look<'_>, _: &ValidTrigger, _: &TriggerMemory) -> Option<Hold> {
+    let live = &look.workload.release;
+    let event = *incident::acted(look.seen).first()?;
+    let given_up =
+        event.status.outcome == Some(Outcome::Reverted) && event.from_hash() == Some(live);
+    let kept_out = quarantine::keeps_out(look.policy, look.seen, live, look.now);
+    (given_up && kept_out).then(|| {
+        hold(
+            HoldReason::Reverted,
+            format!(
+                "{}: {}",
+                event.name,
+                event.status.message.as_deref().unwrap_or_default()
             ),
         )
     })

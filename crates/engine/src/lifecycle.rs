@@ -7,22 +7,22 @@ use backstop_api::{
     RollbackEventStatus,
     event::{Cause, EventPhase, Outcome, Target},
     point::Verdict,
-    policy::{Action, TriggerState},
+    policy::Action,
 };
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     decide::{self, Act},
     guards::{self, Look},
-    plan,
-    policy::Source,
-    rollout,
+    plan, rollout,
     snapshot::{Event, Workload},
     target,
 };
 
+mod asked;
 mod block;
 mod end;
+pub mod revert;
 mod verify;
 
 use block::block;
@@ -32,10 +32,6 @@ pub(crate) use end::{refused_policy, workload_is_gone};
 
 /// The type of an event's condition: whether it has ended, and how.
 pub const COMPLETE: &str = "Complete";
-
-/// A container that crashes runs for a moment between its crashes, and pods that are replaced say
-/// nothing yet: what the cluster says must be quiet for so long before it counts as recovered.
-const BREATH: SignedDuration = SignedDuration::from_secs(15);
 
 /// A new status for a rollback.
 #[derive(Clone, Debug, PartialEq)]
@@ -168,7 +164,10 @@ fn pending(look: &Look<'_>, event: &Event) -> Next {
             format!("nothing was changed: {}", hold.message),
         );
     }
-    if let Some(next) = calmed_down(look, event, &status) {
+    if let Some(more_urgent) = asked::taken_over(look, event) {
+        return over(EventPhase::Superseded, Outcome::TakenOver, more_urgent);
+    }
+    if let Some(next) = asked::calmed_down(look, event, &status) {
         return next;
     }
     if event.spec.action == Some(Action::BlockDeployment) {
@@ -260,69 +259,6 @@ fn wait(event: &Event, status: RollbackEventStatus, again: Option<Timestamp>) ->
         again,
         ..Next::change(event, status)
     }
-}
-
-/// For a rollback that a trigger asked for: whether the trigger still does.
-fn calmed_down(look: &Look<'_>, event: &Event, status: &RollbackEventStatus) -> Option<Next> {
-    let name = &event.spec.evidence.as_ref()?.trigger;
-    let over = |outcome, message| {
-        Next::change(
-            event,
-            ended(
-                status.clone(),
-                EventPhase::Cancelled,
-                outcome,
-                message,
-                look.now,
-            ),
-        )
-    };
-    let does_not_run = rollout::cannot_start(look.workload).is_some();
-    if (look.incident.continues && does_not_run) || look.incident.partial.is_some() {
-        // Going further back needs no trigger: the live release does not run, or is half a release.
-        return None;
-    }
-    let Some(trigger) = look.policy.triggers.iter().find(|t| &t.name == name) else {
-        let message = format!("trigger {name} is not in the policy any more; nothing was changed");
-        return Some(over(Outcome::PolicyNotInForce, message));
-    };
-    let Some(memory) = look.state.triggers.get(name) else {
-        return Some(Next::wait(format!("waiting to see trigger {name}"), None));
-    };
-    let of_the_cluster = matches!(trigger.source, Source::Workload { .. });
-    let breath = memory.since.checked_add(BREATH).unwrap_or(Timestamp::MAX);
-    if memory.is_quiet() && of_the_cluster && look.now < breath {
-        let message = format!(
-            "waiting: trigger {name} is quiet ({}); called off if it is until {breath:.0}",
-            memory.message
-        );
-        let status = RollbackEventStatus {
-            message: Some(message),
-            ..status.clone()
-        };
-        return Some(wait(event, status, Some(breath)));
-    }
-    if memory.is_quiet() {
-        let message = format!(
-            "trigger {name} is quiet again ({}); nothing was changed",
-            memory.message
-        );
-        return Some(over(Outcome::RecoveredBeforeActing, message));
-    }
-    (memory.state != TriggerState::Firing).then(|| {
-        let message = format!(
-            "waiting: trigger {name} fired and is {:?} now ({}); nothing is changed on that",
-            memory.state, memory.message
-        );
-        wait(
-            event,
-            RollbackEventStatus {
-                message: Some(message),
-                ..status.clone()
-            },
-            None,
-        )
-    })
 }
 
 /// The point to go back to, and its release: as recorded or named, else the best one.
@@ -446,14 +382,18 @@ fn begin(
         look.workload.name, look.workload.release
     ));
     let mut next = Next::change(event, status);
-    let known = look.seen.events.iter();
-    let known: Vec<_> = known.map(|e| (e.uid.clone(), e.version.clone())).collect();
+    known(&mut next, look);
+    next
+}
+
+/// What the beginning of a rollback was decided on.
+fn known(next: &mut Next, look: &Look<'_>) {
+    let known = decide::versions(look.seen);
     for act in &mut next.acts {
         if let Act::Change(change) = act {
             change.known.clone_from(&known);
         }
     }
-    next
 }
 
 /// Whether the release that is taken back is recorded as one that failed. In the course of going

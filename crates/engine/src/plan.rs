@@ -1,11 +1,11 @@
 //! Plans: what is done, in order. All choices are made here; none is left for the execution.
 //!
-//! A strategy is a planner in a file of its own and a line in [`planner`].
+//! What is done depends on the [strategy](crate::strategy); here is what all of them have in common.
 
 use backstop_api::{
     Duration,
     event::{Step, StepKind, StepState, StepStatus},
-    policy::{Action, StrategyType},
+    policy::Action,
 };
 use jiff::SignedDuration;
 
@@ -14,14 +14,10 @@ use crate::{
     snapshot::{Point, PointWorkload, Snapshot, Workload},
 };
 
-mod blue_green;
-mod canary;
 pub mod check;
 mod config;
-mod isolate;
-mod recreate;
-mod rolling;
-mod template;
+pub(crate) mod isolate;
+pub(crate) mod template;
 
 /// What is to be taken back, and to where.
 pub struct Order<'a> {
@@ -39,24 +35,12 @@ pub struct Order<'a> {
     pub quarantine: bool,
 }
 
-type Planner = fn(&Order<'_>) -> Result<Vec<Step>, String>;
-
-/// Who plans for a strategy.
-fn planner(strategy: StrategyType) -> Planner {
-    match strategy {
-        StrategyType::Rolling => rolling::plan,
-        StrategyType::Recreate => recreate::plan,
-        StrategyType::BlueGreen => blue_green::plan,
-        StrategyType::Canary => canary::plan,
-    }
-}
-
 /// The plan, or why there can be none.
 pub fn plan(order: &Order<'_>) -> Result<Vec<StepStatus>, String> {
     let mut steps = if order.only_config_differs() {
         order.quarantine().into_iter().collect()
     } else {
-        planner(order.policy.strategy.type_())(order)?
+        order.policy.strategy.plan(order)?
     };
     config::add(order, &mut steps)?;
     Ok(steps.into_iter().map(waiting).collect())
@@ -77,7 +61,7 @@ fn waiting(step: Step) -> StepStatus {
 
 impl Order<'_> {
     /// A Deployment, and how the point holds it.
-    fn pair(&self, name: &str) -> Result<(&Workload, &PointWorkload), String> {
+    pub(crate) fn pair(&self, name: &str) -> Result<(&Workload, &PointWorkload), String> {
         let there = self
             .workload
             .deployment(name)
@@ -90,7 +74,7 @@ impl Order<'_> {
     }
 
     /// The Deployments whose template is not that of the point: the last one of the policy first.
-    fn changed(&self) -> Result<Vec<(&Workload, &PointWorkload)>, String> {
+    pub(crate) fn changed(&self) -> Result<Vec<(&Workload, &PointWorkload)>, String> {
         let mut changed = Vec::new();
         for name in self.policy.deployments.iter().rev() {
             let (there, held) = self.pair(name)?;
@@ -102,7 +86,7 @@ impl Order<'_> {
     }
 
     /// A step that needs nothing more said about it.
-    fn step(&self, kind: StepKind, there: &Workload, held: &PointWorkload) -> Step {
+    pub(crate) fn step(&self, kind: StepKind, there: &Workload, held: &PointWorkload) -> Step {
         Step {
             kind,
             workload: there.name.clone(),
@@ -138,7 +122,7 @@ impl Order<'_> {
     }
 
     /// A step that waits, for as long as the policy says.
-    fn wait(&self, kind: StepKind, there: &Workload, held: &PointWorkload) -> Step {
+    pub(crate) fn wait(&self, kind: StepKind, there: &Workload, held: &PointWorkload) -> Step {
         Step {
             timeout: Some(length(self.policy.timeout)),
             ..self.step(kind, there, held)
@@ -146,7 +130,7 @@ impl Order<'_> {
     }
 
     /// A step about a number of replicas.
-    fn capacity(
+    pub(crate) fn capacity(
         &self,
         kind: StepKind,
         there: &Workload,
@@ -164,7 +148,7 @@ impl Order<'_> {
     }
 
     /// The record of the release that failed: it is about the release as a whole.
-    fn quarantine(&self) -> Option<Step> {
+    pub(crate) fn quarantine(&self) -> Option<Step> {
         let live = &self.workload.live()[0];
         let as_a_whole = PointWorkload {
             name: live.name.clone(),
@@ -178,6 +162,7 @@ impl Order<'_> {
     }
 }
 
-fn length(of: SignedDuration) -> Duration {
+/// As the API writes it.
+pub(crate) fn length(of: SignedDuration) -> Duration {
     Duration::from(std::time::Duration::try_from(of).unwrap_or_default())
 }

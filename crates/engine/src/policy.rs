@@ -4,22 +4,30 @@
 use std::{collections::BTreeSet, fmt};
 
 use backstop_api::{
-    RollbackPolicySpec,
+    Duration, RollbackPolicySpec,
     config::{ConfigCapture, SecretCapture},
-    policy::{IntOrPercent, IsolateParameters, Mode, RollingParameters, Window},
+    policy::{IntOrPercent, IsolateParameters, Mode, OnConflict, RollingParameters, Window},
 };
 use jiff::SignedDuration;
 
-use crate::gates::ValidGates;
+use crate::{
+    gates::ValidGates,
+    strategy::{self, Strategy},
+};
 
+mod baseline;
+mod peers;
 mod source;
-mod strategy;
 mod trigger;
+mod votes;
 
+pub use baseline::{Against, ValidBaseline};
+pub use peers::{Alike, ValidPeers};
+pub(crate) use peers::{HOLD_FOR, SHARE};
 pub(crate) use source::LONGEST_REACH;
-pub use source::{Minimum, Source};
-pub use strategy::{ValidCanary, ValidStrategy};
+pub use source::{Minimum, Source, ValidRatio};
 pub use trigger::ValidTrigger;
+pub use votes::ValidVote;
 
 /// A policy that can be carried out.
 #[derive(Debug)]
@@ -29,7 +37,7 @@ pub struct ValidPolicy {
     /// The Deployments, in the policy's order; the first stands for all of them in names.
     pub deployments: Vec<String>,
     /// How a release is taken back.
-    pub strategy: ValidStrategy,
+    pub strategy: Box<dyn Strategy>,
     /// Whether Backstop acts.
     pub mode: Mode,
     /// How long a release may be blamed after its rollout; `None` for as long as it is live.
@@ -44,6 +52,8 @@ pub struct ValidPolicy {
     pub timeout: SignedDuration,
     /// What is watched.
     pub triggers: Vec<ValidTrigger>,
+    /// Triggers that decide together.
+    pub votes: Vec<ValidVote>,
     /// So many rollbacks in one incident.
     pub max_attempts: u32,
     /// So long without another rollback.
@@ -58,6 +68,10 @@ pub struct ValidPolicy {
     pub secrets: SecretCapture,
     /// Annotations of the template that say nothing about the release.
     pub ignore_annotations: Vec<String>,
+    /// What is done when a release that failed is put back.
+    pub on_conflict: OnConflict,
+    /// For how long a release that failed is kept out.
+    pub quarantine_for: SignedDuration,
     /// What is asked before a release.
     pub gates: Option<ValidGates>,
 }
@@ -93,6 +107,28 @@ impl fmt::Display for FieldError {
     }
 }
 
+/// What becomes of a release that failed.
+fn gitops(spec: &RollbackPolicySpec, refuse: &mut impl FnMut(String, String, &str)) {
+    let kept_out = spec.gitops.quarantine_for;
+    if !(Duration::from_secs(1)..=LONGEST_QUARANTINE).contains(&kept_out) {
+        refuse(
+            "spec.gitops.quarantineFor".into(),
+            kept_out.to_string(),
+            "must be from 1s to 720h, for example 24h",
+        );
+    }
+    if spec.gitops.on_conflict == OnConflict::Suspend {
+        refuse(
+            "spec.gitops.onConflict".into(),
+            "Suspend".into(),
+            "is not available in this version; write Quarantine or Notify",
+        );
+    }
+}
+
+/// A release that failed is kept out for so long at most.
+const LONGEST_QUARANTINE: Duration = Duration::from_mins(720 * 60);
+
 /// Parses a policy, or says everything that is wrong with it.
 pub fn validate(name: &str, spec: &RollbackPolicySpec) -> Result<ValidPolicy, Vec<FieldError>> {
     let mut errors = Vec::new();
@@ -103,17 +139,12 @@ pub fn validate(name: &str, spec: &RollbackPolicySpec) -> Result<ValidPolicy, Ve
             problem: problem.to_owned(),
         });
     };
-    for (field, present) in [
-        ("spec.gitops", spec.gitops.is_some()),
-        ("spec.notifications", spec.notifications.is_some()),
-    ] {
-        if present {
-            refuse(
-                field.into(),
-                "…".into(),
-                "is not available in this version; remove it",
-            );
-        }
+    if spec.notifications.is_some() {
+        refuse(
+            "spec.notifications".into(),
+            "…".into(),
+            "is not available in this version; remove it",
+        );
     }
     if let Some(rolling) = &spec.strategy.rolling {
         let zero = |value: &Option<IntOrPercent>| {
@@ -129,6 +160,7 @@ pub fn validate(name: &str, spec: &RollbackPolicySpec) -> Result<ValidPolicy, Ve
             );
         }
     }
+    gitops(spec, &mut refuse);
     if spec.limits.max_attempts == 0 {
         refuse(
             "spec.limits.maxAttempts".into(),
@@ -151,6 +183,7 @@ pub fn validate(name: &str, spec: &RollbackPolicySpec) -> Result<ValidPolicy, Ve
             Err(mut found) => errors.append(&mut found),
         }
     }
+    let votes = votes::validate(spec.decision.as_ref(), &triggers, &mut errors);
     let gates = spec.gates.as_ref().and_then(|gates| {
         ValidGates::parse(gates, &mut |field, value, problem: &str| {
             errors.push(FieldError {
@@ -160,7 +193,7 @@ pub fn validate(name: &str, spec: &RollbackPolicySpec) -> Result<ValidPolicy, Ve
             });
         })
     });
-    let strategy = strategy::validate(spec, &mut errors);
+    let strategy = strategy::parse(spec, &mut errors);
     let Some(strategy) = strategy.filter(|_| errors.is_empty()) else {
         return Err(errors);
     };
@@ -182,6 +215,7 @@ pub fn validate(name: &str, spec: &RollbackPolicySpec) -> Result<ValidPolicy, Ve
             .map_or_else(|| IntOrPercent::Percent("50%".into()), |s| s.by.clone()),
         timeout: spec.strategy.timeout.as_signed(),
         triggers,
+        votes,
         max_attempts: spec.limits.max_attempts,
         cooldown: spec.limits.cooldown.as_signed(),
         soak: spec.points.soak.as_signed(),
@@ -189,6 +223,8 @@ pub fn validate(name: &str, spec: &RollbackPolicySpec) -> Result<ValidPolicy, Ve
         config: spec.points.config,
         secrets: spec.points.secrets,
         ignore_annotations: spec.ignore_annotations.clone(),
+        on_conflict: spec.gitops.on_conflict,
+        quarantine_for: spec.gitops.quarantine_for.as_signed(),
         gates,
     })
 }

@@ -79,6 +79,16 @@ impl QueryTemplate {
         placeholder::fill(&self.parts, |placeholder| context.value(placeholder))
     }
 
+    /// The query about whatever release was live at another time.
+    pub fn render_any_release(&self, context: &QueryContext) -> Result<String, QueryError> {
+        placeholder::fill(&self.parts, |placeholder| context.value_of_any(placeholder))
+    }
+
+    /// Whether a placeholder stands in the query.
+    pub fn uses(&self, placeholder: Placeholder) -> bool {
+        self.parts.contains(&Part::Value(placeholder))
+    }
+
     /// Whether every series that the query selects belongs to the release.
     ///
     /// True when each vector selector has a matcher, `=` or `=~`, that only values made from

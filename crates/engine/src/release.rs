@@ -3,7 +3,10 @@
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use backstop_api::{names::ANNOTATION_RESTARTED_AT, point::Image};
+use backstop_api::{
+    names::ANNOTATION_RESTARTED_AT,
+    point::{Image, Release},
+};
 
 /// How many hex digits of the hash are kept: 64 bits tell apart more releases of one workload than
 /// anybody will make, and fit into a name and a column.
@@ -104,6 +107,40 @@ pub fn images(template: &Value) -> Vec<Image> {
         .collect()
 }
 
+/// The images of a release that run as others than those that a point recorded, in words: their tags have moved. What was
+/// not recorded, or is not known yet, is not among them.
+#[must_use]
+pub fn moved(recorded: &Release, running: &Release) -> Vec<String> {
+    let mut moved = Vec::new();
+    for then in &recorded.workloads {
+        let now = running.workload(&then.name).map(|w| w.images.as_slice());
+        for was in &then.images {
+            let mut now = now.into_iter().flatten();
+            let is = now.find(|i| i.container == was.container && i.image == was.image);
+            let (Some(was_digest), Some(is_digest)) =
+                (&was.digest, is.and_then(|i| i.digest.as_ref()))
+            else {
+                continue;
+            };
+            if digest(was_digest) != digest(is_digest) {
+                moved.push(format!(
+                    "{} of Deployment {} was {} and is {} now",
+                    was.image,
+                    then.name,
+                    digest(was_digest),
+                    digest(is_digest)
+                ));
+            }
+        }
+    }
+    moved
+}
+
+/// What identifies an image that a node tells of: registries may have several names.
+fn digest(image: &str) -> &str {
+    image.rsplit_once('@').map_or(image, |(_, digest)| digest)
+}
+
 /// The annotation `key` of a pod template.
 #[must_use]
 pub fn template_annotation<'a>(template: &'a Value, key: &str) -> Option<&'a str> {
@@ -138,6 +175,41 @@ mod tests {
             "spec": {"b": 2, "a": 1},
         });
         assert_eq!(identity(&deployment, &[]), identity(&replica_set, &[]));
+    }
+
+    fn ran(image: &str, digest: Option<&str>) -> Release {
+        let images = vec![Image {
+            container: "app".into(),
+            image: image.into(),
+            digest: digest.map(str::to_owned),
+        }];
+        serde_json::from_value(json!({"hash": "0", "workloads": [{
+            "name": "web", "uid": "u", "hash": "0", "template": {}, "replicas": 2, "images": images,
+        }]}))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_tag_that_has_moved_is_told_by_its_digest() {
+        let was = ran("app:1", Some("docker.io/app@sha256:aa"));
+        let said = moved(&was, &ran("app:1", Some("docker.io/app@sha256:bb")));
+        assert_eq!(
+            said,
+            ["app:1 of Deployment web was sha256:aa and is sha256:bb now"]
+        );
+    }
+
+    #[test]
+    fn what_is_not_known_has_not_moved() {
+        let was = ran("app:1", Some("docker.io/app@sha256:aa"));
+        for is in [
+            ran("app:1", Some("mirror.example/app@sha256:aa")),
+            ran("app:1", None),
+            ran("app:2", Some("docker.io/app@sha256:bb")),
+        ] {
+            assert_eq!(moved(&was, &is), Vec::<String>::new());
+            assert_eq!(moved(&ran("app:1", None), &is), Vec::<String>::new());
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use backstop_api::{
     RollbackEventSpec, RollbackEventStatus,
     config::ConfigRef,
     event::{EventPhase, Outcome, Restored, StepKind, StepState},
-    point::{Image, Origin, Stack, Verdict},
+    point::{Distribution, Image, Origin, Stack, Verdict},
 };
 use jiff::Timestamp;
 use serde_json::Value;
@@ -33,6 +33,8 @@ pub struct Snapshot {
     pub readings: BTreeMap<String, Observed>,
     /// The alerts that the policy may hear, where it listens for any.
     pub heard: Option<Heard>,
+    /// The newest answer about what was not released, by the trigger's name.
+    pub peers: BTreeMap<String, Observed>,
     /// The workload's points.
     pub points: Vec<Point>,
     /// The policy's rollbacks.
@@ -52,10 +54,27 @@ pub struct Observed {
     pub release: String,
     /// The query as it was asked.
     pub query: String,
-    /// The answer.
+    /// The answer; of a ratio, about the bad ones.
     pub reading: Reading,
+    /// What was asked beside it.
+    pub beside: Beside,
     /// When it was asked, by our clock.
     pub asked_at: Timestamp,
+    /// For a person: what is bad about which pod; empty where the answer is one number by itself.
+    pub details: Vec<String>,
+}
+
+/// The answers to what a trigger asks beside its own question, where it does.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Beside {
+    /// For a ratio: about all.
+    pub total: Option<Reading>,
+    /// About an earlier time.
+    pub earlier: Option<Reading>,
+    /// About the side that is not released to; `None` where there is no such side.
+    pub stable: Option<Reading>,
+    /// The same for the other half of a ratio.
+    pub stable_total: Option<Reading>,
 }
 
 /// A Service, as far as it decides what is live.
@@ -262,8 +281,8 @@ pub struct Point {
     pub floor: Option<String>,
     /// When its release last proved itself.
     pub proved_at: Timestamp,
-    /// The value of each trigger then.
-    pub baselines: BTreeMap<String, f64>,
+    /// What each trigger measured then.
+    pub baselines: BTreeMap<String, Measured>,
     /// The Deployments of its release.
     pub workloads: Vec<PointWorkload>,
     /// For BlueGreen: the stack that was live, and what the Service selected.
@@ -277,6 +296,24 @@ impl Point {
     #[must_use]
     pub fn workload(&self, name: &str) -> Option<&PointWorkload> {
         self.workloads.iter().find(|w| w.name == name)
+    }
+}
+
+/// What a trigger measured while a release proved itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Measured {
+    /// The value that conditions compare with.
+    pub value: f64,
+    /// What it comes from; `None` where only the number is known.
+    pub distribution: Option<Distribution>,
+}
+
+impl From<f64> for Measured {
+    fn from(value: f64) -> Self {
+        Self {
+            value,
+            distribution: None,
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! What is live, told from everything that a policy speaks of.
 //!
 //! For one Deployment that is the Deployment itself. Several are live together. Of two stacks the
-//! one is live that the Service selects, and a canary is while it has a share of the requests.
+//! one is live that the Service selects, and a canary is while it has a share of the requests: each
+//! [strategy](crate::strategy) says it for itself.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +10,7 @@ use backstop_api::config::ConfigRef;
 
 use crate::{
     config::{self, identity::identity},
-    policy::{FieldError, ValidCanary, ValidPolicy, ValidStrategy},
+    policy::{FieldError, ValidPolicy},
     release,
     snapshot::{Event, Pods, Route, Service, Workload},
 };
@@ -38,7 +39,7 @@ pub enum Absent {
 
 /// What is live.
 pub fn live(policy: &ValidPolicy, parts: &Parts) -> Result<Workload, Absent> {
-    let live = without_config(policy, parts)?;
+    let live = policy.strategy.live(policy, parts)?;
     if parts.config.is_empty() {
         return Ok(live);
     }
@@ -51,22 +52,8 @@ pub fn live(policy: &ValidPolicy, parts: &Parts) -> Result<Workload, Absent> {
     })
 }
 
-fn without_config(policy: &ValidPolicy, parts: &Parts) -> Result<Workload, Absent> {
-    match &policy.strategy {
-        ValidStrategy::Rolling | ValidStrategy::Recreate => {
-            let names: Vec<&str> = policy.deployments.iter().map(String::as_str).collect();
-            let mut found = all_of(parts, &names)?;
-            if found.len() == 1 {
-                return Ok(found.remove(0));
-            }
-            Ok(together(found))
-        }
-        ValidStrategy::BlueGreen { service, .. } => selected(policy, parts, service),
-        ValidStrategy::Canary(canary) => by_share(parts, canary),
-    }
-}
-
-fn all_of(parts: &Parts, names: &[&str]) -> Result<Vec<Workload>, Absent> {
+/// The Deployments of these names, or which of them are missing.
+pub(crate) fn all_of(parts: &Parts, names: &[&str]) -> Result<Vec<Workload>, Absent> {
     let find = |name: &&str| parts.deployments.iter().find(|w| w.name == **name);
     let missing: Vec<String> = names
         .iter()
@@ -80,7 +67,7 @@ fn all_of(parts: &Parts, names: &[&str]) -> Result<Vec<Workload>, Absent> {
 }
 
 /// Several Deployments as one: it is complete when each is, and in trouble when one is.
-fn together(members: Vec<Workload>) -> Workload {
+pub(crate) fn together(members: Vec<Workload>) -> Workload {
     let joined = |of: fn(&Workload) -> &str, by: &str| {
         let all: Vec<&str> = members.iter().map(of).collect();
         all.join(by)
@@ -152,109 +139,12 @@ pub fn restored(
     workload: Option<&Workload>,
     event: &Event,
 ) -> Option<String> {
-    let base = restored_templates(policy, workload, event)?;
+    let names = &policy.deployments;
+    names.iter().find(|name| event.written(name).is_some())?;
+    let base = policy.strategy.restored(policy, workload, event)?;
     // What configuration was left as it is shows only when it is looked at again.
     let config = workload.map(|w| w.config.as_slice()).unwrap_or_default();
     Some(identity(&base, &config::identity::parts(config)))
-}
-
-fn restored_templates(
-    policy: &ValidPolicy,
-    workload: Option<&Workload>,
-    event: &Event,
-) -> Option<String> {
-    let of = |name: &str| {
-        let written = event.written(name).map(|w| w.hash.clone());
-        written.or_else(|| Some(workload?.deployment(name)?.release.clone()))
-    };
-    let names = &policy.deployments;
-    names.iter().find(|name| event.written(name).is_some())?;
-    match &policy.strategy {
-        ValidStrategy::Rolling | ValidStrategy::Recreate if names.len() == 1 => of(&names[0]),
-        ValidStrategy::Rolling | ValidStrategy::Recreate => {
-            let releases: Option<Vec<String>> = names.iter().map(|n| of(n)).collect();
-            let releases = releases?;
-            let parts: Vec<_> = names
-                .iter()
-                .map(String::as_str)
-                .zip(releases.iter().map(String::as_str))
-                .collect();
-            Some(release::of_parts("together", &parts))
-        }
-        ValidStrategy::BlueGreen { .. } => {
-            let name = names.iter().find(|n| event.written(n).is_some())?;
-            Some(release::of_parts("stack", &[(name, &of(name)?)]))
-        }
-        ValidStrategy::Canary(canary) => {
-            Some(event.written(&canary.parameters.stable.0)?.hash.clone())
-        }
-    }
-}
-
-/// Of two stacks the one that the Service selects.
-fn selected(policy: &ValidPolicy, parts: &Parts, name: &str) -> Result<Workload, Absent> {
-    let field = "spec.strategy.blueGreen.service";
-    let Some(service) = &parts.service else {
-        return Err(misfit(
-            field,
-            name,
-            "is not there: this namespace has no Service of that name; create it, or name the one \
-             that the clients of the two stacks use",
-        ));
-    };
-    let stacks: Vec<&Workload> = policy
-        .deployments
-        .iter()
-        .filter_map(|n| parts.deployments.iter().find(|w| &w.name == n))
-        .collect();
-    if stacks.is_empty() {
-        return Err(Absent::Missing(policy.deployments.clone()));
-    }
-    let (on, off): (Vec<&Workload>, Vec<&Workload>) =
-        stacks.into_iter().partition(|w| selects(service, w));
-    let selector = || {
-        let pairs: Vec<String> = service
-            .selector
-            .iter()
-            .map(|(k, v)| format!("{k}={v}"))
-            .collect();
-        format!("Service {name} selects '{}'", pairs.join(","))
-    };
-    let stack = match on.as_slice() {
-        [stack] => *stack,
-        [] => {
-            return Err(misfit(
-                field,
-                name,
-                &format!(
-                    "selects the pods of neither stack ({}); its selector must match the pod labels \
-                     of exactly one of {}",
-                    selector(),
-                    policy.names()
-                ),
-            ));
-        }
-        _ => {
-            return Err(misfit(
-                field,
-                name,
-                &format!(
-                    "selects the pods of both stacks ({}); add a label to its selector that only the \
-                     pods of one of {} have",
-                    selector(),
-                    policy.names()
-                ),
-            ));
-        }
-    };
-    Ok(Workload {
-        uid: service.uid.clone(),
-        release: release::of_parts("stack", &[(&stack.name, &stack.release)]),
-        last_writer: service.last_writer.clone(),
-        members: vec![stack.clone()],
-        beside: off.into_iter().cloned().collect(),
-        ..stack.clone()
-    })
 }
 
 /// Whether a Service selects the pods of a Deployment. One without a selector selects none.
@@ -267,48 +157,8 @@ pub fn selects(service: &Service, workload: &Workload) -> bool {
             .all(|(key, value)| workload.labels.get(key) == Some(value))
 }
 
-/// The canary while it has a share of the requests, else the stable side.
-fn by_share(parts: &Parts, canary: &ValidCanary) -> Result<Workload, Absent> {
-    let parameters = &canary.parameters;
-    let route = match &parts.route {
-        Some(Ok(route)) => route,
-        Some(Err(wrong)) => return Err(Absent::Misfit(wrong.clone())),
-        None => {
-            return Err(misfit(
-                "spec.strategy.canary.route.name",
-                &parameters.route.name,
-                "is not there: this namespace has no such route",
-            ));
-        }
-    };
-    let stable = all_of(parts, &[&parameters.stable.0])?.remove(0);
-    if route.share == 0 {
-        let beside = parts
-            .deployments
-            .iter()
-            .filter(|w| w.name == parameters.canary.0);
-        return Ok(Workload {
-            members: vec![stable.clone()],
-            beside: beside.cloned().collect(),
-            ..stable
-        });
-    }
-    let tried = all_of(parts, &[&parameters.canary.0])?.remove(0);
-    let parts = [
-        (stable.name.as_str(), stable.release.as_str()),
-        (tried.name.as_str(), tried.release.as_str()),
-    ];
-    Ok(Workload {
-        uid: stable.uid.clone(),
-        release: release::of_parts("canary", &parts),
-        members: vec![tried.clone()],
-        tried: true,
-        beside: vec![stable],
-        ..tried
-    })
-}
-
-fn misfit(field: &str, value: &str, problem: &str) -> Absent {
+/// What there is does not fit what a field says.
+pub(crate) fn misfit(field: &str, value: &str, problem: &str) -> Absent {
     Absent::Misfit(FieldError {
         field: field.to_owned(),
         value: value.to_owned(),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use backstop_api::point::Verdict;
 
-use crate::snapshot::{Point, Snapshot};
+use crate::snapshot::{Measured, Point, Snapshot};
 
 /// Whether a release is on record as one that failed. That outranks a good point of it.
 #[must_use]
@@ -48,17 +48,22 @@ pub fn candidates<'a>(
     (may, None)
 }
 
-/// What a trigger's value is compared with: the value when the release before proved itself.
+/// What a trigger measured when the release before proved itself, and the point that says so.
 ///
 /// A release that was restored is compared with itself as it was when it was good, and so is one
 /// that proved itself where no other did.
 #[must_use]
-pub fn baseline(seen: &Snapshot, live: &str, restored: bool, trigger: &str) -> Option<f64> {
+pub fn baseline<'a>(
+    seen: &'a Snapshot,
+    live: &str,
+    restored: bool,
+    trigger: &str,
+) -> Option<(&'a Point, &'a Measured)> {
     let of = |itself: bool| {
         good_points(seen)
             .into_iter()
             .filter(|p| itself == (p.release.as_deref() == Some(live)))
-            .find_map(|p| p.baselines.get(trigger).copied())
+            .find_map(|p| Some((p, p.baselines.get(trigger)?)))
     };
     of(restored).or_else(|| of(!restored))
 }

@@ -5,22 +5,31 @@
 //! Whatever cannot be judged (no data, an unreachable source, a reading that reaches back before
 //! the release) breaks the run.
 
-mod alerts;
-
 use backstop_api::{
     event::Sample,
-    policy::{NoDataPolicy, Signal, TriggerState, VulnerabilityLimits},
+    policy::{NoDataPolicy, TriggerState},
 };
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
+    baseline::{self, Compared, Live},
     condition::Variables,
+    hysteresis,
     policy::{Source, ValidPolicy, ValidTrigger},
-    reading::Reading,
     snapshot::{Snapshot, Workload},
-    state::{Release, SAMPLES_KEPT, State, TriggerMemory},
-    target, track, vulnerability,
+    state::{SAMPLES_KEPT, State, TriggerMemory},
+    track,
 };
+
+mod alerts;
+mod look;
+mod weigh;
+mod words;
+
+pub use look::with_minimum;
+use look::{Look, Scope, look};
+use weigh::{Weighed, weigh};
+pub use words::number;
 
 /// A reading is too old to speak for now after so many intervals.
 const STALE_AFTER_INTERVALS: i32 = 3;
@@ -34,25 +43,6 @@ const JITTER_AT_MOST: SignedDuration = SignedDuration::from_millis(500);
 
 /// Equal values closer together than this are one sample.
 const CROWDED: SignedDuration = SignedDuration::from_secs(2);
-
-/// What one look says.
-enum Look {
-    /// A number, on evidence.
-    Value { value: f64, at: Timestamp },
-    /// Nothing was found.
-    NoData(String),
-    /// What was found cannot be judged: NaN, infinity, too few samples.
-    Inconclusive(String),
-    /// The readings still reach back before this release, or none is there yet.
-    Settling(String),
-    /// The Deployment controller has not seen the newest spec: nothing is news, and nothing breaks
-    /// the run. An autoscaler changes the spec all the time.
-    Behind(String),
-    /// An answer that is too old to speak for now, whatever the policy makes of no data.
-    Stale(String),
-    /// The source could not be asked.
-    Error(String),
-}
 
 /// Judges every trigger on the newest readings.
 pub fn judge(
@@ -85,184 +75,13 @@ pub fn judge(
             known,
         };
         let (look, asked_at) = look(trigger, memory, seen, workload, &scope, now);
-        let baseline = target::baseline(seen, &release.hash, restored, &trigger.name);
-        step(trigger, memory, look, asked_at, baseline, workload, now);
-    }
-}
-
-/// What decides whether a reading is evidence.
-struct Scope<'a> {
-    release: &'a Release,
-    /// Backstop restored the release: only samples after its rollout count.
-    restored: bool,
-    /// The release was live before: series of its pods may still be about that time.
-    known: bool,
-}
-
-impl Scope<'_> {
-    /// From when on readings of this trigger are evidence; `None` while that cannot be said.
-    fn evidence_from(&self, trigger: &ValidTrigger) -> Option<Timestamp> {
-        let scoped = match &trigger.source {
-            Source::Workload { .. } | Source::Vulnerability(_) => {
-                return Some(self.release.since);
-            }
-            Source::Prometheus { query, minimum, .. } => {
-                query.is_scoped() && minimum.as_ref().is_none_or(|m| m.query.is_scoped())
-            }
-            Source::Web(web) => web.is_scoped(),
-            // An alert that names a pod has its own answer.
-            Source::Alert(_) => false,
+        let live = Live {
+            release: &release.hash,
+            restored,
         };
-        let start = if self.restored {
-            self.release.completed_at?
-        } else if scoped && !self.known {
-            return Some(self.release.since);
-        } else {
-            self.release.first_ready_at?
-        };
-        start.checked_add(trigger.range()).ok()
+        let compared = baseline::find(trigger, memory, seen, workload, live, now);
+        step(trigger, memory, look, asked_at, &compared, workload, now);
     }
-
-    /// Whether an empty answer is news. A release that has just begun has no samples yet, and that
-    /// says nothing about it: its first pod must have been ready for as long as the query looks back.
-    fn silence_counts(&self, trigger: &ValidTrigger, asked_at: Timestamp) -> bool {
-        let ready = self.release.first_ready_at;
-        let from = ready.and_then(|ready| ready.checked_add(trigger.range()).ok());
-        from.is_some_and(|from| asked_at >= from)
-    }
-}
-
-fn look(
-    trigger: &ValidTrigger,
-    memory: &mut TriggerMemory,
-    seen: &Snapshot,
-    workload: &Workload,
-    scope: &Scope<'_>,
-    now: Timestamp,
-) -> (Look, Timestamp) {
-    if let Source::Workload { signals } = &trigger.source {
-        return (look_at_workload(signals, memory, workload, now), now);
-    }
-    if let Source::Alert(alert) = &trigger.source {
-        return alerts::look(alert, trigger, memory, seen, workload, scope, now);
-    }
-    if let Source::Vulnerability(limits) = &trigger.source {
-        return (look_at_reports(limits, memory, seen, scope, now), now);
-    }
-    let Some(observed) = seen
-        .readings
-        .get(&trigger.name)
-        .filter(|o| o.release == scope.release.hash)
-    else {
-        return (
-            Look::Settling("waiting for the first answer about this release".into()),
-            now,
-        );
-    };
-    memory.query = Some(observed.query.clone());
-    let asked_at = observed.asked_at;
-    if now.duration_since(asked_at) > too_old(trigger) {
-        let whom = match trigger.source {
-            Source::Web(_) => "the web service",
-            Source::Prometheus { .. }
-            | Source::Workload { .. }
-            | Source::Vulnerability(_)
-            | Source::Alert(_) => "Prometheus",
-        };
-        let why = format!("the newest answer is from {asked_at:.0}; is {whom} slow?");
-        return (Look::Error(why), asked_at);
-    }
-    let look = match &observed.reading {
-        Reading::Unavailable { why, .. } => Look::Error(why.clone()),
-        Reading::Stale { at } => Look::Stale(format!("the newest sample is from {at:.0}, too old")),
-        _ if !workload.is_current() => Look::Behind(behind(workload)),
-        reading => match scope.evidence_from(trigger) {
-            None => Look::Settling("waiting for this release's first ready pod".into()),
-            Some(from) if asked_at < from => Look::Settling(format!(
-                "samples still reach back before this release; judged from {from:.0} on"
-            )),
-            Some(_) => match reading {
-                Reading::Value { value, .. } if !value.is_finite() => {
-                    Look::Inconclusive(format!("{value} is no number to compare with"))
-                }
-                Reading::Value { value, at } => Look::Value {
-                    value: *value,
-                    at: *at,
-                },
-                Reading::NoData { why } if scope.silence_counts(trigger, asked_at) => {
-                    Look::NoData(why.clone())
-                }
-                Reading::Inconclusive { why } if scope.silence_counts(trigger, asked_at) => {
-                    Look::Inconclusive(why.clone())
-                }
-                Reading::NoData { why } | Reading::Inconclusive { why } => {
-                    Look::Settling(format!("{why}, as is to be expected of so new a release"))
-                }
-                Reading::Stale { .. } | Reading::Unavailable { .. } => {
-                    unreachable!("matched above")
-                }
-            },
-        },
-    };
-    (look, asked_at)
-}
-
-fn look_at_workload(
-    signals: &[Signal],
-    memory: &mut TriggerMemory,
-    workload: &Workload,
-    now: Timestamp,
-) -> Look {
-    memory.details.clear();
-    if !workload.is_current() {
-        return Look::Behind(behind(workload));
-    }
-    let mut value = 0.0;
-    for signal in signals {
-        let (number, words): (f64, &[String]) = match signal {
-            Signal::ProgressDeadlineExceeded => match &workload.progress_deadline_exceeded {
-                Some(said) => (1.0, std::slice::from_ref(said)),
-                None => (0.0, &[]),
-            },
-            Signal::CrashLoopBackOff => pods(&workload.pods.crash_looping),
-            Signal::ImagePullBackOff => pods(&workload.pods.image_pull),
-            Signal::CreateContainerConfigError => pods(&workload.pods.config_error),
-            Signal::OOMKilled => pods(&workload.pods.oom_killed),
-            Signal::Restarts => (f64::from(workload.pods.restarts), &[]),
-            Signal::UnreadyShare => (workload.unready_share(), &[]),
-        };
-        value += number;
-        memory.details.extend(words.iter().cloned());
-    }
-    Look::Value { value, at: now }
-}
-
-fn look_at_reports(
-    limits: &VulnerabilityLimits,
-    memory: &mut TriggerMemory,
-    seen: &Snapshot,
-    scope: &Scope<'_>,
-    now: Timestamp,
-) -> Look {
-    let found = vulnerability::look(limits, &seen.reports, scope.release, now);
-    memory.details = found.details;
-    match found.reading {
-        Reading::Value { value, at } => Look::Value { value, at },
-        Reading::NoData { why } if found.settling => Look::Settling(format!(
-            "{why}; a scan takes some minutes, so that is to be expected of so new a release"
-        )),
-        Reading::NoData { why } => Look::NoData(why),
-        Reading::Inconclusive { why } => Look::Inconclusive(why),
-        Reading::Stale { at } => Look::Stale(format!("the newest report is from {at:.0}, too old")),
-        Reading::Unavailable { why, .. } => Look::Error(why),
-    }
-}
-
-fn pods(found: &[String]) -> (f64, &[String]) {
-    (
-        f64::from(u32::try_from(found.len()).unwrap_or(u32::MAX)),
-        found,
-    )
 }
 
 fn step(
@@ -270,7 +89,7 @@ fn step(
     memory: &mut TriggerMemory,
     look: Look,
     asked_at: Timestamp,
-    baseline: Option<f64>,
+    compared: &Compared,
     workload: &Workload,
     now: Timestamp,
 ) {
@@ -287,27 +106,36 @@ fn step(
         memory.active_since = None;
     }
     memory.asked_at = Some(asked_at);
-    memory.baseline = baseline;
+    memory.baseline = compared.value.clone().ok();
+    memory.stable = compared.stable.clone().ok();
     memory.lacks_baseline = false;
+    memory.classification = None;
+    let mut at_once = false;
+    let mut on = None;
     let (bad, message) = match look {
         Look::Value { value, at } => {
             remember(memory, Sample { at, value });
-            if trigger.condition.uses_baseline() && baseline.is_none() {
-                memory.lacks_baseline = true;
-                let message = "no baseline yet: no earlier release has proved itself".to_owned();
-                return rest(memory, TriggerState::NoData, message, now);
-            }
-            let variables = Variables {
+            on = Some(Variables {
                 value,
-                baseline,
+                baseline: memory.baseline,
+                stable: memory.stable,
                 workload: workload.numbers(),
-            };
-            match trigger.condition.holds(&variables) {
-                Ok(bad) => (bad, in_words(trigger, value, baseline, bad, memory)),
-                Err(problem) => {
-                    let message = format!("condition '{}' {problem}", trigger.condition.text());
-                    return rest(memory, TriggerState::Error, message, now);
+            });
+            match weigh(trigger, memory, value, compared, workload) {
+                Weighed::Bad { words, critical } => {
+                    at_once = critical;
+                    (true, words)
                 }
+                Weighed::Good(words) => (false, words),
+                Weighed::Unsettled(why) => {
+                    memory.settled = false;
+                    return rest(memory, TriggerState::Inactive, why, now);
+                }
+                Weighed::LacksBaseline(why) => {
+                    memory.lacks_baseline = true;
+                    return rest(memory, TriggerState::NoData, why, now);
+                }
+                Weighed::Error(why) => return rest(memory, TriggerState::Error, why, now),
             }
         }
         Look::NoData(why) => match trigger.no_data {
@@ -328,13 +156,18 @@ fn step(
         Look::Error(why) => return rest(memory, TriggerState::Error, why, now),
     };
     if !bad {
+        if let Some(why) = hysteresis::stays(trigger, memory, on.as_ref(), asked_at) {
+            return enter(memory, memory.state, format!("{message}; {why}"), now);
+        }
         return rest(memory, TriggerState::Inactive, message, now);
     }
+    (memory.recovering_since, memory.well_since) = (None, None);
     let active_since = *memory.active_since.get_or_insert(asked_at);
     // Counted by readings and not by the clock: one bad reading, however long ago, is one.
     let held = asked_at.duration_since(active_since);
-    let fires =
-        held >= trigger.for_ || !held.is_zero() && held + punctuality(trigger) >= trigger.for_;
+    let fires = at_once
+        || held >= trigger.for_
+        || !held.is_zero() && held + punctuality(trigger) >= trigger.for_;
     let next = if fires {
         TriggerState::Firing
     } else {
@@ -353,24 +186,15 @@ fn was_interrupted(trigger: &ValidTrigger, memory: &TriggerMemory, asked_at: Tim
     trigger.is_asked() && last.is_some_and(|last| asked_at.duration_since(last) > too_old(trigger))
 }
 
-fn behind(workload: &Workload) -> String {
-    format!(
-        "the Deployment controller has seen generation {} of {}",
-        workload.observed_generation, workload.generation
-    )
-}
-
 /// How much too early a reading may come and still count as on time. Nobody is asked on the
 /// nanosecond: without it every second `for` of two intervals would last three.
 fn punctuality(trigger: &ValidTrigger) -> SignedDuration {
     match trigger.source {
-        Source::Prometheus { .. } | Source::Web(_) => {
-            (trigger.interval / JITTER_SHARE).min(JITTER_AT_MOST)
-        }
         // The cluster and Alertmanager tell by themselves, and the end of `for` is waited for exactly.
         Source::Workload { .. } | Source::Vulnerability(_) | Source::Alert(_) => {
             SignedDuration::ZERO
         }
+        _ => (trigger.interval / JITTER_SHARE).min(JITTER_AT_MOST),
     }
 }
 
@@ -382,6 +206,7 @@ pub(crate) fn too_old(trigger: &ValidTrigger) -> SignedDuration {
 /// The condition does not hold, or cannot be judged: the run is broken.
 fn rest(memory: &mut TriggerMemory, state: TriggerState, message: String, now: Timestamp) {
     memory.active_since = None;
+    (memory.recovering_since, memory.well_since) = (None, None);
     enter(memory, state, message, now);
 }
 
@@ -417,109 +242,5 @@ fn remember(memory: &mut TriggerMemory, sample: Sample) {
     memory.samples.push_back(sample);
     while memory.samples.len() > SAMPLES_KEPT {
         memory.samples.pop_front();
-    }
-}
-
-fn in_words(
-    trigger: &ValidTrigger,
-    value: f64,
-    baseline: Option<f64>,
-    bad: bool,
-    memory: &TriggerMemory,
-) -> String {
-    let against = match baseline.filter(|_| trigger.condition.uses_baseline()) {
-        Some(baseline) => format!(", baseline = {}", number(baseline)),
-        None => String::new(),
-    };
-    let holds = if bad { "holds" } else { "does not hold" };
-    let mut words = format!(
-        "value = {}{against}: '{}' {holds}",
-        number(value),
-        trigger.condition.text()
-    );
-    if bad && let Some(first) = memory.details.first() {
-        words.push_str("; ");
-        words.push_str(first);
-        if memory.details.len() > 1 {
-            use std::fmt::Write as _;
-            let _ = write!(words, " (and {} more)", memory.details.len() - 1);
-        }
-    }
-    words
-}
-
-/// A number for people: four significant digits, no noise.
-#[must_use]
-pub fn number(value: f64) -> String {
-    if value == 0.0 {
-        return "0".into();
-    }
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "a logarithm of an f64 fits"
-    )]
-    let magnitude = value.abs().log10().floor() as i32;
-    if !(-4..=9).contains(&magnitude) {
-        return format!("{value:.3e}");
-    }
-    let decimals = usize::try_from(3 - magnitude).unwrap_or(0);
-    let text = format!("{value:.decimals$}");
-    if text.contains('.') {
-        text.trim_end_matches('0').trim_end_matches('.').to_owned()
-    } else {
-        text
-    }
-}
-
-/// A reading, unless there was too little to judge by.
-#[must_use]
-pub fn with_minimum(reading: Reading, samples: &Reading, at_least: f64) -> Reading {
-    match samples {
-        Reading::Value { value, .. } if *value >= at_least => reading,
-        Reading::Value { value, .. } => Reading::Inconclusive {
-            why: format!(
-                "only {} of at least {} samples",
-                number(*value),
-                number(at_least)
-            ),
-        },
-        Reading::NoData { why } | Reading::Inconclusive { why } => Reading::Inconclusive {
-            why: format!("minimumSamples: {why}"),
-        },
-        other => other.clone(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_short() {
-        for (value, text) in [
-            (0.0, "0"),
-            (0.071_234, "0.07123"),
-            (1.0, "1"),
-            (12.5, "12.5"),
-            (1234.56, "1235"),
-            (123_456.0, "123456"),
-            (1.0e12, "1.000e12"),
-        ] {
-            assert_eq!(number(value), text);
-        }
-    }
-
-    #[test]
-    fn too_few_samples_are_inconclusive() {
-        let at = Timestamp::UNIX_EPOCH;
-        let bad = Reading::Value { value: 1.0, at };
-        let few = Reading::Value { value: 12.0, at };
-        assert_eq!(
-            with_minimum(bad.clone(), &few, 100.0),
-            Reading::Inconclusive {
-                why: "only 12 of at least 100 samples".into()
-            }
-        );
-        assert_eq!(with_minimum(bad.clone(), &few, 10.0), bad);
     }
 }

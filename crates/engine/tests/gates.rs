@@ -228,6 +228,42 @@ fn a_blocked_release_is_not_blocked_twice_and_calls_a_person() {
     assert!(decision.acts.is_empty(), "{:?}", decision.acts);
 }
 
+/// What is known of an image is the release's fault, whenever it is found out; what is measured is so within the
+/// window only, and never once the release was restored.
+#[test]
+fn a_release_is_blocked_for_what_is_measured_only_where_it_could_be_taken_back_for_it() {
+    let action = json!({"action": "BlockDeployment", "for": "0s"});
+    let errors = common::with(common::errors(), action);
+    let policy = policy(
+        &[vulnerable(json!({})), errors],
+        json!({"points": {"soak": "1h"}}),
+    );
+    let blamed = |found: Option<Report>, seconds: i64| -> Option<String> {
+        let mut snapshot = with_reports(known(Vec::from_iter(found)));
+        let errors = if matches!(&snapshot.reports, Reports::Known { reports, .. } if reports.is_empty())
+        {
+            0.5
+        } else {
+            0.0
+        };
+        snapshot
+            .readings
+            .insert("errors".into(), common::value(errors, seconds));
+        let (_, decision) = look(&policy, &snapshot, at(seconds));
+        decision.acts.into_iter().find_map(|act| match act {
+            Act::Start { spec, .. } => spec.evidence.map(|e| e.trigger),
+            _ => None,
+        })
+    };
+    let late = 3600;
+    assert_eq!(blamed(None, 300).as_deref(), Some("errors"));
+    assert_eq!(blamed(None, late), None, "its window is over");
+    assert_eq!(
+        blamed(Some(report(1, 0, 5)), late).as_deref(),
+        Some("vulnerable")
+    );
+}
+
 #[test]
 fn while_all_of_backstop_is_paused_nothing_is_begun() {
     let policy = policy(&[vulnerable(json!({"action": "Rollback"}))], json!({}));
@@ -312,7 +348,7 @@ fn a_release_waits_for_a_baseline_only_while_the_live_one_may_become_it() {
         .iter_mut()
         .find(|p| p.release.as_deref() == Some(GOOD))
         .unwrap();
-    point.baselines.insert("memory".into(), 100.0);
+    point.baselines.insert("memory".into(), 100.0.into());
     assert_eq!(why(&snapshot), None);
     snapshot.points.clear();
     assert!(why(&snapshot).is_some());

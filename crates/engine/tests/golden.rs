@@ -8,7 +8,7 @@ mod common;
 mod golden_cases;
 mod stage;
 
-use std::{fs, path::PathBuf};
+use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use backstop_api::{event::StepStatus, policy::Action};
 use backstop_engine::{
@@ -302,6 +302,14 @@ fn shown(decision: &Decision) -> Value {
     shown.insert("phase".into(), json!(say.phase));
     shown.insert("message".into(), json!(say.message));
     shown.insert("health".into(), json!(say.health));
+    let score = &say.score;
+    shown.insert(
+        "score".into(),
+        json!(format!(
+            "{:?} {:?}: {}",
+            score.value, score.trend, score.message
+        )),
+    );
     let conditions = say.conditions.iter().filter(|c| c.reason != "Valid");
     for said in conditions {
         let text = format!("{:?} {}: {}", said.status, said.reason, said.message);
@@ -324,7 +332,10 @@ fn shown(decision: &Decision) -> Value {
 
 fn act(act: &Act) -> Value {
     match act {
-        Act::Capture { release, baselines } => json!({"capture": release, "baselines": baselines}),
+        Act::Capture { release, baselines } => {
+            let values = baselines.iter().map(|(name, it)| (name, it.value));
+            json!({"capture": release, "baselines": values.collect::<BTreeMap<_, _>>()})
+        }
         Act::Start { spec, .. } => json!({
             "start": spec.reason, "attempt": spec.attempt, "action": spec.action,
             "from": spec.from.as_ref().map(|f| &f.hash), "to": spec.to.as_ref().map(|t| &t.point),
@@ -359,12 +370,16 @@ fn decisions_are(name: &str, cases: Vec<(&'static str, Case)>) {
 
 #[test]
 fn what_is_said_when_a_trigger_fires() {
-    decisions_are("firing", golden_cases::firing());
+    let mut cases = golden_cases::firing();
+    cases.extend(golden_cases::firing_among_others());
+    decisions_are("firing", cases);
 }
 
 #[test]
 fn what_is_said_while_a_rollback_is_pending() {
-    decisions_are("pending", golden_cases::pending());
+    let mut cases = golden_cases::pending();
+    cases.extend(golden_cases::pending_among_others());
+    decisions_are("pending", cases);
 }
 
 #[test]

@@ -4,12 +4,12 @@ mod common;
 mod stage;
 
 use backstop_api::{
-    event::{EventPhase, Sample},
+    event::{EventPhase, Sample, StepKind},
     policy::TriggerState,
 };
 use backstop_engine::{
     gradual::{Between, between},
-    policy::{ValidPolicy, ValidStrategy, validate},
+    policy::{ValidPolicy, validate},
     snapshot::Workload,
     state::{State, TriggerMemory},
 };
@@ -24,6 +24,8 @@ struct Case {
     state: State,
     workload: Workload,
     now: i64,
+    /// What the step before said.
+    before: Option<String>,
 }
 
 fn memory(state: TriggerState, value: f64, measured: i64, asked: i64) -> TriggerMemory {
@@ -49,6 +51,7 @@ impl Case {
             state: State::default(),
             workload: Stage::canary(50).live().unwrap(),
             now: 130,
+            before: None,
         };
         case.measure(0.5, 120, 120);
         case
@@ -80,14 +83,16 @@ impl Case {
 
     fn between(&self) -> Between {
         let policy = self.policy();
-        let ValidStrategy::Canary(canary) = &policy.strategy else {
-            panic!("the strategy is a canary");
-        };
+        let mut event = event(EventPhase::Executing);
+        let mut step = event.status.steps[0].clone();
+        step.step.kind = StepKind::HoldWeight;
+        step.message.clone_from(&self.before);
+        event.status.steps.push(step);
         between(
             &policy,
-            canary,
+            policy.strategy.canary().expect("a canary"),
             &self.state,
-            &event(EventPhase::Executing),
+            &event,
             &self.workload,
             at(100),
             at(self.now),
@@ -112,6 +117,21 @@ fn stops(case: &Case) {
         Between::Stop(why) => assert!(why.contains("well again (0.01 on errors)"), "{why}"),
         other => panic!("{other:?}"),
     }
+}
+
+/// With ever fewer requests there may be nothing left to judge by.
+#[test]
+fn once_it_got_worse_it_goes_all_the_way() {
+    let mut case = Case::new();
+    case.second_fires();
+    let Between::GoOn(why) = case.between() else {
+        panic!("it waits");
+    };
+    let mut case = Case::new();
+    case.before = Some(why);
+    goes_on(&case, "trigger latency, which is Critical, fires too");
+    case.before = Some("60 s are over".into());
+    waits(&case);
 }
 
 #[test]

@@ -563,3 +563,49 @@ fn a_trigger_that_left_the_policy_is_forgotten() {
         ["cannot-start"]
     );
 }
+
+/// A trigger that counts failures in a row, of these.
+fn health(http: &Value) -> Value {
+    json!({
+        "name": "health", "probe": {"http": http, "window": "1m"}, "condition": "value >= 3",
+        "interval": "10s",
+    })
+}
+
+/// Safety rule 4: others may have answered at an address in the time before.
+#[test]
+fn pods_health_counts_at_once_and_an_addresss_a_window_after_the_first_ready_pod() {
+    let three = |asked| value(3.0, asked);
+    let mut pods = Judged::new(health(&json!({"port": 8080})));
+    assert_eq!(pods.on(three(-5)), Firing);
+    let mut address = Judged::new(health(&json!({"url": "https://web.example.com"})));
+    assert_eq!(address.on(three(59)), Inactive);
+    assert!(address.memory().message.contains("still reach back"));
+    assert_eq!(address.on(three(60)), Firing);
+}
+
+/// A release that Backstop restored had pods before: what they used then is not looked at.
+#[test]
+fn what_a_restored_release_uses_counts_when_all_of_it_was_measured_after_its_rollout() {
+    let trigger = json!({
+        "name": "memory", "resource": {"name": "memory"}, "condition": "value > 100",
+        "interval": "10s",
+    });
+    let mut it = Judged::new(trigger);
+    it.seen.points = vec![point(LIVE, Verdict::Good)];
+    assert_eq!(it.on(value(200.0, 119)), Inactive);
+    assert_eq!(it.on(value(200.0, 120)), Firing);
+}
+
+#[test]
+fn what_is_wrong_with_which_pod_is_said() {
+    let mut it = Judged::new(health(&json!({"port": 8080})));
+    let mut bad = value(3.0, 1);
+    bad.details = vec!["web-a: HTTP 503".into(), "web-b: HTTP 500".into()];
+    it.on(bad);
+    let message = &it.memory().message;
+    assert!(
+        message.ends_with("holds; web-a: HTTP 503 (and 1 more)"),
+        "{message}"
+    );
+}

@@ -2,8 +2,8 @@
 
 mod common;
 
-use backstop_api::policy::Action;
-use backstop_engine::policy::{Source, ValidStrategy};
+use backstop_api::policy::{Action, StrategyType};
+use backstop_engine::policy::Source;
 use common::{errors, policy, refused, spec, with};
 use serde_json::{Value, json};
 
@@ -124,7 +124,10 @@ fn steps_that_do_not_lead_all_the_way_are_refused() {
 fn a_reason_to_stop_that_cannot_be_evaluated_is_refused() {
     for (stop_when, way_out) in [
         ("value <", "no CEL expression"),
-        ("error_rate < 0.02", "known are value, baseline, workload"),
+        (
+            "error_rate < 0.02",
+            "known are value, baseline, stable, workload",
+        ),
         ("value + 1.0", "neither true nor false"),
     ] {
         says(
@@ -164,26 +167,17 @@ fn more_capacity_and_isolation_are_for_rolling_alone() {
 fn every_strategy_is_read_with_its_parameters() {
     let two = json!({"workloads": [{"name": "web"}, {"name": "worker"}]});
     let rolling = policy(&[errors()], two.clone());
-    assert!(matches!(rolling.strategy, ValidStrategy::Rolling));
+    assert_eq!(rolling.strategy.type_(), StrategyType::Rolling);
     assert_eq!(rolling.deployments, ["web", "worker"]);
     let recreate = with(two, json!({"strategy": {"type": "Recreate"}}));
     let recreate = policy(&[errors()], recreate);
-    assert!(matches!(recreate.strategy, ValidStrategy::Recreate));
+    assert_eq!(recreate.strategy.type_(), StrategyType::Recreate);
     let stacks = policy(&[errors()], blue_green(json!({})));
     assert_eq!(stacks.deployments, ["web-blue", "web-green"]);
-    let ValidStrategy::BlueGreen {
-        service,
-        preserve_failed,
-    } = stacks.strategy
-    else {
-        panic!("{:?}", stacks.strategy)
-    };
-    assert_eq!((service.as_str(), preserve_failed), ("web", true));
+    assert_eq!(stacks.strategy.service(), Some("web"));
     let tried = policy(&[errors()], canary(json!({"stopWhen": "value < 0.02"})));
     assert_eq!(tried.deployments, ["web", "web-canary"]);
-    let ValidStrategy::Canary(canary) = tried.strategy else {
-        panic!("{:?}", tried.strategy)
-    };
+    let canary = tried.strategy.canary().unwrap();
     assert_eq!(canary.steps, [25, 50, 75, 100]);
     assert_eq!(canary.step_interval.as_secs(), 60);
     assert!(canary.stop_when.is_some());
@@ -191,18 +185,30 @@ fn every_strategy_is_read_with_its_parameters() {
 
 #[test]
 fn fields_that_are_not_there_yet_are_refused() {
-    for (field, value) in [
-        ("gitops", json!({"onConflict": "Suspend"})),
-        ("notifications", json!([{"slack": "#ops"}])),
-    ] {
-        let path = format!("spec.{field}");
+    let fields = json!({"notifications": [{"slack": "#ops"}]});
+    says(
+        spec(&[errors()], fields),
+        "spec.notifications",
+        "",
+        "remove it",
+    );
+}
+
+#[test]
+fn a_quarantine_lasts_for_a_second_to_a_month() {
+    for wrong in ["0s", "721h"] {
+        let gitops = json!({"gitops": {"quarantineFor": wrong}});
         says(
-            spec(&[errors()], json!({field: value})),
-            &path,
+            spec(&[errors()], gitops),
+            "spec.gitops.quarantineFor",
             "",
-            "remove it",
+            "from 1s to 720h",
         );
     }
+    assert_eq!(
+        policy(&[errors()], json!({})).quarantine_for.as_secs(),
+        86_400
+    );
 }
 
 #[test]
@@ -256,7 +262,7 @@ fn a_minimum_without_a_query_to_count_is_refused() {
         spec(&[wrong], json!({})),
         "spec.triggers[0].minimumSamples",
         "sum(requests)",
-        "prometheus only",
+        "prometheus.query only",
     );
 }
 
@@ -279,15 +285,48 @@ fn a_trigger_without_a_source_or_with_two_is_refused() {
 }
 
 #[test]
-fn sources_that_are_not_there_yet_are_refused_by_name() {
-    for source in ["probe", "resource"] {
-        let other = json!({"name": "other", "condition": "value > 1.0", source: {"any": "thing"}});
-        let path = format!("spec.triggers[0].{source}");
+fn a_probe_that_cannot_work_is_refused() {
+    let probe = |fields: Value| {
+        let probe = with(json!({"http": {"port": 8080}}), fields);
+        let trigger = json!({"name": "health", "probe": probe, "condition": "value >= 3"});
+        spec(&[trigger], json!({}))
+    };
+    for (fields, field, value, way_out) in [
+        (json!({"http": null}), "", "…", "set either http or grpc"),
+        (json!({"grpc": {}}), "", "…", "set either http or grpc"),
+        (
+            json!({"http": {"path": "healthz"}}),
+            ".http.path",
+            "healthz",
+            "must begin with a slash",
+        ),
+        (
+            json!({"timeout": "11s"}),
+            ".timeout",
+            "11s",
+            "must not be longer than interval, which is 10s",
+        ),
+        (json!({"timeout": "0s"}), ".timeout", "0s", "100ms or more"),
+        (json!({"window": "25h"}), ".window", "25h", "from 1s to 24h"),
+    ] {
+        let path = format!("spec.triggers[0].probe{field}");
+        says(probe(fields), &path, value, way_out);
+    }
+}
+
+#[test]
+fn a_probe_and_a_resource_need_a_condition() {
+    for source in [
+        json!({"probe": {"http": {}}}),
+        json!({"resource": {"name": "cpu"}}),
+    ] {
+        let trigger = with(json!({"name": "t"}), source);
+        let spec = spec(&[trigger], json!({}));
         says(
-            spec(&[other], json!({})),
-            &path,
-            "other",
-            "available are prometheus, workload, web, alert and vulnerability",
+            spec,
+            "spec.triggers[0].condition",
+            "",
+            "write for example: value",
         );
     }
 }
@@ -338,7 +377,10 @@ fn alerts_that_cannot_be_told_apart_are_refused() {
 fn a_condition_that_cannot_work_is_refused() {
     for (condition, way_out) in [
         ("value >", "no CEL expression"),
-        ("error_rate > 0.05", "known are value, baseline, workload"),
+        (
+            "error_rate > 0.05",
+            "known are value, baseline, stable, workload",
+        ),
         ("value + 1.0", "neither true nor false"),
         ("value > workload.nonsense", "write for example"),
     ] {

@@ -20,8 +20,7 @@ pub(crate) struct Answer {
 ///
 /// The first call makes ring the TLS provider of the process, unless there is one.
 pub(crate) fn client(endpoint: &Endpoint) -> Result<reqwest::Client, Failure> {
-    // An error says that a provider is installed, which is all that is needed.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    install_tls();
     let Endpoint {
         address,
         credentials,
@@ -47,6 +46,12 @@ pub(crate) fn client(endpoint: &Endpoint) -> Result<reqwest::Client, Failure> {
     builder
         .build()
         .map_err(|error| Failure::new(Unavailable::Misconfigured, credentials.scrub(chain(&error))))
+}
+
+/// Makes ring the TLS provider of the process, unless there is one.
+pub(crate) fn install_tls() {
+    // An error says that a provider is installed, which is all that is needed.
+    let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 /// Reads an answer of at most `largest` bytes.

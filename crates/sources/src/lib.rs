@@ -1,5 +1,5 @@
 //! Where Backstop's readings come from: queries to Prometheus and to web services, answered as typed
-//! readings.
+//! readings, and health that is asked for.
 //!
 //! A source answers every question with a [`Reading`]: a number, or the reason why there is none. It
 //! never fails otherwise, so that a trigger cannot mistake an error for a value.
@@ -28,6 +28,7 @@ mod address;
 mod credentials;
 mod http;
 mod outcome;
+mod probe;
 mod prometheus;
 mod querier;
 mod web;
@@ -35,6 +36,7 @@ mod web;
 pub use address::{Address, AddressError, AllowList, WebAddress};
 pub use credentials::{Credentials, CredentialsError};
 pub use outcome::{Observer, Outcome};
+pub use probe::Prober;
 pub use prometheus::{Endpoint, InstantQuery, LARGEST_ANSWER, PrometheusClient};
 pub use querier::{Limits, Querier};
 pub use web::{LARGEST_WEB_ANSWER, WebQuery};

@@ -99,11 +99,13 @@ fn policies() -> anyhow::Result<Vec<(String, Value)>> {
             }
         }
     }
-    for sample in std::fs::read_dir(chart::root().join("manifests/samples"))? {
-        let path = sample?.path();
-        for document in chart::documents(&std::fs::read_to_string(&path)?)? {
-            if document["kind"] == "RollbackPolicy" {
-                policies.push((path.display().to_string(), document["spec"].clone()));
+    for folder in ["manifests/samples", "manifests/presets"] {
+        for sample in std::fs::read_dir(chart::root().join(folder))? {
+            let path = sample?.path();
+            for document in chart::documents(&std::fs::read_to_string(&path)?)? {
+                if document["kind"] == "RollbackPolicy" {
+                    policies.push((path.display().to_string(), document["spec"].clone()));
+                }
             }
         }
     }
@@ -153,9 +155,11 @@ async fn every_policy_is_accepted_by_a_running_operator() -> anyhow::Result<()> 
             {
                 flags.extend(["--prometheus-allow".to_owned(), address.to_owned()]);
             }
-            if let Some(url) = trigger.pointer("/web/url").and_then(Value::as_str) {
-                let address = url.split_once('?').map_or(url, |(address, _)| address);
-                flags.extend(["--web-allow".to_owned(), address.to_owned()]);
+            for url in ["/web/url", "/probe/http/url", "/probe/grpc/url"] {
+                if let Some(url) = trigger.pointer(url).and_then(Value::as_str) {
+                    let address = url.split_once('?').map_or(url, |(address, _)| address);
+                    flags.extend(["--web-allow".to_owned(), address.to_owned()]);
+                }
             }
         }
     }

@@ -6,6 +6,7 @@
 //	LATENCY_MS   how long an answer takes
 //	ERROR_RATE   share of answers with status 500, from 0 to 1
 //	MEMORY_MB    memory to take at the start
+//	CPU_SHARE    share of a core to keep busy, from 0 to 1
 //	CRASH_AFTER  when to exit with 1, as a duration such as 5s
 //	READY_AFTER  when to become ready
 //	DRAIN        how long to go on serving after SIGTERM, not ready any more
@@ -33,6 +34,7 @@ func main() {
 	}
 	log.Printf("version %s on %s", settings.version, settings.listen)
 	held := takeMemory(settings.memoryMB)
+	go keepBusy(settings.cpuShare)
 	if settings.crashAfter > 0 {
 		time.AfterFunc(settings.crashAfter, func() { log.Fatal("crashing, as CRASH_AFTER says") })
 	}
@@ -65,6 +67,19 @@ func serve(s *server) error {
 		return err
 	}
 	return nil
+}
+
+// keepBusy reckons for such a share of each tenth of a second.
+func keepBusy(share float64) {
+	const slice = 100 * time.Millisecond
+	busy := time.Duration(share * float64(slice))
+	if busy <= 0 {
+		return
+	}
+	for started := range time.Tick(slice) {
+		for time.Since(started) < busy {
+		}
+	}
 }
 
 // takeMemory writes to every page, since memory that was never written to is not there.

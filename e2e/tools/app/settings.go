@@ -15,6 +15,7 @@ type settings struct {
 	latency    time.Duration
 	errorRate  float64
 	memoryMB   int
+	cpuShare   float64
 	crashAfter time.Duration
 	readyAfter time.Duration
 	drain      time.Duration
@@ -28,12 +29,16 @@ func readSettings() (settings, error) {
 		latency:    time.Duration(r.number("LATENCY_MS", 0) * float64(time.Millisecond)),
 		errorRate:  r.number("ERROR_RATE", 0),
 		memoryMB:   int(r.number("MEMORY_MB", 0)),
+		cpuShare:   r.number("CPU_SHARE", 0),
 		crashAfter: r.duration("CRASH_AFTER"),
 		readyAfter: r.duration("READY_AFTER"),
 		drain:      r.duration("DRAIN"),
 	}
 	if r.err == nil && (s.errorRate < 0 || s.errorRate > 1) {
 		r.err = fmt.Errorf("ERROR_RATE: %v is not a share between 0 and 1", s.errorRate)
+	}
+	if r.err == nil && s.cpuShare > 1 {
+		r.err = fmt.Errorf("CPU_SHARE: %v is more than one core", s.cpuShare)
 	}
 	return s, r.err
 }

@@ -1,6 +1,11 @@
 //! RollbackPolicy: what to watch on which workload, and what to do about it.
 
+mod baseline;
+mod decision;
 mod gates;
+mod gitops;
+mod peers;
+mod record;
 mod source;
 mod spec;
 mod status;
@@ -8,18 +13,25 @@ mod strategy;
 mod trigger;
 mod window;
 
+pub use baseline::{BaselineFrom, BaselineSource, Classification, Comparison, Direction};
+pub use decision::{DecisionRules, Require, Vote};
 pub use gates::{
     BaselineGate, Freeze, FreezeWindow, Frozen, Gates, GatesStatus, Once, VulnerableImage, Weekday,
     Weekly,
 };
+pub use gitops::{GitOps, OnConflict};
+pub use peers::Peers;
+pub use record::{CountedUntil, DailyCounts, Figures, Monitored, ReleaseVerdict, ScoreAt, Trend};
 pub use source::{
-    AlertHeartbeat, AlertMatcher, AlertSource, MatchType, MinimumSamples, PrometheusSource, Signal,
-    VulnerabilityLimits, WebHeader, WebSource, WorkloadSource,
+    Aggregate, AlertHeartbeat, AlertMatcher, AlertSource, GrpcProbe, HttpProbe, MatchType,
+    MinimumSamples, Port, ProbeMeasure, ProbeScheme, ProbeSource, PrometheusSource, Ratio,
+    ResourceMeasure, ResourceName, ResourceSource, Signal, VulnerabilityLimits, WebHeader,
+    WebSource, WorkloadSource,
 };
 pub use spec::{Limits, Mode, Points, RollbackPolicy, RollbackPolicySpec, WorkloadRef};
 pub use status::{
-    Health, Override, Phase, QuarantinedTemplate, ReleaseStatus, RollbackPolicyStatus,
-    TriggerState, TriggerStatus,
+    Health, Override, PeersStatus, Phase, QuarantinedTemplate, ReleaseStatus, RollbackPolicyStatus,
+    Tally, TallyStart, TriggerState, TriggerStatus,
 };
 pub use strategy::{
     BackendParameters, BlueGreenParameters, CanaryParameters, DeploymentName, IntOrPercent,

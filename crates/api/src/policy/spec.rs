@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Gates, RollbackPolicyStatus, Strategy, Trigger, Window};
+use super::{DecisionRules, Gates, GitOps, RollbackPolicyStatus, Strategy, Trigger, Window};
 use crate::{
     config::{ConfigCapture, SecretCapture},
     duration::Duration,
@@ -28,7 +28,20 @@ use crate::{
     printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "Health", type_ = "string", json_path = ".status.health"),
+    printcolumn(name = "Score", type_ = "integer", json_path = ".status.healthScore"),
     printcolumn(name = "Release", type_ = "string", json_path = ".status.release.hash"),
+    printcolumn(
+        name = "Monitored",
+        type_ = "string",
+        json_path = ".status.release.verdict.result",
+        priority = "1"
+    ),
+    printcolumn(
+        name = "Trend",
+        type_ = "string",
+        json_path = ".status.healthTrend",
+        priority = "1"
+    ),
     printcolumn(
         name = "Last point",
         type_ = "string",
@@ -54,7 +67,6 @@ use crate::{
         .message("workloads: leave it out with BlueGreen and Canary, whose strategy names the Deployments"),
     validation = Rule::new("(has(self.strategy) && self.strategy.type in ['BlueGreen', 'Canary']) || self.workloads.size() > 0")
         .message("workloads: name at least one Deployment"),
-    validation = Rule::new("!has(self.gitops)").message("gitops is not available in this version"),
     validation = Rule::new("!has(self.notifications)")
         .message("notifications are not available in this version; watch Kubernetes Events meanwhile"),
 )]
@@ -80,6 +92,9 @@ pub struct RollbackPolicySpec {
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
     pub triggers: Vec<Trigger>,
+    /// How triggers decide together; without it any that fires takes the release back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<DecisionRules>,
     /// How often to try.
     #[serde(default)]
     pub limits: Limits,
@@ -94,10 +109,9 @@ pub struct RollbackPolicySpec {
     /// What is asked before a release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gates: Option<Gates>,
-    /// What to do when a GitOps tool puts the bad release back. Not available yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::any_object")]
-    pub gitops: Option<Value>,
+    /// What to do when a release that failed is put back, as GitOps tools do.
+    #[serde(default)]
+    pub gitops: GitOps,
     /// Whom to tell. Not available yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::any_objects")]

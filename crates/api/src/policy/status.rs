@@ -3,9 +3,13 @@
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::{GatesStatus, Severity};
-use crate::condition::Condition;
+use super::{
+    Classification, CountedUntil, DailyCounts, Figures, GatesStatus, ReleaseVerdict, ScoreAt,
+    Severity, Trend,
+};
+use crate::{condition::Condition, schema};
 
 /// What Backstop says of a policy.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -23,7 +27,21 @@ pub struct RollbackPolicyStatus {
     /// How the live release does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
-    /// Accepted, Ready, DataAvailable, Protected, ActionRequired.
+    /// The same as a number from 0 (bad) to 100; absent where nothing can be judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100))]
+    pub health_score: Option<u8>,
+    /// Where the score goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_trend: Option<Trend>,
+    /// What takes away from the score, and what is not in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_message: Option<String>,
+    /// The changes of the score, oldest first; at most one in a minute.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 60))]
+    pub health_history: Vec<ScoreAt>,
+    /// Accepted, Ready, DataAvailable, Protected, ActionRequired, Monitored.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
     /// The generation of the spec that this status speaks of.
@@ -47,8 +65,17 @@ pub struct RollbackPolicyStatus {
     /// No new rollback before this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cooldown_until: Option<Timestamp>,
-    /// The releases of the workload that failed, newest first; at most three.
+    /// What happened on each of the last 31 days on which anything did, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 31))]
+    pub daily: Vec<DailyCounts>,
+    /// Up to when rollbacks are in `daily`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted_until: Option<CountedUntil>,
+    /// The templates of releases that failed and are kept out, newest first. The API server reads
+    /// them here and refuses them; at most three of them are held in full.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
     pub quarantined: Vec<QuarantinedTemplate>,
     /// What new templates are held against; absent where the policy has no gates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -139,6 +166,12 @@ pub struct ReleaseStatus {
     /// The rollback that restored it, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored_by: Option<String>,
+    /// What came of watching it for its window; absent until that ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<ReleaseVerdict>,
+    /// The release that was live before it, as far as that was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<String>,
 }
 
 /// The state of a trigger, as of an alert in Prometheus.
@@ -156,18 +189,93 @@ pub struct TriggerStatus {
     /// Since when the condition has held without a break.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active_since: Option<Timestamp>,
+    /// For a trigger that fires on: since when its condition has not held any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovering_since: Option<Timestamp>,
+    /// For such a trigger: since when it has been well, by its `recovery` where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub well_since: Option<Timestamp>,
     /// The newest value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<f64>,
     /// The time of the newest value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Timestamp>,
+    /// What the newest value was compared with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<f64>,
+    /// What the comparison of samples says, where one is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classification: Option<Classification>,
+    /// What was counted of the release so far, where a ratio is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tally: Option<Tally>,
     /// What it means, for a person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// The query, with its placeholders filled in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub query: Option<String>,
+    /// What it measured of the live release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub figures: Option<Figures>,
+    /// How what was not released does on the same question.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peers: Option<PeersStatus>,
+}
+
+/// How what was not released does on a trigger's question.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PeersStatus {
+    /// The newest value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<f64>,
+    /// What it was when a release last proved itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<f64>,
+    /// Since when they have been as bad as the release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alike_since: Option<Timestamp>,
+    /// When they last were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alike_at: Option<Timestamp>,
+    /// How both compare, for a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// What was counted of a release: what an operator that is started again goes on from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Tally {
+    /// The bad ones.
+    pub bad: f64,
+    /// All.
+    pub total: f64,
+    /// The newest answer about the bad ones, from which the next one is counted on.
+    pub seen_bad: f64,
+    /// The same of all.
+    pub seen_total: f64,
+    /// The moments from which on it is judged as well, oldest first: what goes wrong late is not
+    /// drowned in what went well before. Bounded: the older, the further apart.
+    #[serde(default)]
+    pub starts: Vec<TallyStart>,
+    /// How many such moments there have been.
+    #[serde(default)]
+    pub started: u32,
+}
+
+/// A moment from which on a release is judged as well.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TallyStart {
+    /// Which one it was: the later, the more it takes to be sure.
+    pub order: u32,
+    /// The bad ones until then.
+    pub bad: f64,
+    /// All until then.
+    pub total: f64,
 }
 
 /// The state of a trigger.
@@ -186,14 +294,33 @@ pub enum TriggerState {
     Error,
 }
 
-/// A release that failed.
+/// A Deployment's template of a release that failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct QuarantinedTemplate {
-    /// The workload.
+    /// The Deployment.
     pub workload: String,
     /// The release's identity.
     pub release: String,
     /// The rollback that quarantined it.
     pub event: String,
+    /// The record of the release. Deleting it lets the release in again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub point: Option<String>,
+    /// Why the release was taken back, in a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Until when it is kept out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    /// The template as the server returned it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::any_object")]
+    pub template: Option<Value>,
+    /// The version of the API server that returned it: another one may fill in other defaults.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_version: Option<String>,
+    /// Why the API server lets it pass all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub let_pass: Option<String>,
 }

@@ -6,6 +6,7 @@
 mod config;
 mod pods;
 mod queries;
+mod reach;
 mod reports;
 pub(crate) mod route;
 mod snapshot;
@@ -21,19 +22,20 @@ use backstop_api::{RollbackPolicy, RollbackPolicyStatus, config::ConfigCapture};
 use backstop_engine::{
     alert::Heard,
     config::references::{Reference, references},
-    policy::{FieldError, ValidPolicy, ValidStrategy},
+    policy::{FieldError, ValidPolicy, ValidTrigger},
     snapshot::{Observed, Route, Service, Workload},
     state::State,
     subject::{self, Absent, Parts},
     vulnerability::Reports,
 };
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
 use kube::{ResourceExt, api::ApiResource};
 use serde_json::Value;
 use tokio::{sync::watch, task::JoinSet};
 
 pub use queries::Question;
-pub use snapshot::{event, point, snapshot};
+pub use snapshot::{event, measured, point, snapshot};
 pub(crate) use workload::managed_fields;
 
 use crate::{alerts, config::objects::Looked, context::Context};
@@ -61,6 +63,8 @@ pub struct Observer {
     /// The configuration that the templates reference.
     config: Arc<config::Followed>,
     readings: Mutex<BTreeMap<String, Observed>>,
+    /// The newest answers about what was not released.
+    peers: Mutex<BTreeMap<String, Observed>>,
     question: watch::Sender<Option<Question>>,
     state: Mutex<State>,
     /// Ends with the observer.
@@ -149,21 +153,13 @@ impl Observer {
             .iter()
             .map(|name| watches::start(&mut tasks, client, &namespace, name, &poke))
             .collect();
-        let service = match &policy.strategy {
-            ValidStrategy::BlueGreen { service, .. } => {
-                let resource = ApiResource::erase::<k8s_openapi::api::core::v1::Service>(&());
-                Some(watches::one(
-                    &mut tasks, client, &resource, &namespace, service, &poke,
-                ))
-            }
-            _ => None,
-        };
-        let route = match &policy.strategy {
-            ValidStrategy::Canary(canary) => {
-                route::watch(&mut tasks, context, &namespace, &canary.parameters, &poke)
-            }
-            _ => None,
-        };
+        let service = policy.strategy.service().map(|service| {
+            let resource = ApiResource::erase::<k8s_openapi::api::core::v1::Service>(&());
+            watches::one(&mut tasks, client, &resource, &namespace, service, &poke)
+        });
+        let route = policy.strategy.canary().and_then(|canary| {
+            route::watch(&mut tasks, context, &namespace, &canary.parameters, &poke)
+        });
         let reports =
             reports::wanted(&policy).then(|| reports::watch(&mut tasks, client, &namespace, &poke));
         Self {
@@ -175,6 +171,7 @@ impl Observer {
             generation: object.metadata.generation,
             watched,
             readings: Mutex::default(),
+            peers: Mutex::default(),
             question: watch::Sender::new(None),
             state: Mutex::new(state),
             namespace,
@@ -329,6 +326,22 @@ impl Observer {
             .unwrap_or_default()
     }
 
+    /// The pods of the live release, and those of other releases of the same Deployments.
+    fn pods_by_release(&self) -> (Vec<Arc<Pod>>, Vec<Arc<Pod>>) {
+        let live = self.workload();
+        let (mut of_it, mut others) = (Vec::new(), Vec::new());
+        for member in live.iter().flat_map(Workload::live) {
+            let Some(watched) = self.watched(&member.name) else {
+                continue;
+            };
+            let (sets, ignored) = (watched.replica_sets(), &self.policy.ignore_annotations);
+            let by_release = workload::by_release(&sets, &watched.pods(), &member.release, ignored);
+            of_it.extend(by_release.0);
+            others.extend(by_release.1);
+        }
+        (of_it, others)
+    }
+
     /// What the queries are about from now on.
     pub fn turn_to(&self, workload: &Workload) {
         let of_each: Vec<Vec<String>> = workload
@@ -341,7 +354,10 @@ impl Observer {
             })
             .collect();
         let known = of_each.iter().all(|hashes| !hashes.is_empty());
-        let question = known.then(|| Question::about(&self.namespace, workload, of_each.concat()));
+        let question = known.then(|| {
+            let stable = self.stable(workload);
+            Question::about(&self.namespace, workload, of_each.concat(), stable)
+        });
         self.question.send_if_modified(|old| {
             let changed = *old != question;
             if changed {
@@ -362,10 +378,42 @@ impl Observer {
         Some(Heard { about, ..heard })
     }
 
+    /// The hashes of the pods that serve beside the live release and are not of it: the stable side
+    /// of a canary that is tried, else what a rolling update has not replaced yet.
+    /// Empty where no trigger asks about it.
+    fn stable(&self, workload: &Workload) -> Vec<String> {
+        if !self.policy.triggers.iter().any(ValidTrigger::uses_stable) {
+            return Vec::new();
+        }
+        let ignored = &self.policy.ignore_annotations;
+        let side = if workload.tried {
+            &workload.beside
+        } else {
+            workload.live()
+        };
+        side.iter()
+            .filter_map(|member| {
+                let sets = self.watched(&member.name)?.replica_sets();
+                Some(if workload.tried {
+                    workload::template_hashes(&sets, &member.release, ignored)
+                } else {
+                    workload::other_hashes(&sets, &member.release, ignored)
+                })
+            })
+            .flatten()
+            .collect()
+    }
+
     /// The newest answers.
     #[must_use]
     pub fn readings(&self) -> BTreeMap<String, Observed> {
         lock(&self.readings).clone()
+    }
+
+    /// The newest answers about what was not released.
+    #[must_use]
+    pub fn peers(&self) -> BTreeMap<String, Observed> {
+        lock(&self.peers).clone()
     }
 
     /// What the engine remembers.

@@ -4,7 +4,10 @@
 //! and asks for a decision.
 
 mod access;
+mod peers;
+mod probe;
 mod prometheus;
+mod resource;
 mod web;
 
 use std::{
@@ -16,12 +19,12 @@ use backstop_engine::{
     policy::Source,
     query::QueryContext,
     reading::{Reading, Unavailable},
-    snapshot::{Observed, Workload},
+    snapshot::{Beside, Observed, Workload},
 };
 use jiff::Timestamp;
 use tokio::time::{MissedTickBehavior, interval};
 
-use self::access::Access;
+use self::{access::Access, prometheus::Asking};
 use super::{Observer, lock};
 use crate::context::Context;
 
@@ -33,6 +36,8 @@ const LONGEST_QUERY: Duration = Duration::from_secs(10);
 pub struct Question {
     release: String,
     context: QueryContext,
+    /// The side that is not released to, where there is one.
+    stable: Option<QueryContext>,
 }
 
 impl Question {
@@ -42,18 +47,36 @@ impl Question {
         self.context.clone()
     }
 
-    /// About the live release of a workload.
+    /// About the live release of a workload, and beside it about the pods with the hashes of
+    /// `stable`, if there are any: those of a release that serves too.
     #[must_use]
-    pub fn about(namespace: &str, workload: &Workload, template_hashes: Vec<String>) -> Self {
-        let live = workload.live().iter();
+    pub fn about(
+        namespace: &str,
+        workload: &Workload,
+        template_hashes: Vec<String>,
+        stable: Vec<String>,
+    ) -> Self {
+        let names = |of: &[Workload]| of.iter().map(|w| w.name.clone()).collect();
+        let sides = if workload.tried {
+            names(&workload.beside)
+        } else {
+            names(workload.live())
+        };
         Self {
             release: workload.release.clone(),
             context: QueryContext {
-                workloads: live.map(|w| w.name.clone()).collect(),
+                workloads: names(workload.live()),
                 namespace: namespace.to_owned(),
                 template_hashes,
                 release: workload.release.clone(),
             },
+            stable: (!stable.is_empty()).then(|| QueryContext {
+                workloads: sides,
+                namespace: namespace.to_owned(),
+                template_hashes: stable,
+                // Which release it is cannot be told; a query that asks for it is refused.
+                release: String::new(),
+            }),
         }
     }
 }
@@ -83,7 +106,8 @@ async fn ask(observer: Weak<Observer>, context: Weak<Context>, index: usize) {
     };
     let mut tick = interval(pace);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut access = Access::default();
+    let (mut access, mut access_of_peers) = (Access::default(), Access::default());
+    let mut memory = probe::Memory::default();
     loop {
         tokio::select! {
             _ = tick.tick() => {}
@@ -98,9 +122,24 @@ async fn ask(observer: Weak<Observer>, context: Weak<Context>, index: usize) {
         let (Some(observer), Some(context)) = (observer.upgrade(), context.upgrade()) else {
             return;
         };
-        let answer = look(&observer, &context, index, &asked, pace, &mut access).await;
+        let known = (&mut access, &mut memory);
+        let (answer, of_peers) = futures::join!(
+            look(&observer, &context, index, &asked, pace, known),
+            peers::look(
+                &observer,
+                &context,
+                index,
+                &asked,
+                pace,
+                &mut access_of_peers
+            ),
+        );
         let trigger = &observer.policy.triggers[index];
         tracing::debug!(policy = observer.policy.name, trigger = trigger.name, query = answer.query, reading = ?answer.reading, "asked");
+        if let Some(of_peers) = of_peers {
+            tracing::debug!(policy = observer.policy.name, trigger = trigger.name, query = of_peers.query, reading = ?of_peers.reading, "asked about what was not released");
+            lock(&observer.peers).insert(trigger.name.clone(), of_peers);
+        }
         lock(&observer.readings).insert(trigger.name.clone(), answer);
         context.poke_policy(&observer.namespace, &observer.policy.name);
     }
@@ -112,48 +151,38 @@ async fn look(
     index: usize,
     asked: &Question,
     pace: Duration,
-    access: &mut Access,
+    (access, memory): (&mut Access, &mut probe::Memory),
 ) -> Observed {
     let trigger = &observer.policy.triggers[index];
     let asked_at = Timestamp::now();
     let limit = pace.min(LONGEST_QUERY);
+    let mut beside = Beside::default();
+    let mut details = Vec::new();
     let (query, reading) = match &trigger.source {
         Source::Prometheus {
             query,
             address,
             secret_name,
-            minimum,
+            ..
         } => {
-            let shown = query.render(&asked.context).map_err(|e| e.to_string());
-            let reading = match &shown {
-                Ok(_) => {
-                    let address = address.as_deref();
-                    let endpoint = access
-                        .endpoint(
-                            context,
-                            &observer.namespace,
-                            address,
-                            secret_name.as_deref(),
-                        )
-                        .await;
-                    match endpoint {
-                        Ok(endpoint) => {
-                            prometheus::answer(
-                                context,
-                                &endpoint,
-                                query,
-                                minimum.as_ref(),
-                                asked,
-                                limit,
-                            )
-                            .await
-                        }
-                        Err(why) => misconfigured(why),
-                    }
+            let namespace = &observer.namespace;
+            let (address, secret) = (address.as_deref(), secret_name.as_deref());
+            let endpoint = access.endpoint(context, namespace, address, secret).await;
+            let shown = query.render(&asked.context);
+            match (shown, endpoint) {
+                (Err(error), _) => (query.to_string(), misconfigured(error.to_string())),
+                (Ok(shown), Err(why)) => (shown, misconfigured(why)),
+                (Ok(shown), Ok(endpoint)) => {
+                    let asking = Asking {
+                        context,
+                        endpoint: &endpoint,
+                        limit,
+                    };
+                    let (reading, others) = asking.all(trigger, asked).await;
+                    beside = others;
+                    (shown, reading)
                 }
-                Err(why) => misconfigured(why.clone()),
-            };
-            (shown.unwrap_or_else(|_| query.to_string()), reading)
+            }
         }
         Source::Web(web) => match web.render(&asked.context) {
             Ok(question) => {
@@ -162,24 +191,29 @@ async fn look(
             }
             Err(error) => (web.url().to_owned(), misconfigured(error.to_string())),
         },
+        Source::Probe(health) => {
+            let release = &asked.release;
+            let (reading, wrong) =
+                probe::round(observer, context, health, release, memory, access).await;
+            details = wrong;
+            (health.in_words(), reading)
+        }
+        Source::Resource(source) => (
+            backstop_engine::resource::in_words(source),
+            resource::usage(observer, context, source, asked).await,
+        ),
         Source::Workload { .. } | Source::Vulnerability(_) | Source::Alert(_) => {
             unreachable!("only such triggers ask")
         }
     };
-    if matches!(
-        reading,
-        Reading::Unavailable {
-            reason: Unavailable::Unauthorized | Unavailable::Misconfigured,
-            ..
-        }
-    ) {
-        access.did_not_work();
-    }
+    access.learn_from(&reading);
     Observed {
         release: asked.release.clone(),
         query,
         reading,
+        beside,
         asked_at,
+        details,
     }
 }
 

@@ -1,11 +1,13 @@
 //! The snapshot that a decision is made on, from what is cached.
 
+use std::collections::BTreeMap;
+
 use backstop_api::{
     RollbackEvent, RollbackPoint, RollbackPolicy,
     names::{ANNOTATION_CANCEL, ANNOTATION_PROVED_AT},
 };
 use backstop_engine::{
-    snapshot::{Event, Point, PointWorkload, Snapshot},
+    snapshot::{Event, Measured, Point, PointWorkload, Snapshot},
     subject::Absent,
 };
 use jiff::Timestamp;
@@ -36,6 +38,7 @@ pub fn snapshot(context: &Context, object: &RollbackPolicy, observer: &Observer)
         route: observer.route().and_then(Result::ok),
         readings: observer.readings(),
         heard: observer.heard(context),
+        peers: observer.peers(),
         points: context
             .points_of(namespace, observer.policy.primary())
             .iter()
@@ -84,7 +87,7 @@ pub fn point(point: &RollbackPoint) -> Point {
         origin: point.spec.origin,
         floor: point.spec.release.as_ref().and_then(|r| r.floor.clone()),
         proved_at: annotated.unwrap_or_else(|| created(point)),
-        baselines: point.spec.baselines.clone(),
+        baselines: measured(point),
         workloads: point
             .spec
             .release
@@ -104,6 +107,20 @@ pub fn point(point: &RollbackPoint) -> Point {
             .map(|r| r.config.clone())
             .unwrap_or_default(),
     }
+}
+
+/// What each trigger measured while the release of a point proved itself.
+#[must_use]
+pub fn measured(point: &RollbackPoint) -> BTreeMap<String, Measured> {
+    let spec = &point.spec;
+    let of = |(name, value): (&String, &f64)| {
+        let measured = Measured {
+            value: *value,
+            distribution: spec.distributions.get(name).cloned(),
+        };
+        (name.clone(), measured)
+    };
+    spec.baselines.iter().map(of).collect()
 }
 
 /// The engine's picture of a rollback.

@@ -20,7 +20,7 @@ use kube::{
 use serde_json::Value;
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::lock;
+use super::{lock, reach};
 
 /// What the watches have seen.
 pub(super) struct Watched {
@@ -303,7 +303,7 @@ fn follow_selector(
     let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let watched_pods = watcher(api, config).modify(|pod| {
         pod.metadata.managed_fields = None;
-        pod.spec = None;
+        pod.spec = pod.spec.take().map(reach::trimmed);
     });
     let (poke_sets, poke_pods) = (poke.clone(), poke.clone());
     let (replica_sets_read, pods_read) = (Read::default(), Read::default());

@@ -174,6 +174,28 @@ pub(super) fn template_hashes(
     hashes
 }
 
+/// The pod-template-hashes of other releases whose pods are ready, and so serve beside this one.
+pub(super) fn other_hashes(
+    replica_sets: &[Arc<DynamicObject>],
+    release: &str,
+    ignored: &[String],
+) -> Vec<String> {
+    let own = template_hashes(replica_sets, release, ignored);
+    let serves = |set: &&Arc<DynamicObject>| {
+        let ready = set.data.pointer("/status/readyReplicas");
+        ready.and_then(Value::as_i64).is_some_and(|ready| ready > 0)
+    };
+    let mut hashes: Vec<String> = replica_sets
+        .iter()
+        .filter(serves)
+        .filter_map(|set| set.labels().get(POD_TEMPLATE_HASH).cloned())
+        .filter(|hash| !own.contains(hash))
+        .collect();
+    hashes.sort();
+    hashes.dedup();
+    hashes
+}
+
 /// The names of a release's ReplicaSets: more than one after a restart.
 pub(super) fn set_names(
     replica_sets: &[Arc<DynamicObject>],
@@ -185,30 +207,47 @@ pub(super) fn set_names(
         .collect()
 }
 
-/// What is seen of a release's pods. Pods on their way out say nothing about it.
+/// What is seen of a release's pods.
 fn pods_of(
     replica_sets: &[Arc<DynamicObject>],
     pods: &[Arc<Pod>],
     release: &str,
     ignored: &[String],
 ) -> Pods {
-    let sets: Vec<String> = sets_of(replica_sets, release, ignored)
-        .filter_map(|set| set.uid())
-        .collect();
-    pods::look(pods.iter().filter(|pod| {
-        pod.metadata.deletion_timestamp.is_none()
-            && pod
-                .owner_references()
-                .iter()
-                .any(|o| o.controller == Some(true) && sets.contains(&o.uid))
-    }))
+    pods::look(by_release(replica_sets, pods, release, ignored).0.iter())
 }
 
-/// The images that run, with the digests that the node tells.
+/// The pods of a release, and those of the Deployment's other ones. Pods on their way out say nothing
+/// about either.
+pub(super) fn by_release(
+    replica_sets: &[Arc<DynamicObject>],
+    pods: &[Arc<Pod>],
+    release: &str,
+    ignored: &[String],
+) -> (Vec<Arc<Pod>>, Vec<Arc<Pod>>) {
+    let all: Vec<String> = replica_sets.iter().filter_map(|set| set.uid()).collect();
+    let of_it: Vec<String> = sets_of(replica_sets, release, ignored)
+        .filter_map(|set| set.uid())
+        .collect();
+    let owned = |pod: &Arc<Pod>, sets: &[String]| {
+        let owners = pod.owner_references().iter();
+        let mut controllers = owners.filter(|owner| owner.controller == Some(true));
+        controllers.any(|owner| sets.contains(&owner.uid))
+    };
+    pods.iter()
+        .filter(|pod| pod.metadata.deletion_timestamp.is_none() && owned(pod, &all))
+        .cloned()
+        .partition(|pod| owned(pod, &of_it))
+}
+
+/// The images that run, with the digests that the node tells. Pods on their way out are of the release before.
 #[must_use]
 pub(super) fn digests(pods: &[Arc<Pod>]) -> Vec<Image> {
     let mut found = BTreeMap::new();
-    for status in pods.iter().filter_map(|p| p.status.as_ref()) {
+    let there = pods
+        .iter()
+        .filter(|p| p.metadata.deletion_timestamp.is_none());
+    for status in there.filter_map(|p| p.status.as_ref()) {
         for container in status.container_statuses.iter().flatten() {
             if !container.image_id.is_empty() {
                 found.insert(
@@ -301,6 +340,27 @@ mod tests {
         );
         assert_eq!(seen.pods.restarts, 2);
         assert_eq!(template_hashes(&sets, &seen.release, &[]), ["b"]);
+    }
+
+    #[test]
+    fn what_serves_beside_the_release_is_what_is_ready_and_of_another() {
+        let ready = |name, hash, image, ready: i64| {
+            let mut set = DynamicObject::clone(&replica_set(name, hash, image));
+            set.data["status"] = json!({"readyReplicas": ready});
+            Arc::new(set)
+        };
+        let live = release::identity(&template("web:2"), &[]);
+        let during = [
+            ready("web-0", "zero", "web:0", 0),
+            ready("web-a", "a", "web:1", 2),
+            ready("web-b", "b", "web:2", 1),
+        ];
+        assert_eq!(other_hashes(&during, &live, &[]), ["a"]);
+        let after = [
+            ready("web-a", "a", "web:1", 0),
+            ready("web-b", "b", "web:2", 3),
+        ];
+        assert!(other_hashes(&after, &live, &[]).is_empty());
     }
 
     #[test]

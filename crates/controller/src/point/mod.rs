@@ -1,5 +1,6 @@
 //! The point reconciler: fills in the points that people make, and keeps as many as are wanted.
 
+mod baselines;
 mod config;
 mod fill;
 mod retain;
@@ -30,7 +31,7 @@ pub enum Error {
     /// The release could not be filled in.
     #[error("filling in: {0}")]
     Fill(#[source] CallError),
-    /// It could not be said which configuration is not kept.
+    /// It could not be said which configuration is not kept, or which triggers cannot compare with it.
     #[error("status: {0}")]
     Status(#[source] CallError),
     /// Old points could not be removed.
@@ -62,8 +63,11 @@ pub async fn reconcile(
     retain::retain(&context, point)
         .await
         .map_err(Error::Retain)?;
-    let said = config::say(&context, point).await.map_err(Error::Status)?;
-    Ok(if said {
+    let config_is_said = config::say(&context, point).await.map_err(Error::Status)?;
+    let baselines_are_said = baselines::say(&context, point)
+        .await
+        .map_err(Error::Status)?;
+    Ok(if config_is_said && baselines_are_said {
         Action::await_change()
     } else {
         Action::requeue(AGAIN)

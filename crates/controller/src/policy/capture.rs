@@ -8,12 +8,14 @@ use backstop_api::{
     names::{
         self, ANNOTATION_PROVED_AT, LABEL_ORIGIN, LABEL_RELEASE, LABEL_VERDICT, LABEL_WORKLOAD,
     },
-    point::{Origin, Verdict},
+    point::{Origin, Release, Verdict},
     policy::WorkloadRef,
 };
+use backstop_engine::snapshot::Measured;
 use jiff::Timestamp;
 use kube::{Api, ResourceExt};
 
+use super::reproducible;
 use crate::{
     calls::CallError,
     config::{
@@ -32,14 +34,16 @@ pub(super) async fn capture(
     policy: &RollbackPolicy,
     observer: &Observer,
     hash: &str,
-    baselines: &BTreeMap<String, f64>,
+    measured: &BTreeMap<String, Measured>,
 ) -> Result<(), CallError> {
-    let Some(mut release) = release_of(observer).filter(|r| r.hash == hash) else {
+    let Some(release) = release_of(observer).filter(|r| r.hash == hash) else {
         // Another release is live by now; it was this one that proved itself.
         return Ok(());
     };
-    release.config = store_config(context, observer).await?;
-    let config = release.config.clone();
+    let release = Release {
+        config: store_config(context, observer).await?,
+        ..release
+    };
     let workload = observer.policy.primary();
     let name = names::point_name(workload, hash);
     let now = Timestamp::now();
@@ -56,8 +60,15 @@ pub(super) async fn capture(
                 observer.policy.soak.as_secs(),
                 policy.name_any()
             )),
-            release: Some(release),
-            baselines: baselines.clone(),
+            release: Some(release.clone()),
+            baselines: measured
+                .iter()
+                .map(|(name, measured)| (name.clone(), measured.value))
+                .collect(),
+            distributions: measured
+                .iter()
+                .filter_map(|(name, measured)| Some((name.clone(), measured.distribution.clone()?)))
+                .collect(),
         },
     );
     label(&mut point);
@@ -70,7 +81,7 @@ pub(super) async fn capture(
         .create("create rollbackpoint", &api, &point)
         .await;
     match created {
-        Ok(point) => own_config(context, observer, &point, &config).await,
+        Ok(point) => own_config(context, observer, &point, &release.config).await,
         Err(CallError::AlreadyExists { .. }) => {
             let patch = serde_json::json!({
                 "metadata": {"annotations": {ANNOTATION_PROVED_AT: now.to_string()}},
@@ -79,7 +90,8 @@ pub(super) async fn capture(
                 .calls
                 .merge("patch rollbackpoint", &api, &name, patch)
                 .await
-                .map(|_| ())
+                .map(drop)?;
+            reproducible::say(context, &api, &name, &release).await
         }
         Err(error) => Err(error),
     }

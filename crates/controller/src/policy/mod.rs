@@ -1,7 +1,9 @@
 //! The policy reconciler: validate -> observe -> decide -> record -> say. The only one that decides.
 
 pub(crate) mod capture;
+mod quarantine;
 mod record;
+mod reproducible;
 mod status;
 mod validate;
 
@@ -98,6 +100,7 @@ pub async fn reconcile(
     {
         Ok(observer) => observer,
         Err(problem) => {
+            context.metrics.scored(&namespace, &policy.name_any(), None);
             status::write_invalid(&context, policy, &problem)
                 .await
                 .map_err(Error::Status)?;
@@ -116,6 +119,10 @@ pub async fn reconcile(
     let now = Timestamp::now();
     let before = observer.state();
     let (state, decision) = decide(&observer.policy, &before, &seen, now);
+
+    context
+        .metrics
+        .scored(&namespace, &policy.name_any(), decision.say.score.value);
 
     // Record, then remember: what could not be recorded is decided again.
     for act in &decision.acts {

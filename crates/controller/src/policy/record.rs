@@ -1,7 +1,7 @@
 //! Recording: what was decided becomes objects in the cluster before anything else is changed.
 
 use backstop_api::{
-    RollbackEvent, RollbackEventSpec, RollbackPoint, RollbackPolicy,
+    RollbackEvent, RollbackEventSpec, RollbackEventStatus, RollbackPoint, RollbackPolicy,
     names::{self, LABEL_POLICY, LABEL_WORKLOAD},
 };
 use backstop_engine::{decide::Act, lifecycle::EventChange};
@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::capture;
 use crate::{
-    calls::CallError, context::Context, event::steps::quarantine, observe::Observer,
+    calls::CallError, context::Context, event::steps::quarantine, merge, observe::Observer,
     point::release_of,
 };
 
@@ -52,7 +52,7 @@ pub(super) async fn record(
             Ok(())
         }
         Act::Start { spec, known } => start(context, policy, spec, known).await,
-        Act::Change(change) => change_status(context, &observer.namespace, change).await,
+        Act::Change(change) => change_status(context, observer, change).await,
         Act::Block {
             release,
             event,
@@ -91,7 +91,7 @@ async fn start(
     context: &Context,
     policy: &RollbackPolicy,
     spec: &RollbackEventSpec,
-    known: &[String],
+    known: &[(String, String)],
 ) -> Result<(), Error> {
     let namespace = policy.namespace().unwrap_or_default();
     let api: Api<RollbackEvent> = Api::namespaced(context.client.clone(), &namespace);
@@ -100,10 +100,11 @@ async fn start(
         .calls
         .read("list rollbackevents", api.list(&params))
         .await?;
-    if all
-        .iter()
-        .any(|e| e.uid().is_none_or(|uid| !known.contains(&uid)))
-    {
+    let is_known = |e: &RollbackEvent| {
+        let as_it_is = e.uid().zip(e.resource_version());
+        as_it_is.is_some_and(|pair| known.contains(&pair))
+    };
+    if !all.iter().all(is_known) {
         return Err(Error::OldPicture);
     }
     let highest = all
@@ -165,13 +166,21 @@ fn named(name: &str, spec: &RollbackEventSpec) -> RollbackEvent {
 /// Writes a rollback's status, if nobody has written it since it was read.
 async fn change_status(
     context: &Context,
-    namespace: &str,
+    observer: &Observer,
     change: &EventChange,
 ) -> Result<(), Error> {
+    let namespace = observer.namespace.as_str();
+    let before = context
+        .events_of(namespace, &observer.policy.name)
+        .into_iter()
+        .find(|e| e.resource_version().as_ref() == Some(&change.version))
+        .ok_or(Error::OldPicture)?;
+    let json = |status: &RollbackEventStatus| serde_json::to_value(status).unwrap_or_default();
+    let old = before.status.as_ref().map(json).unwrap_or_default();
     let api: Api<RollbackEvent> = Api::namespaced(context.client.clone(), namespace);
     let patch = serde_json::json!({
         "metadata": {"uid": change.uid, "resourceVersion": change.version},
-        "status": change.status,
+        "status": merge::patch(&old, &json(&change.status)),
     });
     let written = context
         .calls

@@ -3,13 +3,14 @@
 use backstop_api::{
     RollbackPolicy, RollbackPolicyStatus,
     condition::{self, Condition, ConditionStatus},
-    policy::{Health, Phase, TriggerState},
+    policy::{CountedUntil, Health, PeersStatus, Phase, TriggerState},
 };
 use backstop_engine::{decide::Say, state::State};
 use jiff::Timestamp;
 use kube::{Api, ResourceExt};
 
-use crate::{calls::CallError, context::Context, observe::Observer};
+use super::quarantine;
+use crate::{calls::CallError, context::Context, merge, observe::Observer};
 
 /// A value of a trigger is written at least so often: each of them would be a write every few
 /// seconds for every policy.
@@ -52,6 +53,12 @@ pub(super) async fn write(
         workloads: Some(object.spec.deployments().join(", ")),
         message: Some(say.message.clone()),
         health: Some(say.health),
+        health_score: say.score.value,
+        health_trend: say.score.trend,
+        health_message: Some(say.score.message.clone()).filter(|m| !m.is_empty()),
+        health_history: state.scores.iter().copied().collect(),
+        daily: state.daily.clone(),
+        counted_until: (state.counted != CountedUntil::default()).then_some(state.counted),
         conditions,
         observed_generation: object.metadata.generation,
         release: state.release_status(&observer.policy),
@@ -60,7 +67,7 @@ pub(super) async fn write(
         last_event: say.last_event.clone(),
         attempts: say.attempts,
         cooldown_until: say.cooldown_until,
-        quarantined: say.quarantined.clone(),
+        quarantined: quarantine::templates(context, object, &say.quarantined).await?,
         gates: say.gates.clone(),
         overrides: state.overrides.clone(),
     };
@@ -94,6 +101,16 @@ fn says_the_same(old: &RollbackPolicyStatus, new: &RollbackPolicyStatus) -> bool
         for trigger in &mut status.triggers {
             trigger.value = None;
             trigger.at = None;
+            trigger.baseline = None;
+            trigger.tally = None;
+            trigger.figures = None;
+            if let Some(peers) = &mut trigger.peers {
+                // That they have been as bad is news; how bad, and when last, is a value.
+                *peers = PeersStatus {
+                    alike_since: peers.alike_since,
+                    ..PeersStatus::default()
+                };
+            }
             trigger.message = match trigger.state {
                 TriggerState::NoData | TriggerState::Error => {
                     trigger.message.as_deref().map(wording)
@@ -102,7 +119,8 @@ fn says_the_same(old: &RollbackPolicyStatus, new: &RollbackPolicyStatus) -> bool
             };
         }
         for condition in &mut status.conditions {
-            if condition.type_ == condition::DATA_AVAILABLE {
+            if [condition::DATA_AVAILABLE, condition::ACTION_REQUIRED].contains(&&*condition.type_)
+            {
                 condition.message = wording(&condition.message);
             }
         }
@@ -159,9 +177,12 @@ pub(super) async fn write_invalid(
     new.phase = Some(Phase::Invalid);
     new.workloads = Some(object.spec.deployments().join(", "));
     new.health = Some(Health::Unknown);
+    (new.health_score, new.health_trend, new.health_message) = (None, None, None);
     new.message = Some(problem.to_owned());
     new.observed_generation = object.metadata.generation;
     new.triggers.clear();
+    // Nobody sees to it that they expire.
+    new.quarantined.clear();
     new.gates = None;
     if object.status.as_ref() == Some(&new) {
         return Ok(());
@@ -184,21 +205,9 @@ async fn patch(
         context.client.clone(),
         &object.namespace().unwrap_or_default(),
     );
-    // A merge patch cannot take a field away by leaving it out: what is gone is named as null.
-    let mut value = serde_json::to_value(status).unwrap_or_default();
-    if let (Some(new), Some(serde_json::Value::Object(old))) = (
-        value.as_object_mut(),
-        object
-            .status
-            .as_ref()
-            .and_then(|s| serde_json::to_value(s).ok()),
-    ) {
-        for key in old.keys() {
-            new.entry(key.clone()).or_insert(serde_json::Value::Null);
-        }
-        null_missing(new, &old, "release");
-        null_missing(new, &old, "gates");
-    }
+    let json = |status: &RollbackPolicyStatus| serde_json::to_value(status).unwrap_or_default();
+    let old = object.status.as_ref().map(json).unwrap_or_default();
+    let value = merge::patch(&old, &json(status));
     let patch = serde_json::json!({"metadata": {"uid": object.uid()}, "status": value});
     context
         .calls
@@ -210,19 +219,4 @@ async fn patch(
         )
         .await
         .map(|_| ())
-}
-
-fn null_missing(
-    new: &mut serde_json::Map<String, serde_json::Value>,
-    old: &serde_json::Map<String, serde_json::Value>,
-    key: &str,
-) {
-    if let (Some(new), Some(old)) = (
-        new.get_mut(key).and_then(serde_json::Value::as_object_mut),
-        old.get(key).and_then(serde_json::Value::as_object),
-    ) {
-        for field in old.keys() {
-            new.entry(field.clone()).or_insert(serde_json::Value::Null);
-        }
-    }
 }

@@ -1,7 +1,10 @@
 //! Validating: everything that is wrong with a policy, in words.
 
 use backstop_api::RollbackPolicy;
-use backstop_engine::policy::{FieldError, Source, ValidPolicy, ValidStrategy, validate as valid};
+use backstop_engine::{
+    policy::{FieldError, Source, ValidPolicy, validate as valid},
+    probe::ProbeQuestion,
+};
 use kube::ResourceExt;
 
 use crate::context::Context;
@@ -24,6 +27,18 @@ pub(super) fn validate(context: &Context, object: &RollbackPolicy) -> Result<Val
                 "web.url",
                 context.web_allowed.check_url(web.url()).map(drop),
             ),
+            Source::Probe(probe) => match (probe.address(), &probe.question) {
+                (Some(url), ProbeQuestion::Http { .. }) => (
+                    "probe.http.url",
+                    context.web_allowed.check_url(url).map(drop),
+                ),
+                (Some(url), ProbeQuestion::Grpc { .. }) => (
+                    "probe.grpc.url",
+                    context.web_allowed.check_url(url).map(drop),
+                ),
+                // Pods' own addresses are always allowed.
+                (None, _) => continue,
+            },
             Source::Alert(_) if context.alerts.is_none() => {
                 errors.push(format!(
                     "spec.triggers[{index}].alert: the operator hears no alerts; set alerts.enabled in \
@@ -33,6 +48,7 @@ pub(super) fn validate(context: &Context, object: &RollbackPolicy) -> Result<Val
             }
             Source::Web(_)
             | Source::Workload { .. }
+            | Source::Resource(_)
             | Source::Vulnerability(_)
             | Source::Alert(_) => continue,
         };
@@ -41,7 +57,7 @@ pub(super) fn validate(context: &Context, object: &RollbackPolicy) -> Result<Val
             errors.push(format!("spec.triggers[{index}].{field}: {error}"));
         }
     }
-    if let ValidStrategy::Canary(canary) = &policy.strategy
+    if let Some(canary) = policy.strategy.canary()
         && let Err(error) = context.routes.get(&canary.parameters.route.provider)
     {
         errors.push(format!("spec.strategy.canary.route.provider: {error}"));

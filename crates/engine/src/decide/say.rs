@@ -3,26 +3,24 @@
 use backstop_api::{
     condition::{self, ConditionStatus},
     event::EventPhase,
-    point::Verdict,
-    policy::{GatesStatus, Health, Mode, Phase, QuarantinedTemplate, TriggerState},
+    policy::{GatesStatus, Health, Mode, Monitored, Phase, ReleaseVerdict, TriggerState},
 };
 use jiff::Timestamp;
 
 use super::{Course, Decision, newest_point};
 
 mod conditions;
-use conditions::{accepted, action_required, data_available, protected, ready, said};
+use conditions::{accepted, action_required, data_available, monitored, protected, ready, said};
 
 use crate::{
     guards::{Hold, HoldReason, Look},
     health::{self, Proof},
     policy::{FieldError, ValidPolicy, ValidTrigger},
+    quarantine::{self, KeptOut},
+    score::{self, Score},
     snapshot::Snapshot,
     state::State,
 };
-
-/// How many releases that failed the status names.
-const QUARANTINED_SHOWN: usize = 3;
 
 /// The policy's status, as far as it is decided here.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +31,8 @@ pub struct Say {
     pub message: String,
     /// How the live release does.
     pub health: Health,
+    /// The same as a number.
+    pub score: Score,
     /// The conditions.
     pub conditions: Vec<Said>,
     /// The newest good point.
@@ -43,8 +43,8 @@ pub struct Say {
     pub attempts: u32,
     /// No new rollback before this time.
     pub cooldown_until: Option<Timestamp>,
-    /// The releases that failed.
-    pub quarantined: Vec<QuarantinedTemplate>,
+    /// The releases that failed and are kept out.
+    pub quarantined: Vec<KeptOut>,
     /// Why nothing is taken back although a trigger fires.
     pub held: Option<String>,
     /// What new templates are held against.
@@ -101,6 +101,7 @@ pub(super) fn conflict(policy: &ValidPolicy, older: &str) -> Decision {
             ],
             message,
             health: Health::Unknown,
+            score: Score::default(),
             last_point: None,
             last_event: None,
             attempts: 0,
@@ -115,7 +116,12 @@ pub(super) fn conflict(policy: &ValidPolicy, older: &str) -> Decision {
 }
 
 /// What is said while the strategy cannot work on what is there.
-pub(super) fn misfit(policy: &ValidPolicy, seen: &Snapshot, wrong: &FieldError) -> Decision {
+pub(super) fn misfit(
+    policy: &ValidPolicy,
+    seen: &Snapshot,
+    wrong: &FieldError,
+    now: Timestamp,
+) -> Decision {
     let message = wrong.to_string();
     Decision {
         acts: Vec::new(),
@@ -127,11 +133,12 @@ pub(super) fn misfit(policy: &ValidPolicy, seen: &Snapshot, wrong: &FieldError) 
             ],
             message,
             health: Health::Unknown,
+            score: Score::default(),
             last_point: newest_point(seen).map(|p| p.name.clone()),
             last_event: last_event(seen),
             attempts: 0,
             cooldown_until: None,
-            quarantined: quarantined(seen, policy.primary()),
+            quarantined: quarantine::kept_out(policy, seen, now),
             held: None,
             gates: None,
         },
@@ -141,7 +148,7 @@ pub(super) fn misfit(policy: &ValidPolicy, seen: &Snapshot, wrong: &FieldError) 
 }
 
 /// What is said while there is no Deployment.
-pub(super) fn no_workload(policy: &ValidPolicy, seen: &Snapshot) -> Say {
+pub(super) fn no_workload(policy: &ValidPolicy, seen: &Snapshot, now: Timestamp) -> Say {
     let missing = if seen.missing.is_empty() {
         policy.names()
     } else {
@@ -164,11 +171,12 @@ pub(super) fn no_workload(policy: &ValidPolicy, seen: &Snapshot) -> Say {
         ],
         message,
         health: Health::Unknown,
+        score: Score::default(),
         last_point: newest_point(seen).map(|p| p.name.clone()),
         last_event: last_event(seen),
         attempts: 0,
         cooldown_until: None,
-        quarantined: quarantined(seen, policy.primary()),
+        quarantined: quarantine::kept_out(policy, seen, now),
         held: None,
         gates: None,
     }
@@ -190,18 +198,20 @@ pub(super) fn status(look: &Look<'_>, course: &Course<'_>) -> Say {
         phase,
         message,
         health: health::health(look.policy, look.state, look.workload),
+        score: score::score(look.policy, look.state, look.workload, look.now),
         conditions: vec![
             accepted(),
             ready(look),
             data_available(look),
             protected(look),
             action_required(look, course),
+            monitored(look),
         ],
         last_point: newest_point(look.seen).map(|p| p.name.clone()),
         last_event: last_event(look.seen),
         attempts: look.incident.attempts,
         cooldown_until,
-        quarantined: quarantined(look.seen, look.policy.primary()),
+        quarantined: quarantine::kept_out(look.policy, look.seen, look.now),
         held,
         gates: None,
     }
@@ -302,33 +312,6 @@ fn last_event(seen: &Snapshot) -> Option<String> {
         .map(|e| e.name.clone())
 }
 
-fn quarantined(seen: &Snapshot, workload: &str) -> Vec<QuarantinedTemplate> {
-    let mut failed: Vec<_> = seen
-        .points
-        .iter()
-        .filter(|p| p.verdict == Verdict::Quarantined)
-        .collect();
-    failed.sort_by(|a, b| (b.proved_at, &b.name).cmp(&(a.proved_at, &a.name)));
-    failed
-        .into_iter()
-        .filter_map(|point| {
-            let release = point.release.clone()?;
-            let event = seen
-                .events
-                .iter()
-                .filter(|e| e.from_hash() == Some(&release))
-                .max_by_key(|e| (e.created, &e.name))
-                .map_or_else(String::new, |e| e.name.clone());
-            Some(QuarantinedTemplate {
-                workload: workload.to_owned(),
-                release,
-                event,
-            })
-        })
-        .take(QUARANTINED_SHOWN)
-        .collect()
-}
-
 /// A trigger that only notifies has fired.
 pub(super) fn notify_only(trigger: &ValidTrigger) -> Hold {
     Hold {
@@ -347,6 +330,7 @@ pub(super) fn notices(
     look: &Look<'_>,
     course: &Course<'_>,
     proof: Proof,
+    verdict: Option<&ReleaseVerdict>,
 ) -> Vec<Notice> {
     let mut notices = Vec::new();
     let mut notice = |kind, reason, message: String| {
@@ -389,6 +373,16 @@ pub(super) fn notices(
             look.policy.soak.as_secs()
         );
         notice(NoticeKind::Normal, "ReleaseProved", text);
+    }
+    if let Some(verdict) = verdict {
+        let text = format!("release {}: {}", look.workload.release, verdict.message);
+        match verdict.result {
+            Monitored::Passed => notice(NoticeKind::Normal, "ReleaseMonitored", text),
+            Monitored::PartlyJudged | Monitored::NotJudged => {
+                notice(NoticeKind::Warning, "ReleaseNotJudged", text);
+            }
+            Monitored::Failing => notice(NoticeKind::Warning, "ReleaseStillBad", text),
+        }
     }
     notices
 }

@@ -4,11 +4,15 @@ use backstop_api::policy::TriggerState;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Course;
-use crate::{guards::Look, policy::Source, trigger};
+use crate::{guards::Look, hysteresis, policy::Source, quarantine::KeptOut, trigger};
 
 /// The earliest time at which a new look can come to another answer.
-pub(super) fn at(look: &Look<'_>, course: &Course<'_>) -> Option<Timestamp> {
-    let mut times = Vec::new();
+pub(super) fn at(
+    look: &Look<'_>,
+    course: &Course<'_>,
+    quarantined: &[KeptOut],
+) -> Option<Timestamp> {
+    let mut times: Vec<Timestamp> = quarantined.iter().map(|q| q.expires_at).collect();
     for trigger in &look.policy.triggers {
         let Some(memory) = look.state.triggers.get(&trigger.name) else {
             continue;
@@ -16,6 +20,9 @@ pub(super) fn at(look: &Look<'_>, course: &Course<'_>) -> Option<Timestamp> {
         // Sources that are asked wake us with every answer; the workload's own status does not
         // change again only because `for` is over.
         let told = !trigger.is_asked();
+        if told {
+            times.extend(hysteresis::quiet_at(trigger, memory));
+        }
         if told && memory.state == TriggerState::Pending {
             times.extend(
                 memory

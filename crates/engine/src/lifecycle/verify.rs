@@ -12,13 +12,14 @@ use crate::{
     state::TriggerMemory,
 };
 
-use super::{Next, ended, is_in_place, longest_interval};
+use super::{Next, ended, is_in_place, longest_interval, revert};
 
 /// The restored release must stay in place for so long at least.
 const STAYS_AT_LEAST: SignedDuration = SignedDuration::from_secs(5);
 /// And for so many looks at the slowest source.
 const STAYS_FOR_LOOKS: i32 = 2;
-/// Data that prove the recovery are waited for: the longest range, `for` and silence, so many looks, and
+/// Data that prove the recovery are waited for: the longest range, or the samples to compare, `for` and silence, so many
+/// looks, and
 /// this much beside.
 const WAITS_FOR_LOOKS: i32 = 6;
 const WAITS_BESIDE: SignedDuration = SignedDuration::from_secs(30);
@@ -44,8 +45,14 @@ pub(super) fn verify(look: &Look<'_>, event: &Event) -> Next {
         return Next::wait("waiting to see the restored template", None);
     }
     if !is_in_place(event, workload) {
+        if let Some(next) = revert::again(look, event) {
+            return next;
+        }
         let (outcome, message) = rollout::replaced(event.from_hash().unwrap_or_default(), workload);
-        return over(EventPhase::Superseded, outcome, message);
+        let mut status = event.status.clone();
+        revert::note(&mut status, look, event, false);
+        let status = ended(status, EventPhase::Superseded, outcome, message, look.now);
+        return Next::change(event, status);
     }
     if let Some(why) = rollout::cannot_start(workload) {
         return over(EventPhase::Failed, Outcome::TargetCannotStart, why);
@@ -185,7 +192,7 @@ fn not_the_cause(
 fn patience(look: &Look<'_>) -> SignedDuration {
     let triggers = || look.policy.triggers.iter();
     let longest = triggers()
-        .map(ValidTrigger::range)
+        .map(|trigger| trigger.range().max(trigger.gathering()))
         .max()
         .unwrap_or_default();
     let for_ = triggers().map(|t| t.for_).max().unwrap_or_default();

@@ -14,13 +14,13 @@ use crate::snapshot::{PointWorkload, Workload};
 
 /// Whether there is anything to isolate. A Deployment that stops all its pods before it starts others
 /// leaves none.
-pub(super) fn applies(there: &Workload) -> bool {
+pub(crate) fn applies(there: &Workload) -> bool {
     there.desired > 0 && there.strategy.get("type").and_then(Value::as_str) != Some("Recreate")
 }
 
 /// The steps of a rolling rollback. The pods are taken from their ReplicaSet right after the template
 /// is written; they lose their requests then, or when the good release has rolled out.
-pub(super) fn plan(order: &Order<'_>, there: &Workload, held: &PointWorkload) -> Vec<Step> {
+pub(crate) fn plan(order: &Order<'_>, there: &Workload, held: &PointWorkload) -> Vec<Step> {
     let parameters = &order.policy.isolate;
     let detach = order.wait(StepKind::DetachSuspects, there, held);
     let isolate = Step {

@@ -14,7 +14,7 @@ use crate::{
 
 /// Writes the good template, hands its ownership back, waits for the rollout and puts the
 /// parameters of the rollout back.
-pub(super) fn rolled_out(order: &Order<'_>, there: &Workload, held: &PointWorkload) -> Vec<Step> {
+pub(crate) fn rolled_out(order: &Order<'_>, there: &Workload, held: &PointWorkload) -> Vec<Step> {
     let rolling = parameters(order.policy, there, order.action);
     let changes_strategy = rolling.is_some();
     let with_strategy = |kind| Step {

@@ -8,6 +8,10 @@ use super::QueryError;
 /// characters the name fits into 63 (`names.SimpleNameGenerator`).
 pub(super) const LONGEST_POD_PREFIX: usize = 58;
 
+/// What a `pod-template-hash` may be: the digits and the letters without vowels that Kubernetes
+/// writes hashes with (`rand.SafeEncodeString`). So the pods of `web` are not those of `web-api`.
+const ANY_HASH: &str = "[b-df-hj-np-tv-xz24-9]{1,10}";
+
 /// What a template can refer to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placeholder {
@@ -176,6 +180,22 @@ impl QueryContext {
                 let (names, hashes) = (any_of(&names), any_of(&hashes));
                 Ok(format!("{names}-{hashes}-[a-z0-9]+"))
             }
+        }
+    }
+
+    /// The same for whatever release was live at another time: of the release's own values only the
+    /// workload's name is known of it.
+    pub(super) fn value_of_any(&self, placeholder: Placeholder) -> Result<String, QueryError> {
+        match placeholder {
+            Placeholder::Workload | Placeholder::Namespace => self.value(placeholder),
+            Placeholder::Hash => Ok(ANY_HASH.to_owned()),
+            Placeholder::Pods => {
+                // Refuses names that are cut, as for a release that is known.
+                self.value(placeholder)?;
+                let names = any_of(&self.names(placeholder)?);
+                Ok(format!("{names}-{ANY_HASH}-[a-z0-9]+"))
+            }
+            Placeholder::Release => Err(QueryError::MissingValue { placeholder }),
         }
     }
 

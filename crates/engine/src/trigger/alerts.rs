@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Look, Scope, behind};
+use super::look::{Look, Scope, behind};
 use crate::{
     alert::{About, Alert, AlertTemplate, Heard},
     policy::ValidTrigger,

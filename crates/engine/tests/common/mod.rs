@@ -15,7 +15,7 @@ use backstop_api::{
 use backstop_engine::{
     policy::{FieldError, ValidPolicy, validate},
     reading::Reading,
-    snapshot::{Event, Observed, Pods, Point, PointWorkload, Snapshot, Workload},
+    snapshot::{Beside, Event, Observed, Pods, Point, PointWorkload, Snapshot, Workload},
     state::{Release, State},
 };
 use jiff::Timestamp;
@@ -151,7 +151,7 @@ pub fn point(release: &str, verdict: Verdict) -> Point {
         origin,
         floor: None,
         proved_at: at(-3600),
-        baselines: BTreeMap::from([("errors".to_owned(), 0.01)]),
+        baselines: BTreeMap::from([("errors".to_owned(), 0.01.into())]),
         workloads: vec![held("web", release)],
         stack: None,
         config: Vec::new(),
@@ -179,6 +179,8 @@ pub fn state() -> State {
             healthy_since: None,
             proved_at: None,
             restored_by: None,
+            verdict: None,
+            previous: None,
         }),
         ..State::default()
     }
@@ -190,7 +192,9 @@ pub fn answer(reading: Reading, asked: i64) -> Observed {
         release: LIVE.into(),
         query: "sum(rate(errors[1m]))".into(),
         reading,
+        beside: Beside::default(),
         asked_at: at(asked),
+        details: Vec::new(),
     }
 }
 
@@ -257,7 +261,9 @@ pub fn event(phase: EventPhase) -> Event {
                     value: 0.5,
                 }],
                 baseline: None,
+                classification: None,
                 details: Vec::new(),
+                also_firing: Vec::new(),
             }),
             fired_at: Some(at(40)),
             not_before: None,

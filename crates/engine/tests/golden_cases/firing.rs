@@ -3,12 +3,13 @@
 use backstop_api::{
     event::{EventPhase, Outcome},
     point::Verdict,
+    policy::TriggerState,
 };
-use backstop_engine::snapshot::Point;
+use backstop_engine::{snapshot::Point, state::TriggerMemory};
 use serde_json::json;
 
 use super::{Case, TARGET, case, ended, restorer};
-use crate::common::{LIVE, at, event, point};
+use crate::common::{LIVE, at, errors, event, point, value, with};
 
 pub fn firing() -> Vec<(&'static str, Case)> {
     vec![
@@ -102,6 +103,37 @@ pub fn firing() -> Vec<(&'static str, Case)> {
         case("the second policy", |c| {
             c.seen.conflict = Some("web-strict".into());
             c.seen.events.push(event(EventPhase::Pending));
+        }),
+    ]
+}
+
+/// It fires, and what the others say stands against it.
+pub fn firing_among_others() -> Vec<(&'static str, Case)> {
+    vec![
+        case("held PeersAreBadToo", |c| {
+            let query = r#"sum(rate(errors{pod!~"{{ pods }}"}[1m]))"#;
+            c.trigger(json!({"peers": {"query": query}}));
+            let baselines = &mut c.seen.points[0].baselines;
+            baselines.insert("errors/peers".into(), 0.004.into());
+            let answer = value(0.2, c.now);
+            c.seen.peers.insert("errors".into(), answer);
+        }),
+        case("held NotEnoughVotes", |c| {
+            let slow = with(errors(), json!({"name": "slow"}));
+            c.triggers.push(slow);
+            c.fields = json!({"decision": {"votes": [{"require": "All"}]}});
+            let answer = value(0.01, c.now);
+            c.seen.readings.insert("slow".into(), answer);
+        }),
+        case("held Recovering", |c| {
+            c.trigger(json!({"keepFiringFor": "1m"}));
+            let mut memory = TriggerMemory::new(at(60));
+            memory.state = TriggerState::Firing;
+            memory.active_since = Some(at(60));
+            memory.asked_at = Some(at(90));
+            memory.recovering_since = Some(at(90));
+            c.state.triggers.insert("errors".into(), memory);
+            c.measure(0.01);
         }),
     ]
 }

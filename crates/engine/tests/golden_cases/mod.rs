@@ -5,8 +5,8 @@ mod pending;
 mod quiet;
 mod verifying;
 
-pub use firing::firing;
-pub use pending::pending_cases as pending;
+pub use firing::{firing, firing_among_others};
+pub use pending::{pending_among_others, pending_cases as pending};
 pub use quiet::quiet;
 pub use verifying::verifying;
 

@@ -3,12 +3,13 @@
 use backstop_api::{
     event::{Cause, EventPhase, Outcome, Target},
     point::Verdict,
+    policy::Severity,
 };
 use backstop_engine::{reading::Reading, snapshot::Point};
 use serde_json::json;
 
 use super::{Case, TARGET, case, restorer};
-use crate::common::{GOOD, LIVE, answer, at, event, point};
+use crate::common::{GOOD, LIVE, answer, at, errors, event, point, value, with};
 
 /// A case in which the rollback is Pending.
 fn pending(name: &'static str, make: impl FnOnce(&mut Case)) -> (&'static str, Case) {
@@ -41,6 +42,35 @@ fn asked(
         c.seen.events.push(it);
         make(c);
     })
+}
+
+/// It is recorded, and other triggers have a say in it.
+pub fn pending_among_others() -> Vec<(&'static str, Case)> {
+    vec![
+        pending("waits while what was not released is as bad", |c| {
+            let query = r#"sum(rate(errors{pod!~"{{ pods }}"}[1m]))"#;
+            c.trigger(json!({"peers": {"query": query}}));
+            let baselines = &mut c.seen.points[0].baselines;
+            baselines.insert("errors/peers".into(), 0.004.into());
+            let answer = value(0.2, c.now);
+            c.seen.peers.insert("errors".into(), answer);
+        }),
+        pending("waits while too few agree", |c| {
+            let slow = with(errors(), json!({"name": "slow"}));
+            c.triggers.push(slow);
+            c.fields = json!({"decision": {"votes": [{"require": "All"}]}});
+        }),
+        pending("superseded TakenOver", |c| {
+            c.triggers.push(with(
+                errors(),
+                json!({"name": "slow", "severity": "Warning"}),
+            ));
+            let evidence = c.seen.events[0].spec.evidence.as_mut().unwrap();
+            evidence.trigger = "slow".into();
+            evidence.severity = Severity::Warning;
+            c.seen.events[0].spec.not_before = Some(at(600));
+        }),
+    ]
 }
 
 pub fn pending_cases() -> Vec<(&'static str, Case)> {

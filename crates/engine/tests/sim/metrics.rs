@@ -2,7 +2,7 @@
 
 use backstop_engine::{
     reading::{Reading, Unavailable},
-    snapshot::Observed,
+    snapshot::{Beside, Observed},
 };
 
 use super::{RANGE, at, hash, world::World};
@@ -67,8 +67,26 @@ pub fn answer(world: &World, release: &str, scoped: bool) -> Option<Observed> {
         release: about,
         query: "errors".into(),
         reading,
+        beside: Beside::default(),
         asked_at: now,
+        details: Vec::new(),
     })
+}
+
+/// The answer now, to the same question about what was not released: it is bad only while what all
+/// depend on is down.
+pub fn of_peers(world: &World, release: &str) -> Option<Observed> {
+    let now = world.now;
+    let down = world.outages.range(now - RANGE + 1..=now).next().is_some();
+    let answer = answer(world, release, false)?;
+    let reading = match answer.reading {
+        Reading::Value { at, .. } if world.answers == Answers::Honest => Reading::Value {
+            value: if down { BAD } else { GOOD },
+            at,
+        },
+        other => other,
+    };
+    Some(Observed { reading, ..answer })
 }
 
 /// Bad if anything in the range was: of the release's pods, or of all. Pods of an earlier life of

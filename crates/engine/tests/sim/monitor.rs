@@ -8,7 +8,7 @@ use backstop_api::{
     condition::{ConditionStatus, DATA_AVAILABLE},
     event::{Cause, EventPhase, Outcome, Step},
     point::Verdict,
-    policy::{Mode, NoDataPolicy, TriggerState},
+    policy::{Action, Mode, NoDataPolicy, TriggerState},
 };
 use backstop_engine::{
     decide::{Act, Decision, decide},
@@ -20,7 +20,7 @@ use backstop_engine::{
 };
 use jiff::Timestamp;
 
-use super::world::World;
+use super::{TICK, world::World};
 
 /// What is watched; the numbers are those of the safety rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,6 +35,8 @@ pub enum Rule {
     Window,
     /// 4
     OwnEvidence,
+    /// 4
+    BadDay,
     /// 5
     NoData,
     /// 5
@@ -50,9 +52,17 @@ pub enum Rule {
     /// 13
     Floor,
     Checker,
+    Reverts,
     Attempts,
     Deterministic,
     Idempotence,
+}
+
+/// Whether a rollback begins again because its release was put back.
+fn is_put_back(before: &RollbackEventStatus, now: &RollbackEventStatus) -> bool {
+    now.reverts.len() == before.reverts.len() + 1
+        && now.reverts.last().is_some_and(|r| r.written_back)
+        && now.phase == Some(EventPhase::Executing)
 }
 
 /// After a completion it may take so long until it is seen: caches lag, and operators are down.
@@ -188,12 +198,18 @@ impl Monitor {
     ) {
         self.holds(Rule::Mode, policy.mode != Mode::Paused, || "started".into());
         self.person_is_heeded(seen, "started");
-        let to = spec
-            .to
-            .as_ref()
-            .expect("a trigger's rollback names its target");
-        let hash = to.hash.clone().unwrap_or_default();
-        self.target_may_be(seen, &to.point, &hash, "start");
+        if spec.action == Some(Action::BlockDeployment) {
+            self.holds(Rule::OnlyGood, spec.to.is_none(), || {
+                format!("a block goes to {:?}", spec.to)
+            });
+        } else {
+            let to = spec
+                .to
+                .as_ref()
+                .expect("a trigger's rollback names its target");
+            let hash = to.hash.clone().unwrap_or_default();
+            self.target_may_be(seen, &to.point, &hash, "start");
+        }
         let open = seen.events.iter().any(|e| !e.is_over());
         self.holds(Rule::Once, !open, || "started beside an open one".into());
         self.holds(Rule::Attempts, spec.attempt <= policy.max_attempts, || {
@@ -208,7 +224,7 @@ impl Monitor {
             Source::Workload { .. } | Source::Vulnerability(_) => true,
             // Nobody posts alerts in this world.
             Source::Alert(_) => false,
-            Source::Prometheus { .. } | Source::Web(_) => {
+            _ => {
                 t.no_data == NoDataPolicy::Fire
                     || spec.attempt > 1
                     || evidence.samples.iter().any(|s| s.value > 0.05)
@@ -231,7 +247,8 @@ impl Monitor {
             "begun although called off".into()
         });
         self.person_is_heeded(seen, "begun");
-        let recorded = matches!(event.status.phase, None | Some(EventPhase::Pending));
+        let goes_on = is_put_back(&event.status, status);
+        let recorded = goes_on || matches!(event.status.phase, None | Some(EventPhase::Pending));
         self.holds(Rule::Recorded, recorded, || {
             format!("{:?}", event.status.phase)
         });
@@ -242,6 +259,14 @@ impl Monitor {
         let plan = serde_json::to_string(&status.steps).unwrap();
         self.holds(Rule::Replicas, !plan.contains("replicas"), || plan.clone());
         let live = seen.workload.as_ref().map(|w| w.release.as_str());
+        let kept_out = seen.points.iter().any(|p| {
+            p.verdict == Verdict::Quarantined && p.release.as_deref() == event.from_hash()
+        });
+        self.holds(
+            Rule::Reverts,
+            !goes_on || (kept_out && live == event.from_hash()),
+            || format!("taken back again, and live is {live:?}: {event:?}"),
+        );
         let about_live = status
             .steps
             .iter()
@@ -329,6 +354,7 @@ impl Monitor {
                 )
             },
         );
+        self.is_no_bad_day(world, policy, spec, span.bad);
         let silence = policy
             .triggers
             .iter()
@@ -336,7 +362,14 @@ impl Monitor {
         if silence {
             return;
         }
-        self.holds(Rule::OwnEvidence, span.bad.is_some(), || {
+        // What a GitOps tool puts back again and again was live a moment ago too, and what was measured
+        // then is about the same release.
+        let lives = world.spans.iter().filter(|s| s.release == span.release);
+        let own = span.bad.is_some()
+            || lives
+                .filter_map(|s| s.bad)
+                .any(|(_, last)| world.now - last <= SEEN_WITHIN);
+        self.holds(Rule::OwnEvidence, own, || {
             format!(
                 "release {} was never bad: {:?}",
                 span.release, spec.evidence
@@ -353,6 +386,36 @@ impl Monitor {
             began <= ends || span.written_by_backstop,
             || format!("bad from {began} on, blamed although its window ended before {ends}"),
         );
+    }
+
+    /// What all depend on was down for as long as the release was bad: where the peers were asked,
+    /// the release is not blamed.
+    fn is_no_bad_day(
+        &mut self,
+        world: &World,
+        policy: &ValidPolicy,
+        spec: &RollbackEventSpec,
+        bad: Option<(i64, i64)>,
+    ) {
+        let trigger = spec.evidence.as_ref().map(|e| e.trigger.as_str());
+        let compared = policy
+            .triggers
+            .iter()
+            .any(|t| Some(t.name.as_str()) == trigger && t.peers.is_some());
+        let (Some((began, _)), true, 1) = (bad, compared, spec.attempt) else {
+            return;
+        };
+        let mut since = (began..=world.now).step_by(usize::try_from(TICK).unwrap());
+        let all_the_time = since.all(|tick| world.outages.contains(&tick));
+        if world.outages.contains(&world.now) {
+            self.reached("started while what all depend on was down");
+        }
+        self.holds(Rule::BadDay, !all_the_time, || {
+            format!(
+                "blamed for what happened to all since {began}: {:?}",
+                spec.evidence
+            )
+        });
     }
 
     /// A rollback passes the point of no return.
@@ -382,6 +445,23 @@ impl Monitor {
         span.taken_by.push((name, attempt));
         self.holds(Rule::Once, !again, || {
             format!("release {from:?} is taken back twice in attempt {attempt}")
+        });
+    }
+
+    /// A release is recorded as one that failed, and stays where it is.
+    pub fn blocks(&mut self, world: &World, policy: &ValidPolicy, release: &str, event: &str) {
+        self.reached("blocked");
+        self.holds(Rule::Mode, policy.mode == Mode::Enforce, || {
+            format!("blocked in mode {:?}", policy.mode)
+        });
+        let recorded = world.events.iter().any(|e| {
+            e.name == event
+                && (!e.is_over() || e.status.outcome == Some(Outcome::Blocked))
+                && e.spec.action == Some(Action::BlockDeployment)
+                && e.from_hash() == Some(release)
+        });
+        self.holds(Rule::Recorded, recorded, || {
+            format!("{release} is blocked, and {event} does not say so")
         });
     }
 
@@ -415,10 +495,26 @@ impl Monitor {
 
     /// A rollback's status is written.
     pub fn status_written(&mut self, before: &RollbackEventStatus, now: &RollbackEventStatus) {
-        if let (None, Some(outcome)) = (before.outcome, now.outcome) {
+        if let Some(outcome) = now.outcome.filter(|o| before.outcome != Some(*o)) {
             self.reached(&format!("outcome {outcome:?}"));
         }
         let over = before.phase.is_some_and(EventPhase::is_terminal);
-        self.holds(Rule::Once, !over, || format!("{:?} goes on", before.phase));
+        let put_back = now.reverts.len() == before.reverts.len() + 1;
+        if put_back {
+            self.reached("the failed release was put back");
+        }
+        let goes_on = is_put_back(before, now);
+        if goes_on {
+            self.reached("the failed release was taken back again");
+        }
+        let given_up = put_back && now.outcome == Some(Outcome::Reverted);
+        let unusable = now.outcome == Some(Outcome::PointUnusable);
+        self.holds(Rule::Once, !over || goes_on || given_up || unusable, || {
+            format!("{:?} goes on", before.phase)
+        });
+        let times = now.reverts.iter().filter(|r| r.written_back).count();
+        self.holds(Rule::Reverts, times <= 5, || {
+            format!("the release is taken back again {times} times")
+        });
     }
 }

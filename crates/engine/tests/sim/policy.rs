@@ -9,6 +9,7 @@ use super::{POLICY, WORKLOAD};
 
 /// What a policy is made of.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a field of a policy")]
 pub struct PolicyPlan {
     pub mode: Mode,
     pub scoped: bool,
@@ -22,6 +23,12 @@ pub struct PolicyPlan {
     pub against_baseline: bool,
     pub workload_trigger: bool,
     pub warning: Option<&'static str>,
+    pub peers: bool,
+    pub keep_firing_for: i64,
+    /// What is done when a release that failed is put back, and for how many seconds it is kept out.
+    pub gitops: (&'static str, i64),
+    /// Whether the API server refuses what is kept out.
+    pub admission: bool,
 }
 
 impl Default for PolicyPlan {
@@ -40,6 +47,10 @@ impl Default for PolicyPlan {
             against_baseline: false,
             workload_trigger: false,
             warning: None,
+            peers: false,
+            keep_firing_for: 0,
+            gitops: ("Notify", 3600),
+            admission: false,
         }
     }
 }
@@ -65,11 +76,17 @@ impl PolicyPlan {
             "name": "errors",
             "prometheus": {"query": format!("sum(rate(errors{pods}[10s]))")},
             "condition": condition,
+            // Some soak for three samples only.
+            "baseline": {"minimumSamples": 1},
             "for": format!("{}s", self.for_),
             "interval": "5s",
             "delay": format!("{}s", self.delay),
             "noData": self.no_data,
+            "keepFiringFor": format!("{}s", self.keep_firing_for),
         })];
+        if self.peers {
+            triggers[0]["peers"] = json!({"query": "sum(rate(errors[10s]))", "holdFor": "24h"});
+        }
         if self.workload_trigger {
             triggers.push(json!({
                 "name": "cannot-start",
@@ -85,6 +102,7 @@ impl PolicyPlan {
                 "condition": "value > 0.05",
                 "for": "5s",
                 "interval": "5s",
+                "delay": "20s",
                 "action": action,
             }));
         }
@@ -96,6 +114,7 @@ impl PolicyPlan {
             "triggers": triggers,
             "limits": {"maxAttempts": self.max_attempts, "cooldown": format!("{}s", self.cooldown)},
             "points": {"soak": format!("{}s", self.soak)},
+            "gitops": {"onConflict": self.gitops.0, "quarantineFor": format!("{}s", self.gitops.1)},
         })
     }
 }
@@ -116,12 +135,30 @@ pub fn any() -> impl Strategy<Value = PolicyPlan> {
         prop_oneof![4 => Just("Hold"), 1 => Just("Fire"), 1 => Just("Ignore")],
         any_bool(1, 3),
         any_bool(1, 1),
-        prop_oneof![3 => Just(None), 1 => Just(Some("Notify")), 1 => Just(Some("GradualRollback"))],
+        prop_oneof![3 => Just(None), 1 => Just(Some("Notify")), 1 => Just(Some("GradualRollback")),
+            1 => Just(Some("BlockDeployment"))],
+        any_bool(1, 2),
+        prop_oneof![3 => Just(0i64), 1 => Just(20)],
     );
-    (timing, nature).prop_map(
+    let gitops = (
+        prop_oneof![2 => Just("Quarantine"), 1 => Just("Notify")],
+        prop_oneof![1 => Just(60i64), 2 => Just(3600)],
+        any_bool(1, 2),
+    );
+    (timing, nature, gitops).prop_map(
         |(
             (for_, delay, window, cooldown, max_attempts, soak),
-            (mode, scoped, no_data, against_baseline, workload_trigger, warning),
+            (
+                mode,
+                scoped,
+                no_data,
+                against_baseline,
+                workload_trigger,
+                warning,
+                peers,
+                keep_firing_for,
+            ),
+            (on_conflict, kept_out, admission),
         )| PolicyPlan {
             mode,
             scoped,
@@ -135,6 +172,10 @@ pub fn any() -> impl Strategy<Value = PolicyPlan> {
             against_baseline,
             workload_trigger,
             warning,
+            peers,
+            keep_firing_for,
+            gitops: (on_conflict, kept_out),
+            admission,
         },
     )
 }

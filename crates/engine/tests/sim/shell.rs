@@ -25,6 +25,7 @@ use super::{
 pub struct Operator {
     state: State,
     readings: BTreeMap<String, Observed>,
+    peers: BTreeMap<String, Observed>,
     /// Not there for so many ticks.
     pub down_for: usize,
 }
@@ -102,6 +103,7 @@ impl Operator {
         let mut seen = caches.picture(chance, monitor);
         self.ask(policy, world, &seen);
         seen.readings = self.readings.clone();
+        seen.peers = self.peers.clone();
         seen.conflict = world.conflict.then(|| "an-older-policy".to_owned());
         let now = world.now();
         let (state, decision) = decide(policy, &self.state, &seen, now);
@@ -125,6 +127,9 @@ impl Operator {
             monitor.reached("status not written");
         } else {
             write_status(stored, policy, &state, &decision, now);
+            let kept_out = decision.say.quarantined.iter();
+            let refused = kept_out.filter(|k| world.admission && k.let_pass.is_none());
+            world.refused = refused.map(|k| k.release.clone()).collect();
         }
         self.state = state;
     }
@@ -139,6 +144,11 @@ impl Operator {
                 && let Some(answer) = metrics::answer(world, &workload.release, query.is_scoped())
             {
                 self.readings.insert(trigger.name.clone(), answer);
+            }
+            if trigger.peers.is_some()
+                && let Some(answer) = metrics::of_peers(world, &workload.release)
+            {
+                self.peers.insert(trigger.name.clone(), answer);
             }
         }
     }
@@ -165,7 +175,10 @@ fn apply(world: &mut World, act: &Act, policy: &ValidPolicy, monitor: &mut Monit
             world.capture(release, baselines.clone());
         }
         Act::Start { spec, known } => {
-            let there = |uid: &String| world.events.iter().any(|e| &e.uid == uid);
+            let there = |(uid, version): &(String, String)| {
+                let mut events = world.events.iter();
+                events.any(|e| &e.uid == uid && &e.version == version)
+            };
             if known.len() != world.events.len() || !known.iter().all(there) {
                 monitor.reached("start refused: decided on an old picture");
                 return;
@@ -210,8 +223,12 @@ fn apply(world: &mut World, act: &Act, policy: &ValidPolicy, monitor: &mut Monit
             stored.status = change.status.clone();
             stored.version = version;
         }
-        // No policy of the simulation has a trigger that blocks.
-        Act::Block { .. } => unreachable!("nothing asks for a block"),
+        Act::Block { release, event, .. } => {
+            monitor.blocks(world, policy, release, event);
+            if world.span().map(|s| super::hash(s.release)).as_ref() == Some(release) {
+                world.quarantine(release);
+            }
+        }
         Act::LiftQuarantine { release, .. } => {
             monitor.reached("quarantine lifted");
             world.points.retain(|p| {
@@ -231,6 +248,9 @@ fn write_status(
 ) {
     stored.release = state.release_status(policy);
     stored.triggers = state.trigger_statuses(policy);
+    stored.health_history = state.scores.iter().copied().collect();
+    stored.daily.clone_from(&state.daily);
+    stored.counted_until = Some(state.counted);
     stored.conditions = decision
         .say
         .conditions

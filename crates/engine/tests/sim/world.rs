@@ -1,11 +1,13 @@
 //! What is really so.
 
+use std::collections::BTreeSet;
+
 use backstop_api::{
     event::EventPhase,
     point::{Origin, Verdict},
     policy::Mode,
 };
-use backstop_engine::snapshot::{Event, Pods, Point, PointWorkload, Workload};
+use backstop_engine::snapshot::{Event, Measured, Pods, Point, PointWorkload, Workload};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -90,9 +92,17 @@ pub struct World {
     pub traffic: Vec<(i64, usize, bool)>,
     pub serving: Option<usize>,
     pub dependency_down: bool,
+    /// The ticks in which what all depend on was down.
+    pub outages: BTreeSet<i64>,
     pub answers: metrics::Answers,
     pub mode: Mode,
     pub conflict: bool,
+    /// A GitOps tool, which puts this release back at every tick.
+    pub git: Option<usize>,
+    /// The templates that the API server refuses, as the status names them.
+    pub refused: Vec<String>,
+    /// Whether it does.
+    pub admission: bool,
 }
 
 /// Replicas wanted.
@@ -114,9 +124,13 @@ impl World {
             traffic: Vec::new(),
             serving: None,
             dependency_down: false,
+            outages: BTreeSet::new(),
             answers: metrics::Answers::Honest,
             mode,
             conflict: false,
+            git: None,
+            refused: Vec::new(),
+            admission: false,
         };
         world.make_deployment(0);
         world
@@ -195,11 +209,26 @@ impl World {
         self.versions.to_string()
     }
 
+    /// Somebody applies a release: the API server refuses one that is kept out, unless a person has
+    /// taken over.
+    pub fn apply(&mut self, release: usize) {
+        let overridden = self.deployment.as_ref().is_some_and(|d| d.overridden);
+        if overridden || !self.refused.contains(&hash(release)) {
+            self.write_template(release, false);
+        }
+    }
+
     /// Lets time pass: the Deployment controller works, and traffic flows.
     pub fn tick(&mut self) {
         self.now += TICK;
+        if let Some(release) = self.git {
+            self.apply(release);
+        }
         let now = self.now;
         let (lag, down) = (self.lag, self.dependency_down);
+        if down {
+            self.outages.insert(now);
+        }
         let Some(deployment) = &mut self.deployment else {
             self.serving = None;
             return;
@@ -290,7 +319,11 @@ impl World {
 
     /// Records the live release as a good point, as the point reconciler does: only while it is the
     /// one that was meant, and rolled out.
-    pub fn capture(&mut self, release: &str, baselines: std::collections::BTreeMap<String, f64>) {
+    pub fn capture(
+        &mut self,
+        release: &str,
+        baselines: std::collections::BTreeMap<String, Measured>,
+    ) {
         let now = self.now();
         let Some(workload) = self.workload() else {
             return;
@@ -335,7 +368,11 @@ impl World {
                 floor: None,
                 proved_at,
                 baselines: std::collections::BTreeMap::new(),
-                workloads: Vec::new(),
+                workloads: vec![PointWorkload {
+                    name: WORKLOAD.into(),
+                    release: release.to_owned(),
+                    replicas: DESIRED,
+                }],
                 stack: None,
                 config: Vec::new(),
             });

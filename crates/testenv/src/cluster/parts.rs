@@ -125,6 +125,7 @@ impl Parts {
 
         let mut api_server = api_server_args(ports, authority, &ca, state)?;
         api_server.extend(kubelet_access_args(authority, state)?);
+        api_server.extend(aggregation_args(state)?);
         api_server.push(flag("service-account-key-file", token_key_public.display()));
         api_server.push(flag(
             "service-account-signing-key-file",
@@ -259,6 +260,26 @@ fn kubelet_access_args(authority: &Authority, state: &StateDir) -> anyhow::Resul
         flag("kubelet-client-key", key.display()),
         // Nothing resolves a node's name.
         flag("kubelet-preferred-address-types", "InternalIP"),
+    ])
+}
+
+/// How the API server passes questions on to others, such as metrics-server, and they know it by. Its own authority:
+/// whoever has a certificate of it may speak in anybody's name.
+fn aggregation_args(state: &StateDir) -> anyhow::Result<[String; 7]> {
+    const NAME: &str = "front-proxy-client";
+    let authority = Authority::new()?;
+    let ca = state.write("front-proxy-ca.crt", authority.certificate())?;
+    let identity = authority.client(NAME, &[])?;
+    let certificate = state.write("front-proxy-client.crt", identity.certificate)?;
+    let key = state.write("front-proxy-client.key", identity.key)?;
+    Ok([
+        flag("requestheader-client-ca-file", ca.display()),
+        flag("requestheader-allowed-names", NAME),
+        flag("requestheader-username-headers", "X-Remote-User"),
+        flag("requestheader-group-headers", "X-Remote-Group"),
+        flag("requestheader-extra-headers-prefix", "X-Remote-Extra-"),
+        flag("proxy-client-cert-file", certificate.display()),
+        flag("proxy-client-key-file", key.display()),
     ])
 }
 

@@ -31,11 +31,11 @@ pub struct Drawing {
 }
 
 impl Drawing {
-    /// An empty one. Shares are those of half a second each.
+    /// An empty one. Shares are those of a fifth of a second each.
     pub fn new(title: &str) -> Self {
         Self {
             title: title.to_owned(),
-            span: Duration::from_millis(500),
+            span: Duration::from_millis(200),
             marks: Vec::new(),
         }
     }
@@ -61,7 +61,8 @@ impl Drawing {
         std::fs::write(path, text).with_context(|| format!("could not write {}", path.display()))
     }
 
-    /// For each version the upper edge of its area, in percent at the middle of each span, the last version's at 100.
+    /// For each version the upper edge of its area, in percent, level over each span: a slope would begin before what
+    /// caused it. The last version's is at 100.
     fn stacked(&self, responses: &Responses, last: Duration) -> Vec<(String, Vec<(f64, f64)>)> {
         let versions: BTreeSet<String> = responses.shares().into_keys().collect();
         let mut edges: Vec<_> = versions
@@ -74,16 +75,16 @@ impl Drawing {
             // Where nobody answered, the areas go straight on.
             if !window.is_empty() {
                 let shares = window.shares();
-                let middle = (start + self.span / 2).as_secs_f64();
+                let (from, to) = (start, last.min(start + self.span));
                 let mut below = 0.0;
                 for (version, edge) in &mut edges {
                     below += 100.0 * shares.get(version).copied().unwrap_or_default();
-                    edge.push((middle, below));
+                    edge.extend([(from.as_secs_f64(), below), (to.as_secs_f64(), below)]);
                 }
             }
             start += self.span;
         }
-        // Out to both ends, or the picture would begin and end half a span too late and too early.
+        // Out to both ends, where nobody answered there.
         for (_, edge) in &mut edges {
             if let (Some(&(_, first)), Some(&(_, end))) = (edge.first(), edge.last()) {
                 edge.insert(0, (0.0, first));
@@ -114,12 +115,12 @@ impl Drawing {
             .y_desc("share of answers, %")
             .draw()?;
         // The last one's area reaches to the bottom, and the others are drawn over it.
-        for (n, (version, edge)) in rows.iter().enumerate().rev() {
-            let colour = if version.is_empty() {
-                NOBODY
-            } else {
-                COLOURS[n % COLOURS.len()]
-            };
+        // A version has the same colour in every picture, whether there are answers of nobody in it or not.
+        let named = rows.iter().filter(|(version, _)| !version.is_empty());
+        let places: Vec<&str> = named.map(|(version, _)| version.as_str()).collect();
+        for (version, edge) in rows.iter().rev() {
+            let place = places.iter().position(|named| named == version);
+            let colour = place.map_or(NOBODY, |n| COLOURS[n % COLOURS.len()]);
             let label = if version.is_empty() {
                 "no version"
             } else {
@@ -140,7 +141,9 @@ impl Drawing {
                 [(x, 0.0), (x, 100.0)],
                 BLACK.stroke_width(2),
             )])?;
-            chart.draw_series([Text::new(label.clone(), (x, line), ("sans-serif", 14))])?;
+            let beside = x + 0.004 * last.as_secs_f64();
+            let text = Text::new(label.clone(), (beside, line), ("sans-serif", 14));
+            chart.draw_series([text])?;
             line -= 6.0;
         }
         chart
@@ -177,7 +180,14 @@ mod tests {
         assert_eq!(rows[0].0, "a");
         assert_eq!(
             rows[0].1,
-            [(0.0, 50.0), (0.25, 50.0), (2.25, 0.0), (3.0, 0.0)]
+            [
+                (0.0, 50.0),
+                (0.0, 50.0),
+                (0.2, 50.0),
+                (2.0, 0.0),
+                (2.2, 0.0),
+                (3.0, 0.0)
+            ]
         );
         assert!(rows[1].1.iter().all(|(_, edge)| *edge > 99.9), "{rows:?}");
     }

@@ -79,6 +79,8 @@ pub enum Tool {
     Ip,
     /// A reverse proxy that takes its routes from the Gateway API and from resources of its own.
     Traefik,
+    /// Tells what the pods of a real node use.
+    MetricsServer,
     /// The application that releases are made of on a real node.
     App,
     /// Holds the namespaces of a pod.
@@ -175,6 +177,7 @@ impl Tool {
             Self::Nft => "nft",
             Self::Ip => "ip",
             Self::Traefik => "traefik",
+            Self::MetricsServer => "metrics-server",
             Self::App => "app",
             Self::Pause => "pause",
             Self::CargoDeny => "cargo-deny",
@@ -200,7 +203,7 @@ impl Tool {
             | Self::Nft
             | Self::Ip => 5,
             Self::Traefik => 360,
-            Self::Helm => 180,
+            Self::Helm | Self::MetricsServer => 180,
             Self::CargoMachete => 50,
         }
     }
@@ -281,6 +284,10 @@ impl Tool {
                 tags: "",
                 ldflags: TRAEFIK_LDFLAGS,
             },
+            Self::MetricsServer => go(
+                "metrics-server",
+                "sigs.k8s.io/metrics-server/cmd/metrics-server",
+            ),
             Self::App => go("app", "."),
             Self::Pause => go("app", "./pause"),
             Self::CargoDeny => Origin::Cargo { version: "0.20.2" },
@@ -368,7 +375,7 @@ mod tests {
             .into_iter()
             .chain(Tool::ALERTING)
             .chain(Tool::NODE);
-        for tool in all.chain([Tool::Traefik]) {
+        for tool in all.chain([Tool::Traefik, Tool::MetricsServer]) {
             let Origin::Go {
                 module, package, ..
             } = tool.origin()

@@ -1,17 +1,24 @@
 //! The admission policies, for those who install without Helm.
 //!
-//! They are written in the chart, by hand, with a placeholder for the operator's user name.
+//! They are written in the chart, by hand, with a placeholder for the operator's user name. The kinds of routes in them come
+//! from the table of routes.
 
 use std::fs;
 use std::path::Path;
 
 use anyhow::Context as _;
+use backstop_traffic::Table;
 
 use super::{Files, rbac};
 
 const SOURCE: &str = "charts/backstop/files/admission";
 /// Stands for the operator's user name. The chart replaces it too.
 const PLACEHOLDER: &str = "OPERATOR_USERNAME";
+/// Between these stand the kinds of routes, by provider.
+const KINDS: (&str, &str) = (
+    "  - name: kinds\n    expression: >-\n      {\n",
+    "\n      }\n",
+);
 
 pub(super) fn files(root: &Path) -> anyhow::Result<Files> {
     let mut names = fs::read_dir(root.join(SOURCE))
@@ -24,31 +31,61 @@ pub(super) fn files(root: &Path) -> anyhow::Result<Files> {
         rbac::NAMESPACE,
         rbac::SERVICE_ACCOUNT
     );
+    let mut files = Files::new();
     let mut text = format!("# Written by `cargo xtask generate` from {SOURCE}. Change it there.\n");
     for (n, path) in names.iter().enumerate() {
         if n > 0 {
             text.push_str("---\n");
         }
-        text.push_str(&fs::read_to_string(path)?.replace(PLACEHOLDER, &operator));
+        let written = fs::read_to_string(path)?;
+        let policy = with_kinds(&written, &Table::builtin()).unwrap_or(written);
+        text.push_str(&policy.replace(PLACEHOLDER, &operator));
+        let name = path.strip_prefix(root)?.display().to_string();
+        files.insert(name, policy);
     }
-    Ok(Files::from([("manifests/admission.yaml".to_owned(), text)]))
+    files.insert("manifests/admission.yaml".to_owned(), text);
+    Ok(files)
+}
+
+/// The policies of a file with the kinds of this table; `None` if they speak of no kinds.
+fn with_kinds(text: &str, table: &Table) -> Option<String> {
+    let (before, rest) = text.split_once(KINDS.0)?;
+    let (_, after) = rest.split_once(KINDS.1)?;
+    let mut kinds: Vec<String> = table
+        .iter()
+        .map(|p| format!("      '{}': '{}/{}'", p.name, p.group, p.plural))
+        .collect();
+    kinds.sort();
+    let (begin, end) = KINDS;
+    Some(format!("{before}{begin}{}{end}{after}", kinds.join(",\n")))
 }
 
 #[cfg(test)]
 mod tests {
-    use backstop_traffic::Table;
-
     use super::*;
     use crate::workspace::root;
 
+    const GLOO: &str = "
+providers:
+- name: gloo
+  group: gateway.solo.io
+  version: v1
+  kind: RouteTable
+  plural: routetables
+  backends: {shape: List, at: /spec/backends, name: /name, weight: weight}
+";
+
     #[test]
     fn the_right_to_every_kind_of_route_is_asked_for() {
+        let table = Table::builtin().with_file(GLOO).unwrap();
         for file in ["policies.yaml", "reach.yaml"] {
-            let policies = fs::read_to_string(root().join(SOURCE).join(file)).unwrap();
-            for provider in Table::builtin().iter() {
+            let written = fs::read_to_string(root().join(SOURCE).join(file)).unwrap();
+            let policies = with_kinds(&written, &table);
+            let policies = policies.unwrap_or_else(|| panic!("{file} has no kinds"));
+            for provider in table.iter() {
                 let (name, group, plural) = (&provider.name, &provider.group, &provider.plural);
                 let entry = format!("'{name}': '{group}/{plural}'");
-                assert!(policies.contains(&entry), "{file} has no {entry}");
+                assert_eq!(policies.matches(&entry).count(), 1, "{file}: {entry}");
             }
         }
     }

@@ -3,6 +3,8 @@
 
 use std::fmt::Write as _;
 
+use backstop_traffic::{Provider, Table};
+
 use super::Files;
 
 /// Where the plain manifests install the operator.
@@ -34,7 +36,74 @@ struct Role {
     /// The names of the objects that it is about; of all where there are none.
     names: &'static [&'static str],
     about: &'static str,
-    rules: &'static [Rule],
+    rules: Rules,
+}
+
+enum Rules {
+    Listed(&'static [Rule]),
+    /// To see and to patch every kind of route that Backstop knows by itself.
+    Routes,
+}
+
+/// A rule as it is written down.
+struct Granted {
+    group: String,
+    resources: Vec<String>,
+    verbs: &'static [&'static str],
+    why: String,
+}
+
+impl Role {
+    fn granted(&self) -> Vec<Granted> {
+        match self.rules {
+            Rules::Listed(rules) => rules.iter().map(Granted::from).collect(),
+            Rules::Routes => routes(&Table::builtin()),
+        }
+    }
+}
+
+impl From<&Rule> for Granted {
+    fn from(rule: &Rule) -> Self {
+        Self {
+            group: rule.group.to_owned(),
+            resources: rule.resources.iter().map(ToString::to_string).collect(),
+            verbs: rule.verbs,
+            why: rule.why.to_owned(),
+        }
+    }
+}
+
+/// What Canary needs of the kinds in a table: one rule for each API group.
+fn routes(table: &Table) -> Vec<Granted> {
+    let mut groups: Vec<(&str, Vec<&Provider>)> = Vec::new();
+    for provider in table.iter() {
+        match groups
+            .iter_mut()
+            .find(|(group, _)| *group == provider.group)
+        {
+            Some((_, providers)) => providers.push(provider),
+            None => groups.push((&provider.group, vec![provider])),
+        }
+    }
+    let granted = groups.into_iter().map(|(group, providers)| {
+        let names: Vec<&str> = providers.iter().map(|p| p.name.as_str()).collect();
+        let mut resources: Vec<String> = Vec::new();
+        for provider in &providers {
+            if !resources.contains(&provider.plural) {
+                resources.push(provider.plural.clone());
+            }
+        }
+        Granted {
+            group: group.to_owned(),
+            resources,
+            verbs: READ_AND_PATCH,
+            why: format!(
+                "for Canary with {}: to see and to shift the weights of the route",
+                names.join(", ")
+            ),
+        }
+    });
+    granted.collect()
 }
 
 enum Scope {
@@ -55,7 +124,7 @@ const ROLES: [Role; 9] = [
         scope: Scope::Workloads,
         names: &[],
         about: "What the operator needs where it works: in all namespaces, or in those of `watchNamespaces`.",
-        rules: &[
+        rules: Rules::Listed(&[
             Rule {
                 group: BACKSTOP,
                 resources: &["rollbackpolicies"],
@@ -142,6 +211,12 @@ const ROLES: [Role; 9] = [
                       labels from suspect pods, and to delete those that are not kept",
             },
             Rule {
+                group: "metrics.k8s.io",
+                resources: &["pods"],
+                verbs: &["list"],
+                why: "for triggers of the source resource: to see what the pods of a release use",
+            },
+            Rule {
                 group: "networking.k8s.io",
                 resources: &["networkpolicies"],
                 verbs: &["create", "patch"],
@@ -159,7 +234,7 @@ const ROLES: [Role; 9] = [
                 verbs: &["create", "patch"],
                 why: "to tell what happened in kubectl describe and kubectl events",
             },
-        ],
+        ]),
     },
     Role {
         file: "secrets",
@@ -167,13 +242,13 @@ const ROLES: [Role; 9] = [
         scope: Scope::Workloads,
         names: &[],
         about: "Apart from the rest, so that it can be left out (`rbac.readSecrets: false`) or bound in some namespaces only.",
-        rules: &[Rule {
+        rules: Rules::Listed(&[Rule {
             group: "",
             resources: &["secrets"],
             verbs: &["get", "create", "patch"],
             why: "to sign in to Prometheus with the Secret that a policy names, to know who may post alerts about a namespace, \
                   and to keep the configuration of a release and put it back; Secrets are never listed or watched",
-        }],
+        }]),
     },
     Role {
         file: "routes",
@@ -183,68 +258,7 @@ const ROLES: [Role; 9] = [
         about: "Apart from the rest, so that it can be left out (`rbac.routes: false`) where no policy has the strategy \
                 Canary. A kind of route that the operator's `--routes-file` adds needs a role of its own, with the same \
                 verbs.",
-        rules: &[
-            Rule {
-                group: "gateway.networking.k8s.io",
-                resources: &["httproutes", "grpcroutes"],
-                verbs: READ_AND_PATCH,
-                why: "for Canary with the Gateway API: to see and to shift the weights of the route",
-            },
-            Rule {
-                group: "traefik.io",
-                resources: &["traefikservices", "ingressroutes"],
-                verbs: READ_AND_PATCH,
-                why: "for Canary with Traefik: to see and to shift the weights of the route",
-            },
-            Rule {
-                group: "networking.istio.io",
-                resources: &["virtualservices"],
-                verbs: READ_AND_PATCH,
-                why: "for Canary with Istio: to see and to shift the weights of the route",
-            },
-            Rule {
-                group: "policy.linkerd.io",
-                resources: &["httproutes"],
-                verbs: READ_AND_PATCH,
-                why: "for Canary with Linkerd's own routes: to see and to shift the weights of the route",
-            },
-            Rule {
-                group: "projectcontour.io",
-                resources: &["httpproxies"],
-                verbs: READ_AND_PATCH,
-                why: "for Canary with Contour: to see and to shift the weights of the route",
-            },
-            Rule {
-                group: "apisix.apache.org",
-                resources: &["apisixroutes"],
-                verbs: READ_AND_PATCH,
-                why: "for Canary with APISIX: to see and to shift the weights of the route",
-            },
-            Rule {
-                group: "kuma.io",
-                resources: &["meshhttproutes"],
-                verbs: READ_AND_PATCH,
-                why: "for Canary with Kuma: to see and to shift the weights of the route",
-            },
-            Rule {
-                group: "zalando.org",
-                resources: &["routegroups"],
-                verbs: READ_AND_PATCH,
-                why: "for Canary with Skipper's RouteGroups: to see and to shift the weights of the route",
-            },
-            Rule {
-                group: "split.smi-spec.io",
-                resources: &["trafficsplits"],
-                verbs: READ_AND_PATCH,
-                why: "for Canary with SMI: to see and to shift the weights of the route",
-            },
-            Rule {
-                group: "networking.k8s.io",
-                resources: &["ingresses"],
-                verbs: READ_AND_PATCH,
-                why: "for Canary with AWS ALB, Ingress NGINX and Skipper: to see and to shift the weights of the route",
-            },
-        ],
+        rules: Rules::Routes,
     },
     Role {
         file: "leader-election",
@@ -252,7 +266,7 @@ const ROLES: [Role; 9] = [
         scope: Scope::Own,
         names: &[],
         about: "What the replicas of the operator need in its own namespace to agree on one that works.",
-        rules: &[
+        rules: Rules::Listed(&[
             Rule {
                 group: "coordination.k8s.io",
                 resources: &["leases"],
@@ -265,7 +279,7 @@ const ROLES: [Role; 9] = [
                 verbs: &["get", "create", "patch"],
                 why: "to make and read the keys under which configuration is kept",
             },
-        ],
+        ]),
     },
     Role {
         file: "switch",
@@ -273,12 +287,12 @@ const ROLES: [Role; 9] = [
         scope: Scope::Own,
         names: &[SWITCH],
         about: "What the operator needs to see whether it is paused for the whole cluster.",
-        rules: &[Rule {
+        rules: Rules::Listed(&[Rule {
             group: "",
             resources: &["configmaps"],
             verbs: READ,
             why: "to heed `paused`",
-        }],
+        }]),
     },
     Role {
         file: "user-viewer",
@@ -286,12 +300,12 @@ const ROLES: [Role; 9] = [
         scope: Scope::Users(&["view", "edit", "admin"]),
         names: &[],
         about: "To look, without being able to change anything.",
-        rules: &[Rule {
+        rules: Rules::Listed(&[Rule {
             group: BACKSTOP,
             resources: &["rollbackpolicies", "rollbackpoints", "rollbackevents"],
             verbs: READ,
             why: "to see policies, points and rollbacks",
-        }],
+        }]),
     },
     Role {
         file: "user-operator",
@@ -301,7 +315,7 @@ const ROLES: [Role; 9] = [
         about: "For whoever is on call: to name releases good, to roll back and to call rollbacks off, and to set the mode of a \
                 policy. The admission policies ask besides for the right to patch the Deployment in question, and what else a \
                 policy reaches.",
-        rules: &[
+        rules: Rules::Listed(&[
             Rule {
                 group: BACKSTOP,
                 resources: &["rollbackpolicies"],
@@ -314,7 +328,7 @@ const ROLES: [Role; 9] = [
                 verbs: &["create", "update", "patch"],
                 why: "to name releases good, to roll back by hand, and to call a rollback off; records stay",
             },
-        ],
+        ]),
     },
     Role {
         file: "user-admin",
@@ -323,7 +337,7 @@ const ROLES: [Role; 9] = [
         names: &[],
         about: "Besides what backstop-operator may: to write policies and their gates, to override, and to let records of releases \
                 go. `configure` and `override` are verbs that admission policies ask for.",
-        rules: &[
+        rules: Rules::Listed(&[
             Rule {
                 group: BACKSTOP,
                 resources: &["rollbackpolicies"],
@@ -350,7 +364,7 @@ const ROLES: [Role; 9] = [
                 verbs: &["create", "update", "patch"],
                 why: "to roll back by hand, and to call a rollback off; records stay",
             },
-        ],
+        ]),
     },
     Role {
         file: "user-pause",
@@ -358,12 +372,12 @@ const ROLES: [Role; 9] = [
         scope: Scope::OwnUsers,
         names: &[SWITCH],
         about: "To pause Backstop for the whole cluster, and to let it act again.",
-        rules: &[Rule {
+        rules: Rules::Listed(&[Rule {
             group: "",
             resources: &["configmaps"],
             verbs: &["get", "update", "patch"],
             why: "to set `paused`",
-        }],
+        }]),
     },
 ];
 
@@ -372,7 +386,7 @@ pub(super) fn files() -> Files {
     for role in &ROLES {
         files.insert(
             format!("charts/backstop/files/rbac/{}.yaml", role.file),
-            format!("{HEADER}{}", rules(role)),
+            format!("{HEADER}{}", rules(role.names, &role.granted())),
         );
     }
     files.insert("manifests/rbac.yaml".to_owned(), manifests());
@@ -384,22 +398,22 @@ const HEADER: &str =
     "# Written by `cargo xtask generate` from its table of rights. Change it there.\n";
 
 /// The rules as a YAML list.
-fn rules(role: &Role) -> String {
+fn rules(names: &[&str], rules: &[Granted]) -> String {
     let mut text = String::new();
-    for Rule {
+    for Granted {
         group,
         resources,
         verbs,
         why,
-    } in role.rules
+    } in rules
     {
         let _ = write!(
             text,
             "# {why}\n- apiGroups: [\"{group}\"]\n  resources: [{}]\n",
             resources.join(", ")
         );
-        if !role.names.is_empty() {
-            let _ = writeln!(text, "  resourceNames: [{}]", role.names.join(", "));
+        if !names.is_empty() {
+            let _ = writeln!(text, "  resourceNames: [{}]", names.join(", "));
         }
         let _ = writeln!(text, "  verbs: [{}]", verbs.join(", "));
     }
@@ -432,7 +446,7 @@ fn manifests() -> String {
         let _ = write!(
             text,
             "---\napiVersion: rbac.authorization.k8s.io/v1\nkind: {kind}\nmetadata:\n  name: {name}\n{metadata}rules:\n{}",
-            rules(role)
+            rules(role.names, &role.granted())
         );
         if !matches!(role.scope, Scope::Users(_) | Scope::OwnUsers) {
             let _ = write!(
@@ -479,11 +493,11 @@ fn page() -> String {
             "\n## `{}`\n{to} {}\n\n| API group | resources | verbs | why |\n|---|---|---|---|\n",
             role.name, role.about
         );
-        for rule in role.rules {
+        for rule in role.granted() {
             let group = if rule.group.is_empty() {
                 "core"
             } else {
-                rule.group
+                &rule.group
             };
             let names = if role.names.is_empty() {
                 String::new()
@@ -528,29 +542,34 @@ Backstop may write, a cluster administrator deletes the binding first, and puts 
 
 #[cfg(test)]
 mod tests {
-    use backstop_traffic::Table;
-
     use super::*;
 
     #[test]
     fn every_kind_of_route_may_be_seen_and_patched() {
-        let role = ROLES.iter().find(|role| role.file == "routes").unwrap();
+        let granted = routes(&Table::builtin());
         for provider in Table::builtin().iter() {
-            let covered = role.rules.iter().any(|rule| {
-                rule.group == provider.group
-                    && rule.resources.contains(&provider.plural.as_str())
-                    && rule.verbs == READ_AND_PATCH
-            });
-            assert!(covered, "no right to the kind of {}", provider.name);
+            let covers = |rule: &&Granted| {
+                rule.group == provider.group && rule.resources.contains(&provider.plural)
+            };
+            let rules: Vec<_> = granted.iter().filter(covers).collect();
+            assert_eq!(
+                rules.len(),
+                1,
+                "{} rules for {}",
+                rules.len(),
+                provider.name
+            );
+            assert_eq!(rules[0].verbs, READ_AND_PATCH);
+            assert!(rules[0].why.contains(&provider.name), "{}", rules[0].why);
         }
     }
 
     #[test]
     fn the_operator_cannot_list_secrets_or_touch_roles() {
-        for rule in ROLES.iter().flat_map(|role| role.rules) {
-            assert!(!rule.verbs.contains(&"*") && !rule.resources.contains(&"*"));
+        for rule in ROLES.iter().flat_map(Role::granted) {
+            assert!(!rule.verbs.contains(&"*") && !rule.resources.contains(&"*".to_owned()));
             assert!(!rule.group.starts_with("rbac."));
-            if rule.resources.contains(&"secrets") {
+            if rule.resources.contains(&"secrets".to_owned()) {
                 let allowed = ["get", "create", "patch"];
                 assert!(rule.verbs.iter().all(|verb| allowed.contains(verb)));
             }
@@ -559,7 +578,7 @@ mod tests {
 
     #[test]
     fn a_rule_stands_under_the_reason_for_it() {
-        let text = rules(&ROLES[1]);
+        let text = rules(&[], &ROLES[1].granted()[..1]);
         assert!(text.starts_with("# to sign in"), "{text}");
         let end = "- apiGroups: [\"\"]\n  resources: [secrets]\n  verbs: [get, create, patch]\n";
         assert!(text.ends_with(end), "{text}");

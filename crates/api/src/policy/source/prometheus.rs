@@ -1,17 +1,28 @@
 //! Prometheus, or what speaks its API.
 
+use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Ratio;
+
 /// A query to Prometheus, or to what speaks its API.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.query) != has(self.ratio)")
+        .message("prometheus needs either query, which answers with one number, or ratio, which counts bad ones and all"),
+)]
 pub struct PrometheusSource {
     /// PromQL that answers with one number. Placeholders: `{{ pods }}` (a regular expression of the
     /// release's pod names), `{{ hash }}` (of its pod-template-hash), `{{ workload }}`,
     /// `{{ namespace }}`, `{{ release }}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 4096))]
-    pub query: String,
+    pub query: Option<String>,
+    /// Instead of a query: the bad ones and all, counted over the life of the release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ratio: Option<Ratio>,
     /// Where to ask; the operator's own Prometheus unless said otherwise. Must be on the
     /// operator's allow-list.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,10 +1,7 @@
 //! HoldWeight: the time between two steps of a gradual rollback.
 
 use backstop_api::event::{EventPhase, Outcome, Step};
-use backstop_engine::{
-    gradual::{self, Between},
-    policy::ValidStrategy,
-};
+use backstop_engine::gradual::{self, Between};
 use jiff::Timestamp;
 
 use super::{Done, Progress, deadline, watched, wish};
@@ -24,8 +21,7 @@ pub(super) async fn perform(
 }
 
 fn look(observer: &Observer, progress: &Progress<'_>, index: usize, step: &Step) -> Done {
-    let (ValidStrategy::Canary(canary), Some(change)) = (&observer.policy.strategy, &step.weight)
-    else {
+    let (Some(canary), Some(change)) = (observer.policy.strategy.canary(), &step.weight) else {
         return Done::holds("there is nothing to wait for");
     };
     let share = observer.route().and_then(Result::ok).map(|r| r.share);

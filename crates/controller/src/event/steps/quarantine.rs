@@ -68,6 +68,7 @@ pub(crate) async fn record(
             reason: reason.map(|r| format!("{event}: {r}")),
             release: Some(release),
             baselines: std::collections::BTreeMap::new(),
+            distributions: std::collections::BTreeMap::new(),
         },
     );
     label(&mut point);

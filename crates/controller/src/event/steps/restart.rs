@@ -21,11 +21,12 @@ pub(super) async fn perform(
         Ok(found) => found,
         Err(done) => return Ok(done),
     };
+    let status = &progress.status;
+    // One that takes its release back again restarts the pods again.
+    let again = status.reverts.last().map(|r| r.at);
     let at = json!(
-        progress
-            .status
-            .times
-            .decided
+        again
+            .or(status.times.decided)
             .unwrap_or_default()
             .to_string()
     );

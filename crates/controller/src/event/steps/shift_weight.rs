@@ -4,7 +4,7 @@ use backstop_api::{
     event::{Found, Outcome, Step},
     names::FIELD_MANAGER,
 };
-use backstop_engine::{ownership, policy::ValidStrategy};
+use backstop_engine::ownership;
 use backstop_traffic::{Percent, Route};
 use kube::{Api, api::DynamicObject};
 use serde_json::{Value, json};
@@ -37,8 +37,8 @@ pub(super) async fn perform(
         Ok(observer) => observer,
         Err(done) => return Ok(done),
     };
-    let (ValidStrategy::Canary(canary), Ok(provider), Ok(to)) = (
-        &observer.policy.strategy,
+    let (Some(canary), Ok(provider), Ok(to)) = (
+        observer.policy.strategy.canary(),
         context.routes.get(&change.route.provider),
         Percent::try_from(change.to),
     ) else {

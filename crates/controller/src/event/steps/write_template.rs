@@ -24,28 +24,41 @@ pub(super) async fn perform(
     progress: &Progress<'_>,
     step: &Step,
 ) -> Result<Done, CallError> {
-    let point = match good_template(context, namespace, progress, step).await? {
+    // What need not wait for the other is asked side by side: every call is time with the bad release.
+    let (point, found) = tokio::join!(
+        good_template(context, namespace, progress, step),
+        deployment(context, namespace, step),
+    );
+    let point = match point? {
         Ok(point) => point,
         Err(done) => return Ok(done),
     };
+    let mut found = Some(found);
     let ignored = ignored_annotations(context, namespace, &progress.event.spec.policy);
     let mut lost = String::new();
     for _ in 0..RACES {
-        let found = match deployment(context, namespace, step).await? {
+        let found = match found.take() {
+            Some(found) => found,
+            None => deployment(context, namespace, step).await,
+        };
+        let found = match found? {
             Ok(found) => found,
             Err(done) => return Ok(done),
         };
         if let Some(done) = stands(context, namespace, progress, step, &point, &found, &ignored) {
             return Ok(done);
         }
-        if let Some(done) = wish::against(context, namespace, progress, Some(&found)).await? {
-            return Ok(done);
-        }
         let (api, name) = (deployments(context, namespace), step.workload.as_str());
         let change = change(step, &point, &found);
         let calls = &context.calls;
-        let tried = calls.try_json_patch("dry-run deployment", &api, name, &change);
-        let written = match tried.await {
+        let (against, tried) = tokio::join!(
+            wish::against(context, namespace, progress, Some(&found)),
+            calls.try_json_patch("dry-run deployment", &api, name, &change),
+        );
+        if let Some(done) = against? {
+            return Ok(done);
+        }
+        let written = match tried {
             Ok(_) => {
                 let written = calls.json_patch("patch deployment", &api, name, &change);
                 written.await

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use backstop_engine::reading::{Reading, Unavailable};
 use backstop_sources::{Credentials, Endpoint};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
@@ -58,8 +59,16 @@ impl Access {
         Ok(read)
     }
 
-    pub(super) fn did_not_work(&mut self) {
-        if let Some((_, until)) = &mut self.credentials {
+    /// What did not work is read again soon.
+    pub(super) fn learn_from(&mut self, reading: &Reading) {
+        let failed = matches!(
+            reading,
+            Reading::Unavailable {
+                reason: Unavailable::Unauthorized | Unavailable::Misconfigured,
+                ..
+            }
+        );
+        if failed && let Some((_, until)) = &mut self.credentials {
             *until = (*until).min(Instant::now() + CREDENTIALS_RETRIED);
         }
     }

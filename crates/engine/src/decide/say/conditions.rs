@@ -3,7 +3,7 @@
 use backstop_api::{
     condition::{self, ConditionStatus},
     event::EventPhase,
-    policy::TriggerState,
+    policy::{Monitored, TriggerState},
 };
 
 use super::Said;
@@ -101,6 +101,30 @@ fn settling(look: &Look<'_>) -> Said {
         .map(|(t, m)| format!("{}: {}", t.name, m.message))
         .collect();
     if waiting.is_empty() {
+        return without_peers(look);
+    }
+    said(
+        condition::DATA_AVAILABLE,
+        ConditionStatus::Unknown,
+        "Settling",
+        format!(
+            "not to be judged yet, so nothing is taken back on them: {}",
+            waiting.join("; ")
+        ),
+    )
+}
+
+/// Every trigger can be judged; some may have to be judged without what was not released.
+fn without_peers(look: &Look<'_>) -> Said {
+    let alone: Vec<String> = look
+        .policy
+        .triggers
+        .iter()
+        .filter_map(|t| Some((t, &look.state.triggers.get(&t.name)?.peers)))
+        .filter(|(_, peers)| peers.unknown)
+        .filter_map(|(t, peers)| Some(format!("{}: {}", t.name, peers.message.as_ref()?)))
+        .collect();
+    if alone.is_empty() {
         return said(
             condition::DATA_AVAILABLE,
             true,
@@ -110,11 +134,11 @@ fn settling(look: &Look<'_>) -> Said {
     }
     said(
         condition::DATA_AVAILABLE,
-        ConditionStatus::Unknown,
-        "Settling",
+        true,
+        "PeersUnknown",
         format!(
-            "not to be judged yet, so nothing is taken back on them: {}",
-            waiting.join("; ")
+            "every trigger can be judged, and a bad day may be taken for a bad release: {}",
+            alone.join("; ")
         ),
     )
 }
@@ -148,6 +172,36 @@ pub(super) fn protected(look: &Look<'_>) -> Said {
          points.soak, or when a RollbackPoint names it while it is live"
     );
     said(condition::PROTECTED, false, "NoGoodPoint", message)
+}
+
+/// What came of watching the live release for its window.
+pub(super) fn monitored(look: &Look<'_>) -> Said {
+    let about = |status: ConditionStatus, reason: &str, message: String| {
+        let message = format!("release {}: {message}", look.workload.release);
+        said(condition::MONITORED, status, reason, message)
+    };
+    let release = look.state.release.as_ref();
+    if let Some(verdict) = release.and_then(|r| r.verdict.as_ref()) {
+        let (status, reason) = match verdict.result {
+            Monitored::Passed => (ConditionStatus::True, "Passed"),
+            Monitored::Failing => (ConditionStatus::False, "Failing"),
+            Monitored::PartlyJudged => (ConditionStatus::Unknown, "PartlyJudged"),
+            Monitored::NotJudged => (ConditionStatus::Unknown, "NotJudged"),
+        };
+        return about(status, reason, verdict.message.clone());
+    }
+    let (reason, message) = match (release.and_then(|r| r.completed_at), look.policy.window) {
+        (None, _) => (
+            "RollingOut",
+            "its window begins when it is rolled out".into(),
+        ),
+        (Some(_), None) => ("Monitoring", "watched as long as it is live".into()),
+        (Some(completed), Some(window)) => {
+            let ends = completed.checked_add(window).unwrap_or(completed);
+            ("Monitoring", format!("watched until {ends:.0}"))
+        }
+    };
+    about(ConditionStatus::Unknown, reason, message)
 }
 
 /// A rollback that failed, whose target is live and has not proved itself since, calls for a person

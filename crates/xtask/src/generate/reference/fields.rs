@@ -46,6 +46,7 @@ pub(super) fn section(text: &mut String, path: &str, schema: &Value, enums: &Enu
     for (name, field) in properties {
         let path = format!("{path}.{name}");
         section(text, &path, field, enums);
+        section(text, &path, &field["additionalProperties"], enums);
         section(text, &format!("{path}[]"), &field["items"], enums);
     }
 }
@@ -84,7 +85,13 @@ fn default_of(field: &Value, required: bool) -> String {
 fn type_of(path: &str, field: &Value) -> String {
     let anchor = || path.to_lowercase().replace(['.', '[', ']'], "");
     if field["x-kubernetes-int-or-string"] == true {
-        return "integer or share such as `25%`".to_owned();
+        let pattern = field["pattern"].as_str().unwrap_or_default();
+        let otherwise = if pattern.contains('%') {
+            "share such as `25%`"
+        } else {
+            "name"
+        };
+        return format!("integer or {otherwise}");
     }
     match field["type"].as_str().unwrap_or("any") {
         "array" => {

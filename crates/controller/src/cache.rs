@@ -1,0 +1,135 @@
+//! What is cached of Backstop's own kinds, and watched for changes.
+
+use backstop_api::{RollbackEvent, RollbackPoint, RollbackPolicy};
+use futures::{Stream, TryStreamExt, channel::mpsc};
+use kube::{
+    Api, Client, Resource,
+    core::NamespaceResourceScope,
+    runtime::{
+        WatchStreamExt,
+        reflector::{self, Store},
+        watcher::{self, watcher},
+    },
+};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::sync::watch;
+
+use crate::{
+    context::Guarded,
+    union::{Side, union},
+};
+
+/// A cache of a kind.
+pub(crate) struct Cache<K, S>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    pub(crate) store: Store<Guarded<K>>,
+    /// Fills the store, and says what has changed.
+    pub(crate) stream: S,
+    /// Whether the store has been filled once. Its own `wait_until_ready` wakes only the last of
+    /// several who wait, and its controller is one of them.
+    pub(crate) read: watch::Receiver<bool>,
+}
+
+/// An object was deleted that spoke of these workloads.
+pub(crate) struct Gone {
+    pub(crate) namespace: String,
+    pub(crate) workloads: Vec<String>,
+}
+
+/// What speaks of workloads.
+pub(crate) trait About {
+    fn workloads(&self) -> Vec<String>;
+}
+
+impl About for RollbackPolicy {
+    fn workloads(&self) -> Vec<String> {
+        let names = self.spec.deployments().into_iter();
+        names.map(str::to_owned).collect()
+    }
+}
+
+impl About for RollbackPoint {
+    fn workloads(&self) -> Vec<String> {
+        vec![self.spec.workload.name.clone()]
+    }
+}
+
+impl About for RollbackEvent {
+    fn workloads(&self) -> Vec<String> {
+        self.spec.workloads.iter().map(|w| w.name.clone()).collect()
+    }
+}
+
+/// Watches a kind, in these namespaces or, where none is named, in all.
+pub(crate) fn watched<K>(
+    client: &Client,
+    namespaces: &[String],
+    gone: &mpsc::UnboundedSender<Gone>,
+    trim: fn(&mut K),
+) -> Cache<K, impl Stream<Item = Result<Guarded<K>, watcher::Error>> + Send + 'static>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + DeserializeOwned
+        + About
+        + std::fmt::Debug
+        + Send
+        + Sync
+        + 'static,
+{
+    let scopes = if namespaces.is_empty() {
+        vec![None]
+    } else {
+        namespaces.iter().map(Some).collect()
+    };
+    let watch = |scope: Option<&String>| {
+        let api: Api<Guarded<K>> = match scope {
+            Some(namespace) => Api::namespaced(client.clone(), namespace),
+            None => Api::all(client.clone()),
+        };
+        let stream = watcher(api, watcher::Config::default())
+            .modify(move |object| {
+                object.meta_mut().managed_fields = None;
+                if let Ok(object) = &mut object.0 {
+                    trim(object);
+                }
+            })
+            .default_backoff();
+        Side::new(scope.cloned(), stream)
+    };
+    let (store, writer) = reflector::store();
+    let stream = union(scopes.into_iter().map(watch).collect(), store.clone());
+    let (read, is_read) = watch::channel(false);
+    let gone = gone.clone();
+    let stream = reflector::reflector(writer, stream)
+        .inspect_ok(move |event| match event {
+            watcher::Event::InitDone => {
+                read.send_replace(true);
+            }
+            watcher::Event::Delete(Guarded { 0: Ok(object) }) => {
+                let _ = gone.unbounded_send(Gone {
+                    namespace: object.meta().namespace.clone().unwrap_or_default(),
+                    workloads: object.workloads(),
+                });
+            }
+            _ => {}
+        })
+        .touched_objects();
+    Cache {
+        store,
+        stream,
+        read: is_read,
+    }
+}
+
+/// Points are many and templates are large: the cache has what decisions need.
+pub(crate) fn without_template(point: &mut RollbackPoint) {
+    let release = point.spec.release.iter_mut();
+    for workload in release.flat_map(|r| &mut r.workloads) {
+        workload.template = Value::Null;
+        workload.ownership = backstop_api::point::Ownership::default();
+    }
+}

@@ -1,0 +1,74 @@
+//! Saying which triggers cannot compare with a point, because what was measured of its release is no good for that.
+
+use backstop_api::{
+    RollbackPoint,
+    condition::{self, BASELINES_NOT_USABLE, BASELINES_USABLE, Condition, ConditionStatus},
+    point::Verdict,
+};
+use backstop_engine::{baseline, policy::validate};
+use jiff::Timestamp;
+use kube::{Api, ResourceExt};
+
+use crate::{calls::CallError, context::Context, observe::measured};
+
+/// Says it in the point's status, once. Returns false where the point is not any more as it was read.
+pub(super) async fn say(context: &Context, point: &RollbackPoint) -> Result<bool, CallError> {
+    let mut status = point.status.clone().unwrap_or_default();
+    match message(context, point) {
+        Some(message) => condition::set(
+            &mut status.conditions,
+            Condition {
+                type_: BASELINES_USABLE.into(),
+                status: ConditionStatus::False,
+                reason: BASELINES_NOT_USABLE.into(),
+                message,
+                last_transition_time: Timestamp::now(),
+                observed_generation: point.metadata.generation,
+            },
+        ),
+        None => status.conditions.retain(|c| c.type_ != BASELINES_USABLE),
+    }
+    if point.status.clone().unwrap_or_default() == status {
+        return Ok(true);
+    }
+    let api: Api<RollbackPoint> = Api::namespaced(
+        context.client.clone(),
+        &point.namespace().unwrap_or_default(),
+    );
+    // The list of conditions is written as a whole: it may not be an old one.
+    let patch = serde_json::json!({
+        "metadata": {"resourceVersion": point.resource_version()},
+        "status": {"conditions": status.conditions},
+    });
+    match context
+        .calls
+        .merge_status("patch rollbackpoint status", &api, &point.name_any(), patch)
+        .await
+    {
+        Ok(_) => Ok(true),
+        Err(CallError::Conflict { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Which triggers of its policy cannot compare with it, why, and what to do.
+fn message(context: &Context, point: &RollbackPoint) -> Option<String> {
+    if point.spec.verdict != Verdict::Good || point.spec.baselines.is_empty() {
+        return None;
+    }
+    let workload = point.spec.workload.name.as_str();
+    let policies = context.policies_of(&point.namespace().unwrap_or_default());
+    let policy = policies
+        .iter()
+        .find(|p| p.spec.deployments().first() == Some(&workload))?;
+    // What is wrong with a policy is said in the policy.
+    let policy = validate(&policy.name_any(), &policy.spec).ok()?;
+    let complaints = baseline::complaints(&policy, &measured(point));
+    (!complaints.is_empty()).then(|| {
+        format!(
+            "later releases are not compared with this one, and so not taken back, by {}; the next release that proves \
+             itself is measured anew",
+            complaints.join("; ")
+        )
+    })
+}

@@ -1,0 +1,457 @@
+//! Every trigger of every preset takes a release back that is just beyond its figure, and lets one that is just short
+//! of it prove itself. Times are shorter, in all of them alike; figures are those that are copied.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use axum::Router;
+use axum::routing::get;
+use backstop_api::RollbackEvent;
+use backstop_api::RollbackPoint;
+use backstop_api::event::EventPhase;
+use backstop_api::policy::{Action, Severity};
+use backstop_e2e::figures::{Figure, Shop, rising, still};
+use backstop_e2e::presets::{policy, preset, shorter_triggers};
+use backstop_e2e::real::RealApp;
+use backstop_e2e::stage::Stage;
+use backstop_e2e::world::{App, World};
+use backstop_testenv::{MetricsServer, Node, eventually, fate};
+use kube::api::ListParams;
+use serde_json::{Map, Value, json};
+use tokio::net::TcpListener;
+
+/// The longest delay, the longest `for`, and a machine that is busy.
+const DEADLINE: Duration = Duration::from_mins(3);
+
+/// What becomes of a trigger's release.
+struct Case {
+    trigger: &'static str,
+    good: Vec<Figure>,
+    bad: Vec<Figure>,
+}
+
+/// Of so many requests in a second such a share fails.
+fn requests(failed: f64) -> Vec<Figure> {
+    vec![
+        rising(
+            "http_requests_total",
+            r#"code="200""#,
+            100.0 * (1.0 - failed),
+        ),
+        rising("http_requests_total", r#"code="500""#, 100.0 * failed),
+    ]
+}
+
+/// All answers take longer than one of these bounds, and at most the next.
+fn answers_within(seconds: [bool; 2]) -> Vec<Figure> {
+    let metric = "http_request_duration_seconds_bucket";
+    let rate = |yes: bool| if yes { 100.0 } else { 0.0 };
+    vec![
+        rising(metric, r#"le="1.9""#, rate(seconds[0])),
+        rising(metric, r#"le="2.2""#, rate(seconds[1])),
+        rising(metric, r#"le="+Inf""#, 100.0),
+    ]
+}
+
+/// An answer takes so long on average.
+fn answers_on_average(seconds: f64) -> Vec<Figure> {
+    vec![
+        rising("http_request_duration_seconds_sum", "", 100.0 * seconds),
+        rising("http_request_duration_seconds_count", "", 100.0),
+    ]
+}
+
+fn orders(per_visit: f64) -> Vec<Figure> {
+    vec![
+        rising("visits_total", "", 100.0),
+        rising("orders_total", "", 100.0 * per_visit),
+    ]
+}
+
+fn share(of: [&'static str; 2], share: f64) -> Vec<Figure> {
+    vec![still(of[0], 1000.0 * share), still(of[1], 1000.0)]
+}
+
+/// Releases `v1` with good figures and `v2` with bad ones, of a Deployment for each trigger, and waits until each is
+/// taken back by its own.
+async fn fire(file: &str, cases: &[Case]) -> anyhow::Result<()> {
+    let shop = Shop::start().await?;
+    let flags = [
+        "--prometheus-url".to_owned(),
+        shop.prometheus.url().to_owned(),
+    ];
+    let world = World::with(file.trim_end_matches(".yaml"), &flags).await?;
+    let triggers = shorter_triggers(file)?;
+    let mut figures = BTreeMap::new();
+    for case in cases {
+        for (version, of_it) in [("v1", &case.good), ("v2", &case.bad)] {
+            let of = (case.trigger.to_owned(), version.to_owned());
+            figures.insert(of, of_it.clone());
+        }
+    }
+    let _follower = shop.follow(&world, figures);
+    for case in cases {
+        let good = App::version("v1").called(case.trigger);
+        begin(&world, &triggers, case.trigger, &good).await?;
+    }
+    for case in cases {
+        proved(&world, case.trigger).await?;
+    }
+    for case in cases {
+        world
+            .deploy(&App::version("v2").called(case.trigger))
+            .await?;
+    }
+    for case in cases {
+        taken_back(&world, &triggers, case.trigger).await?;
+    }
+    Ok(())
+}
+
+async fn begin(
+    world: &World,
+    triggers: &Map<String, Value>,
+    name: &str,
+    good: &App,
+) -> anyhow::Result<()> {
+    world.deploy(good).await?;
+    let trigger = triggers
+        .get(name)
+        .with_context(|| format!("there is no {name}"))?;
+    world.named_policy(name, policy(name, trigger)).await
+}
+
+/// Waits until the release that is just short of the figure has proved itself.
+async fn proved(world: &World, name: &str) -> anyhow::Result<()> {
+    eventually(
+        &format!("{name} to have proved itself"),
+        DEADLINE,
+        async || {
+            let points = world
+                .api::<RollbackPoint>()
+                .list(&ListParams::default())
+                .await?;
+            let of_it = |point: &RollbackPoint| point.spec.workload.name == name;
+            ensure!(
+                points.iter().any(of_it),
+                "{:#?}",
+                said_of(world, name).await
+            );
+            Ok(())
+        },
+    )
+    .await
+}
+
+/// Waits until the release beyond the figure is taken back, and checks by whom and how.
+async fn taken_back(
+    world: &World,
+    triggers: &Map<String, Value>,
+    name: &str,
+) -> anyhow::Result<RollbackEvent> {
+    let event = eventually(&format!("{name} to take back"), DEADLINE, async || {
+        let event = world.api::<RollbackEvent>().get(&format!("{name}-1")).await;
+        let event = event.with_context(|| format!("{name} does not fire"));
+        let event = match event {
+            Ok(event) => event,
+            Err(error) => return Err(error.context(format!("{:#?}", said_of(world, name).await))),
+        };
+        let phase = event.status.as_ref().and_then(|s| s.phase);
+        ensure!(
+            matches!(phase, Some(EventPhase::Verifying | EventPhase::Succeeded)),
+            "{:#?}",
+            event.status
+        );
+        Ok(event)
+    })
+    .await?;
+    let evidence = event.spec.evidence.as_ref().context("no evidence")?;
+    assert_eq!(evidence.trigger, name);
+    let severity: Severity = match triggers[name].get("severity") {
+        Some(severity) => serde_json::from_value(severity.clone())?,
+        None => Severity::Critical,
+    };
+    assert_eq!(evidence.severity, severity, "{name}");
+    let action = match (triggers[name].get("action"), severity) {
+        (Some(action), _) => serde_json::from_value(action.clone())?,
+        (None, Severity::Critical) => Action::Rollback,
+        (None, Severity::Warning) => Action::GradualRollback,
+    };
+    assert_eq!(event.spec.action, Some(action), "{name}");
+    Ok(event)
+}
+
+/// What the policy says of itself.
+async fn said_of(world: &World, name: &str) -> Option<backstop_api::RollbackPolicyStatus> {
+    let policy = world.api::<backstop_api::RollbackPolicy>().get(name).await;
+    policy.ok()?.status
+}
+
+#[tokio::test]
+async fn what_users_notice_takes_a_release_back() -> anyhow::Result<()> {
+    let error_rate = Case {
+        trigger: "error-rate",
+        good: requests(0.04),
+        bad: requests(0.06),
+    };
+    let response_time = Case {
+        trigger: "response-time",
+        good: answers_within([true, true]),
+        bad: answers_within([false, true]),
+    };
+    fire("application.yaml", &[error_rate, response_time]).await
+}
+
+#[tokio::test]
+async fn what_a_release_needs_to_run_takes_it_back_when_it_runs_out() -> anyhow::Result<()> {
+    // Two pods, and two seconds for a minute: 4 and 7 failures.
+    let failed = |per_second| vec![rising("db_connection_failures_total", "", per_second)];
+    let database = Case {
+        trigger: "database-connections-failed",
+        good: failed(1.0),
+        bad: failed(1.75),
+    };
+    let active = |it| share(["db_connections_active", "db_connections_max"], it);
+    let connections = Case {
+        trigger: "database-connections-active",
+        good: active(0.89),
+        bad: active(0.91),
+    };
+    let used = |it| share(["container_fs_usage_bytes", "container_fs_limit_bytes"], it);
+    let disk = Case {
+        trigger: "disk",
+        good: used(0.89),
+        bad: used(0.91),
+    };
+    fire("infrastructure.yaml", &[database, connections, disk]).await
+}
+
+#[tokio::test]
+async fn what_the_business_lives_on_takes_a_release_back_when_it_falls() -> anyhow::Result<()> {
+    let conversion = Case {
+        trigger: "conversion",
+        good: orders(0.1),
+        bad: orders(0.078),
+    };
+    let users = |users| vec![still("active_users", users)];
+    let activity = Case {
+        trigger: "user-activity",
+        good: users(1000.0),
+        bad: users(690.0),
+    };
+    fire("business.yaml", &[conversion, activity]).await
+}
+
+#[tokio::test]
+async fn what_is_worse_than_the_release_before_is_taken_back() -> anyhow::Result<()> {
+    let error_rate = Case {
+        trigger: "error-rate",
+        good: requests(0.04),
+        bad: requests(0.06),
+    };
+    let latency = Case {
+        trigger: "latency",
+        good: answers_on_average(0.1),
+        bad: answers_on_average(0.132),
+    };
+    fire("baseline.yaml", &[error_rate, latency]).await
+}
+
+#[tokio::test]
+async fn what_pods_must_not_do_takes_their_release_back() -> anyhow::Result<()> {
+    let seen = |labels, per_second| {
+        let metric = "falcosecurity_falcosidekick_falco_events_total";
+        vec![rising(metric, labels, per_second)]
+    };
+    // Two pods, and two seconds for a minute: 4 and 7 events.
+    let read =
+        r#"k8s_ns_name="$namespace",k8s_pod_name="$pod",rule="Read sensitive file untrusted""#;
+    let access = Case {
+        trigger: "unauthorized-access",
+        good: seen(read, 1.0),
+        bad: seen(read, 1.75),
+    };
+    let shell = r#"k8s_ns_name="$namespace",k8s_pod_name="$pod",priority_raw="critical""#;
+    let pattern = Case {
+        trigger: "suspicious-pattern",
+        good: seen(shell, 0.0),
+        bad: seen(shell, 0.5),
+    };
+    fire("security.yaml", &[access, pattern]).await
+}
+
+#[tokio::test]
+async fn what_the_cluster_says_takes_a_release_back() -> anyhow::Result<()> {
+    let world = World::new("cluster").await?;
+    let mut triggers = shorter_triggers("cluster.yaml")?;
+    triggers.extend(shorter_triggers("application.yaml")?);
+    let bad = |name| App::version("v2").called(name);
+    let cases = [
+        bad("cannot-start").fate(fate::CRASH_LOOP),
+        bad("restarts").fate(fate::CRASH_LOOP),
+        // The old pods go first, and then there is none that is ready.
+        bad("service-down").fate(fate::NEVER_READY).recreate(),
+    ];
+    let names = ["cannot-start", "restarts", "service-down"];
+    for name in names {
+        let mut good = App::version("v1").called(name);
+        if name == "service-down" {
+            good = good.recreate();
+        }
+        begin(&world, &triggers, name, &good).await?;
+    }
+    for (name, bad) in names.iter().zip(&cases) {
+        proved(&world, name).await?;
+        world.deploy(bad).await?;
+    }
+    for name in names {
+        taken_back(&world, &triggers, name).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_number_from_anywhere_takes_a_release_back() -> anyhow::Result<()> {
+    let (length, shown) = tokio::sync::watch::channel(1000);
+    let stats = get(async move || format!(r#"{{"length": {}}}"#, *shown.borrow()));
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}/stats", listener.local_addr()?);
+    let router = Router::new().route("/stats", stats);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let world = World::with("custom", &["--web-allow".to_owned(), url.clone()]).await?;
+    let mut triggers = shorter_triggers("custom.yaml")?;
+    triggers["queue-length"]["web"]["url"] = json!(url);
+    let name = "queue-length";
+    begin(&world, &triggers, name, &App::version("v1").called(name)).await?;
+    proved(&world, name).await?;
+    world.deploy(&App::version("v2").called(name)).await?;
+    length.send(1001)?;
+    taken_back(&world, &triggers, name).await?;
+    Ok(())
+}
+
+/// The same for pods that are real: a good release and a bad one for each trigger.
+async fn fire_on_the_node(file: &str, cases: &[(&str, RealApp, RealApp)]) -> anyhow::Result<()> {
+    let Some(stage) = Stage::new(file.trim_end_matches(".yaml")).await? else {
+        return Ok(());
+    };
+    let triggers = shorter_triggers(file)?;
+    for (name, good, _) in cases {
+        stage.release(good).await?;
+        stage
+            .named_policy(name, policy(name, &triggers[*name]))
+            .await?;
+    }
+    for (name, _, bad) in cases {
+        proved(&stage, name).await?;
+        stage.release(bad).await?;
+    }
+    for (name, _, _) in cases {
+        taken_back(&stage, &triggers, name).await?;
+    }
+    Ok(())
+}
+
+fn real(name: &str, version: &str) -> RealApp {
+    RealApp::new(name, version).replicas(1)
+}
+
+#[tokio::test]
+async fn node_what_pods_answer_about_their_health_takes_a_release_back() -> anyhow::Result<()> {
+    let case = |name: &'static str, variable: &str, good: &str, bad: &str| {
+        (
+            name,
+            real(name, "v1").env(variable, good),
+            real(name, "v2").env(variable, bad),
+        )
+    };
+    let cases = [
+        // Two in three answers are failures, and never three in a row.
+        case("three-in-a-row", "ERROR_RATE", "0.6", "1"),
+        case("failure-rate", "ERROR_RATE", "0.05", "0.2"),
+        case("response-time", "LATENCY_MS", "4800", "5100"),
+    ];
+    fire_on_the_node("health.yaml", &cases).await
+}
+
+async fn measured() -> anyhow::Result<bool> {
+    let node = Node::shared().await?.is_some();
+    if node {
+        MetricsServer::shared().await?;
+    }
+    Ok(node)
+}
+
+#[tokio::test]
+async fn node_a_release_that_uses_up_what_it_was_given_is_taken_back() -> anyhow::Result<()> {
+    if !measured().await? {
+        return Ok(());
+    }
+    let cpu = |version, share| {
+        real("cpu", version)
+            .cpu_limit("200m")
+            .env("CPU_SHARE", share)
+    };
+    // 256Mi are 268 MB. The application itself takes about 10 MB.
+    let memory = |version, mebibytes| {
+        let app = real("memory", version).memory_limit("256Mi");
+        app.env("MEMORY_MB", mebibytes)
+    };
+    let cases = [
+        ("cpu", cpu("v1", "0.1"), cpu("v2", "1")),
+        ("memory", memory("v1", "200"), memory("v2", "241")),
+    ];
+    fire_on_the_node("infrastructure.yaml", &cases).await
+}
+
+#[tokio::test]
+async fn node_a_release_that_takes_50_mb_more_than_the_one_before_is_taken_back()
+-> anyhow::Result<()> {
+    if !measured().await? {
+        return Ok(());
+    }
+    let memory = |version, mebibytes| real("memory", version).env("MEMORY_MB", mebibytes);
+    let cases = [("memory", memory("v1", "20"), memory("v2", "75"))];
+    fire_on_the_node("baseline.yaml", &cases).await
+}
+
+/// What the presets are asked to say, word for word: file, trigger, severity, condition, delay.
+const PROMISED: &str = "\
+application.yaml | error-rate | Critical | value > 0.05 | 60s
+application.yaml | service-down | Critical | value >= 1.0 && workload.ready == 0.0 | 30s
+application.yaml | response-time | Warning | value > 2000 | 120s
+infrastructure.yaml | cpu | Warning | value > 0.9 | 180s
+infrastructure.yaml | memory | Critical | value > 0.95 | 60s
+infrastructure.yaml | database-connections-failed | Critical | value > 5 | 30s
+business.yaml | conversion | Critical | value < 0.8 * baseline | 300s
+business.yaml | user-activity | Warning | value < 0.7 * baseline && workload.updated == workload.desired | 600s
+baseline.yaml | error-rate | Critical | value > 0.05 |
+baseline.yaml | latency | Warning | value > 1.3 * baseline |
+baseline.yaml | memory | Critical | value > baseline + 50.0 |
+security.yaml | unauthorized-access | Critical | value > 5 |
+security.yaml | suspicious-pattern | Critical | value > 0 |
+health.yaml | three-in-a-row | Critical | value >= 3 |
+health.yaml | failure-rate | Critical | value > 0.1 |
+health.yaml | response-time | Warning | value > 5000 |";
+
+#[test]
+fn presets_have_the_figures_and_delays_that_are_promised() -> anyhow::Result<()> {
+    for line in PROMISED.lines() {
+        let promised: Vec<&str> = line.split('|').map(str::trim).collect();
+        let [file, trigger, severity, condition, delay] = promised[..] else {
+            bail!("{line}");
+        };
+        let preset = preset(file)?;
+        let triggers = preset["spec"]["triggers"].as_array().context(file)?;
+        let found = triggers.iter().find(|t| t["name"] == trigger);
+        let found = found.with_context(|| format!("{file} has no {trigger}"))?;
+        let text = |field: &str| found[field].as_str().unwrap_or_default();
+        assert_eq!(
+            (text("severity"), text("condition"), text("delay")),
+            (severity, condition, delay),
+            "{file}: {trigger}"
+        );
+    }
+    Ok(())
+}
