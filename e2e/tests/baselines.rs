@@ -154,7 +154,7 @@ fn last_week(namespace: &str) -> anyhow::Result<Exporter> {
         let then = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default()
-            - week;
+            .saturating_sub(week);
         let requests = 100.0 * begun.elapsed().as_secs_f64();
         format!(
             "# TYPE http_requests_total counter\n\

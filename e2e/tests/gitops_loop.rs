@@ -54,16 +54,16 @@ async fn holds_under(name: &str, manager: &str) -> anyhow::Result<()> {
         "in the end {} is live",
         out_since.version
     );
-    let took = out_since.at.saturating_duration_since(first);
+    let lasted = out_since.at.saturating_duration_since(first);
     let passed = after.iter().filter(|a| a.refused.is_none()).count();
     println!(
-        "{manager}: {} attempts in {:?} after the rollback, {passed} passed; out for good {took:?} after the first",
+        "{manager}: {} attempts in {:?} after the rollback, {passed} passed; out for good {lasted:?} after the first",
         after.len(),
         trying()?,
     );
     ensure!(
-        took <= OUT_WITHIN,
-        "v2 was out for good only {took:?} after the first attempt"
+        lasted <= OUT_WITHIN,
+        "v2 was out for good only {lasted:?} after the first attempt"
     );
     // Whatever passed, passed before that.
     for attempt in after.iter().filter(|a| a.at > first + OUT_WITHIN) {

@@ -78,7 +78,8 @@ impl Scope<'_> {
 /// Whether all that is asked is about the release alone.
 fn is_scoped(trigger: &ValidTrigger) -> bool {
     match &trigger.source {
-        Source::Workload { .. } | Source::Vulnerability(_) => true,
+        // Pods are asked for what they use by their names.
+        Source::Workload { .. } | Source::Vulnerability(_) | Source::Resource(_) => true,
         Source::Prometheus {
             query,
             ratio,
@@ -91,8 +92,6 @@ fn is_scoped(trigger: &ValidTrigger) -> bool {
         }
         Source::Web(web) => web.is_scoped(),
         Source::Probe(probe) => probe.is_scoped(),
-        // Asked for by the names of the release's pods.
-        Source::Resource(_) => true,
         // An alert that names a pod has its own answer.
         Source::Alert(_) => false,
     }
