@@ -168,7 +168,10 @@ pub(super) fn validate(index: usize, trigger: &Trigger) -> Result<ValidTrigger, 
     let text = match (&trigger.condition, &source) {
         (Some(text), _) => text.as_str(),
         (None, _) if trigger.compare.is_some() => ALWAYS,
-        (None, None | Some(Source::Workload { .. } | Source::Vulnerability(_))) => "value > 0.0",
+        (
+            None,
+            None | Some(Source::Workload { .. } | Source::Vulnerability(_) | Source::Alert(_)),
+        ) => "value > 0.0",
         (None, Some(source)) => {
             let example = match source {
                 Source::Probe(_) => "value >= 3",
