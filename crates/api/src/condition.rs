@@ -14,6 +14,8 @@ pub const DATA_AVAILABLE: &str = "DataAvailable";
 pub const PROTECTED: &str = "Protected";
 /// The type of a policy's condition: a person has to act.
 pub const ACTION_REQUIRED: &str = "ActionRequired";
+/// The type of a policy's condition: everybody was told who has to know. It is there only where there are channels.
+pub const NOTIFIED: &str = "Notified";
 /// The type of a point's condition: the release is recorded.
 pub const CAPTURED: &str = "Captured";
 /// The type of a point's condition: the contents of the release's configuration are kept. It is there only where it is

@@ -6,9 +6,12 @@
 //! - [`event`]: carries out the steps of a rollback that was decided, and tells how it ended.
 //! - [`point`]: fills in the points that people make, and keeps as many as are wanted.
 //!
+//! Beside them, [`notify`] tells people, so that a channel that hangs holds up nothing else.
+//!
 //! Every call to the API server goes through [`calls`]: with a timeout, counted, and, where it
 //! writes, only while this instance is the leader.
 
+mod cache;
 pub mod calls;
 pub mod config;
 pub mod context;
@@ -16,6 +19,7 @@ pub mod event;
 pub mod http;
 pub mod leader;
 pub mod metrics;
+pub mod notify;
 pub mod observe;
 pub mod point;
 pub mod policy;

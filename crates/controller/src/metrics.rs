@@ -42,6 +42,15 @@ pub struct StepDone {
     pub state: String,
 }
 
+/// An attempt to tell somebody.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Told {
+    /// The kind of channel: a closed set.
+    pub channel_kind: &'static str,
+    /// `sent`, or why not: a closed set.
+    pub outcome: &'static str,
+}
+
 /// A reconciler.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Reconciler {
@@ -63,6 +72,8 @@ pub struct Metrics {
     rollback_seconds: Histogram,
     triggered: Counter,
     steps: Family<StepDone, Counter>,
+    notifications: Family<Told, Counter>,
+    notification_seconds: Seconds<Told>,
     failures: Family<Reconciler, Counter>,
     leader: Gauge,
     policies: Gauge,
@@ -87,6 +98,8 @@ impl Default for Metrics {
             rollback_seconds: Histogram::new([1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0]),
             triggered: Counter::default(),
             steps: Family::default(),
+            notifications: Family::default(),
+            notification_seconds: Family::new_with_constructor(fast as fn() -> Histogram),
             failures: Family::default(),
             leader: Gauge::default(),
             policies: Gauge::default(),
@@ -129,6 +142,16 @@ impl Default for Metrics {
             metrics.triggered.clone(),
         );
         registry.register("steps", "Steps of plans that ended", metrics.steps.clone());
+        registry.register(
+            "notifications",
+            "Attempts to send a notification",
+            metrics.notifications.clone(),
+        );
+        registry.register(
+            "notification_duration_seconds",
+            "How long attempts to send a notification take",
+            metrics.notification_seconds.clone(),
+        );
         registry.register(
             "reconcile_failures",
             "Reconciliations that failed",
@@ -187,6 +210,18 @@ impl Metrics {
             state: format!("{state:?}"),
         };
         self.steps.get_or_create(&done).inc();
+    }
+
+    /// An attempt to tell somebody has ended.
+    pub fn notified(&self, channel_kind: &'static str, outcome: &'static str, took: Duration) {
+        let told = Told {
+            channel_kind,
+            outcome,
+        };
+        self.notifications.get_or_create(&told).inc();
+        self.notification_seconds
+            .get_or_create(&told)
+            .observe(took.as_secs_f64());
     }
 
     /// A rollback has ended.

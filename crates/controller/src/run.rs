@@ -3,12 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use backstop_api::{RollbackEvent, RollbackPoint, RollbackPolicy, event::EventPhase};
+use backstop_notify::{Allowed, operator_channels};
 use backstop_sources::{AllowList, Limits, Outcome, Querier};
 use backstop_traffic::Table;
 use futures::{Stream, StreamExt, TryStreamExt, channel::mpsc};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
-    Api, Client, Resource,
+    Api, Client, Resource, ResourceExt,
     core::NamespaceResourceScope,
     runtime::{
         Controller, WatchStreamExt,
@@ -31,6 +32,7 @@ use crate::{
     event, http, leader,
     leader::Leadership,
     metrics::Metrics,
+    notify::{self, Channels, Subject, Unusable},
     observe::Observers,
     point, policy,
     settings::Settings,
@@ -55,6 +57,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     // A list of its own: what answers queries is not there to be sent whatever a policy likes.
     let web_allowed = AllowList::new(None, &settings.web_allow)?;
     let routes = routes(&settings)?;
+    let channels = channels(&settings)?;
     let client = Client::try_default().await?;
     let (stop, stopped) = watch::channel(false);
     let (ready, is_ready) = watch::channel(false);
@@ -70,7 +73,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         until(stopped.clone()),
     ));
     let version = client.apiserver_version().await?;
-    tracing::info!(server = version.git_version, allowed = %allowed, web = %web_allowed, identity = settings.identity, "starting");
+    tracing::info!(server = version.git_version, allowed = %allowed, web = %web_allowed, notifications = %channels.allowed, identity = settings.identity, "starting");
     ready.send_replace(true);
 
     let (mut leadership, keeper) = leader::compete(client.clone(), &settings).await?;
@@ -87,7 +90,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
             &settings,
             &metrics,
             (&allowed, &web_allowed),
-            &routes,
+            (&routes, &channels),
             leadership.clone(),
             stopped.clone(),
         ))
@@ -117,6 +120,28 @@ fn routes(settings: &Settings) -> anyhow::Result<Table> {
     })
 }
 
+/// Whom the operator tells itself, and where messages may be sent.
+fn channels(settings: &Settings) -> anyhow::Result<Channels> {
+    let allowed = Allowed::new(&settings.notifications_allow)
+        .map_err(|error| anyhow::anyhow!("--notifications-allow: {error}"))?;
+    let own = match &settings.notifications_file {
+        None => Vec::new(),
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|e| anyhow::anyhow!("--notifications-file {}: {e}", path.display()))?;
+            operator_channels(&text, &allowed).map_err(|errors| {
+                let words = errors.join("; ");
+                anyhow::anyhow!("--notifications-file {}: {words}", path.display())
+            })?
+        }
+    };
+    Ok(Channels {
+        allowed,
+        own,
+        namespace: settings.leader_election_namespace.clone(),
+    })
+}
+
 async fn wait_for_signal() {
     let Ok(mut terminate) = signal(SignalKind::terminate()) else {
         return;
@@ -137,15 +162,22 @@ async fn lead(
     settings: &Settings,
     metrics: &Arc<Metrics>,
     (allowed, web_allowed): (&AllowList, &AllowList),
-    routes: &Table,
+    (routes, channels): (&Table, &Channels),
     leadership: Leadership,
     stopped: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     let calls = Calls::new(leadership.clone(), metrics.clone());
     let (gone, went) = mpsc::unbounded();
-    let policies = watched::<RollbackPolicy>(client, settings, &gone, |_| {});
-    let points = watched::<RollbackPoint>(client, settings, &gone, without_template);
-    let events = watched::<RollbackEvent>(client, settings, &gone, |_| {});
+    let (changed, changes) = mpsc::unbounded();
+    let watches = Watches {
+        client,
+        settings,
+        gone,
+        changed,
+    };
+    let policies = watches.watched::<RollbackPolicy>(|_| {});
+    let points = watches.watched::<RollbackPoint>(without_template);
+    let events = watches.watched::<RollbackEvent>(|_| {});
     let (poke_policy, policy_pokes) = mpsc::unbounded();
     let (poke_event, event_pokes) = mpsc::unbounded();
     let asked = metrics.clone();
@@ -164,6 +196,8 @@ async fn lead(
         ),
         allowed: allowed.clone(),
         web_allowed: web_allowed.clone(),
+        channels: channels.clone(),
+        unusable: Unusable::default(),
         routes: routes.clone(),
         keys: has_keys,
         policies: policies.store.clone(),
@@ -187,6 +221,7 @@ async fn lead(
 
     // Decisions need all three caches: a policy that saw no points would say that it has none.
     let caches = [points.read.clone(), events.read.clone()];
+    let told_of = [policies.read.clone(), events.read.clone()];
     let policy_work = Controller::for_stream(policies.stream, policies.store)
         .with_config(config.clone())
         .reconcile_on(policy_pokes)
@@ -228,6 +263,15 @@ async fn lead(
             context.clone(),
         )
         .for_each(|_| futures::future::ready(()));
+    let telling = {
+        let context = context.clone();
+        async move {
+            for read in told_of {
+                until(read).await;
+            }
+            notify::tell(context, changes).await;
+        }
+    };
     let sweep = sweep(context.clone());
     let keys = keep_keys(
         context.clone(),
@@ -239,51 +283,9 @@ async fn lead(
         () = sweep => {}
         () = keys => {}
         () = follow_deletions(&context, went) => {}
+        () = telling => {}
     }
     Ok(())
-}
-
-/// A cache of a kind.
-struct Cache<K, S>
-where
-    K: Resource<DynamicType = ()> + Clone + 'static,
-{
-    store: Store<Guarded<K>>,
-    /// Fills the store, and says what has changed.
-    stream: S,
-    /// Whether the store has been filled once. Its own `wait_until_ready` wakes only the last of
-    /// several who wait, and its controller is one of them.
-    read: watch::Receiver<bool>,
-}
-
-/// An object was deleted that spoke of these workloads.
-struct Gone {
-    namespace: String,
-    workloads: Vec<String>,
-}
-
-/// What speaks of workloads.
-trait About {
-    fn workloads(&self) -> Vec<String>;
-}
-
-impl About for RollbackPolicy {
-    fn workloads(&self) -> Vec<String> {
-        let names = self.spec.deployments().into_iter();
-        names.map(str::to_owned).collect()
-    }
-}
-
-impl About for RollbackPoint {
-    fn workloads(&self) -> Vec<String> {
-        vec![self.spec.workload.name.clone()]
-    }
-}
-
-impl About for RollbackEvent {
-    fn workloads(&self) -> Vec<String> {
-        self.spec.workloads.iter().map(|w| w.name.clone()).collect()
-    }
 }
 
 /// What is not there any more is not reconciled, and its deletion can change what a policy does: a
@@ -291,67 +293,6 @@ impl About for RollbackEvent {
 async fn follow_deletions(context: &Context, mut went: mpsc::UnboundedReceiver<Gone>) {
     while let Some(gone) = went.next().await {
         context.poke_policies_of(&gone.namespace, &gone.workloads);
-    }
-}
-
-fn watched<K>(
-    client: &Client,
-    settings: &Settings,
-    gone: &mpsc::UnboundedSender<Gone>,
-    trim: fn(&mut K),
-) -> Cache<K, impl Stream<Item = Result<Guarded<K>, watcher::Error>> + Send + 'static>
-where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + DeserializeOwned
-        + About
-        + std::fmt::Debug
-        + Send
-        + Sync
-        + 'static,
-{
-    let api: Api<Guarded<K>> = match &settings.watch_namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    };
-    let (store, writer) = reflector::store();
-    let stream = watcher(api, watcher::Config::default())
-        .modify(move |object| {
-            object.meta_mut().managed_fields = None;
-            if let Ok(object) = &mut object.0 {
-                trim(object);
-            }
-        })
-        .default_backoff();
-    let (read, is_read) = watch::channel(false);
-    let gone = gone.clone();
-    let stream = reflector::reflector(writer, stream)
-        .inspect_ok(move |event| match event {
-            watcher::Event::InitDone => {
-                read.send_replace(true);
-            }
-            watcher::Event::Delete(Guarded { 0: Ok(object) }) => {
-                let _ = gone.unbounded_send(Gone {
-                    namespace: object.meta().namespace.clone().unwrap_or_default(),
-                    workloads: object.workloads(),
-                });
-            }
-            _ => {}
-        })
-        .touched_objects();
-    Cache {
-        store,
-        stream,
-        read: is_read,
-    }
-}
-
-/// Points are many and templates are large: the cache has what decisions need.
-fn without_template(point: &mut RollbackPoint) {
-    let release = point.spec.release.iter_mut();
-    for workload in release.flat_map(|r| &mut r.workloads) {
-        workload.template = Value::Null;
-        workload.ownership = backstop_api::point::Ownership::default();
     }
 }
 

@@ -30,6 +30,12 @@ pub struct Settings {
     /// Addresses of web services that policies may ask, such as https://status.example.com/api.
     #[arg(long, env = "BACKSTOP_WEB_ALLOW", value_delimiter = ',')]
     pub web_allow: Vec<String>,
+    /// Where notifications may be sent: https://hooks.slack.com, or a mail server as smtp://mail.example.com:587.
+    #[arg(long, env = "BACKSTOP_NOTIFICATIONS_ALLOW", value_delimiter = ',')]
+    pub notifications_allow: Vec<String>,
+    /// A YAML file with the operator's own channels, which are told of every policy.
+    #[arg(long, env = "BACKSTOP_NOTIFICATIONS_FILE")]
+    pub notifications_file: Option<std::path::PathBuf>,
     /// A YAML file with kinds of routes beside those that Backstop knows by itself.
     #[arg(long, env = "BACKSTOP_ROUTES_FILE")]
     pub routes_file: Option<std::path::PathBuf>,

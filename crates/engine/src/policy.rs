@@ -184,7 +184,6 @@ pub fn validate(name: &str, spec: &RollbackPolicySpec) -> Result<ValidPolicy, Ve
     for (field, present) in [
         ("spec.gates", spec.gates.is_some()),
         ("spec.gitops", spec.gitops.is_some()),
-        ("spec.notifications", spec.notifications.is_some()),
     ] {
         if present {
             refuse(

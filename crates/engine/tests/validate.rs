@@ -194,7 +194,6 @@ fn fields_that_are_not_there_yet_are_refused() {
     for (field, value) in [
         ("gates", json!({"freeze": true})),
         ("gitops", json!({"onConflict": "Suspend"})),
-        ("notifications", json!([{"slack": "#ops"}])),
     ] {
         let path = format!("spec.{field}");
         says(

@@ -1,11 +1,16 @@
 //! RollbackPolicy: what to watch on which workload, and what to do about it.
 
+mod notification;
 mod spec;
 mod status;
 mod strategy;
 mod trigger;
 mod window;
 
+pub use notification::{
+    Channel, EmailChannel, MailAddress, MailSecurity, MessageTemplate, PagerDutyChannel, SlackChannel,
+    TeamsChannel, WebhookChannel,
+};
 pub use spec::{Limits, Mode, Points, RollbackPolicy, RollbackPolicySpec, WorkloadRef};
 pub use status::{
     Health, Phase, QuarantinedTemplate, ReleaseStatus, RollbackPolicyStatus, TriggerState,

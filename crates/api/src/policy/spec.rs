@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{RollbackPolicyStatus, Strategy, Trigger, Window};
+use super::{Channel, RollbackPolicyStatus, Strategy, Trigger, Window};
 use crate::{
     config::{ConfigCapture, SecretCapture},
     duration::Duration,
@@ -56,8 +56,6 @@ use crate::{
         .message("workloads: name at least one Deployment"),
     validation = Rule::new("!has(self.gates)").message("gates are not available in this version"),
     validation = Rule::new("!has(self.gitops)").message("gitops is not available in this version"),
-    validation = Rule::new("!has(self.notifications)")
-        .message("notifications are not available in this version; watch Kubernetes Events meanwhile"),
 )]
 pub struct RollbackPolicySpec {
     /// Whether Backstop acts, only says what it would do, or rests.
@@ -100,10 +98,11 @@ pub struct RollbackPolicySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::any_object")]
     pub gitops: Option<Value>,
-    /// Whom to tell. Not available yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::any_objects")]
-    pub notifications: Option<Vec<Value>>,
+    /// Whom to tell, beside those whom the operator tells of every policy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
+    pub notifications: Vec<Channel>,
 }
 
 /// Whether Backstop acts.

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Severity;
-use crate::condition::Condition;
+use crate::{condition::Condition, notification::NotificationStatus};
 
 /// What Backstop says of a policy.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -23,7 +23,7 @@ pub struct RollbackPolicyStatus {
     /// How the live release does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
-    /// Accepted, Ready, DataAvailable, Protected, ActionRequired.
+    /// Accepted, Ready, DataAvailable, Protected, ActionRequired; with channels to tell, Notified.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
     /// The generation of the spec that this status speaks of.
@@ -50,6 +50,10 @@ pub struct RollbackPolicyStatus {
     /// The releases of the workload that failed, newest first; at most three.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub quarantined: Vec<QuarantinedTemplate>,
+    /// Who was told that a person has to act, and that it is over: the newest for each channel.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128))]
+    pub notifications: Vec<NotificationStatus>,
 }
 
 /// Where a policy stands.

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{duration::Duration, schema};
+use crate::{duration::Duration, notification::Category, schema};
 
 /// One thing to watch, with a condition and what to do when it holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -89,6 +89,10 @@ pub struct Trigger {
     /// What to do; `Rollback` for Critical and `GradualRollback` for Warning unless said otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<Action>,
+    /// What kind of trouble it is, for notifications; from the source, the action and the severity
+    /// unless said otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub category: Option<Category>,
 }
 
 fn default_interval() -> Duration {

@@ -6,6 +6,7 @@ use backstop_api::{
     policy::{Health, Phase, TriggerState},
 };
 use backstop_engine::{decide::Say, state::State};
+use backstop_notify::health::health;
 use jiff::Timestamp;
 use kube::{Api, ResourceExt};
 
@@ -39,7 +40,9 @@ pub(super) async fn write(
             },
         );
     }
-    let said: Vec<&str> = say.conditions.iter().map(|c| c.type_).collect();
+    let mut said: Vec<&str> = say.conditions.iter().map(|c| c.type_).collect();
+    said.push(condition::NOTIFIED);
+    set_notified(context, object, &mut conditions, now);
     forget_others(&mut conditions, &said, now);
     let new = RollbackPolicyStatus {
         phase: Some(say.phase),
@@ -55,11 +58,46 @@ pub(super) async fn write(
         attempts: say.attempts,
         cooldown_until: say.cooldown_until,
         quarantined: say.quarantined.clone(),
+        notifications: old.notifications.clone(),
     };
     if says_the_same(&old, &new) {
         return Ok(());
     }
     patch(context, object, &new).await
+}
+
+/// Whether everybody was told who has to know, by what is on record; nothing where nobody has to.
+fn set_notified(
+    context: &Context,
+    object: &RollbackPolicy,
+    conditions: &mut Vec<Condition>,
+    now: Timestamp,
+) {
+    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+    let events = context.events_of(&namespace, &name);
+    let of_events = events.iter().flat_map(|event| {
+        let records = event.status.iter().flat_map(|s| &s.notifications);
+        let name = event.metadata.name.as_deref().unwrap_or_default();
+        records.map(move |record| (name, record))
+    });
+    let own = object.status.iter().flat_map(|s| &s.notifications);
+    let records = own.map(|record| (name.as_str(), record)).chain(of_events);
+    let channels = context.channels.of(Some(object));
+    let unusable = context.unusable.of(&namespace, &name);
+    match health(&channels, records, &unusable) {
+        None => conditions.retain(|c| c.type_ != condition::NOTIFIED),
+        Some(health) => condition::set(
+            conditions,
+            Condition {
+                type_: condition::NOTIFIED.to_owned(),
+                status: health.status,
+                reason: health.reason.to_owned(),
+                message: health.message,
+                last_transition_time: now,
+                observed_generation: object.metadata.generation,
+            },
+        ),
+    }
 }
 
 /// What is not spoken of now is not known: an old answer would mislead.
@@ -188,6 +226,10 @@ async fn patch(
             new.entry(key.clone()).or_insert(serde_json::Value::Null);
         }
         null_missing(new, &old, "release");
+    }
+    // Who was told is written by whoever tells them, meanwhile too.
+    if let Some(new) = value.as_object_mut() {
+        new.remove("notifications");
     }
     let patch = serde_json::json!({"metadata": {"uid": object.uid()}, "status": value});
     context
