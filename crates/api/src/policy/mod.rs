@@ -1,6 +1,7 @@
 //! RollbackPolicy: what to watch on which workload, and what to do about it.
 
 mod notification;
+mod source;
 mod spec;
 mod status;
 mod strategy;
@@ -11,6 +12,7 @@ pub use notification::{
     Channel, EmailChannel, MailAddress, MailSecurity, MessageTemplate, PagerDutyChannel, SlackChannel,
     TeamsChannel, WebhookChannel,
 };
+pub use source::{MinimumSamples, PrometheusSource, Signal, WebHeader, WebSource, WorkloadSource};
 pub use spec::{Limits, Mode, Points, RollbackPolicy, RollbackPolicySpec, WorkloadRef};
 pub use status::{
     Health, Phase, QuarantinedTemplate, ReleaseStatus, RollbackPolicyStatus, TriggerState,
@@ -21,8 +23,5 @@ pub use strategy::{
     IsolateParameters, Isolation, RollingParameters, RouteParameters, ScaleParameters, Strategy,
     StrategyType,
 };
-pub use trigger::{
-    Action, MinimumSamples, NoDataPolicy, PrometheusSource, Severity, Signal, Trigger, WebHeader,
-    WebSource, WorkloadSource,
-};
+pub use trigger::{Action, NoDataPolicy, Severity, Trigger};
 pub use window::Window;

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::{MinimumSamples, PrometheusSource, WebSource, WorkloadSource};
 use crate::{duration::Duration, notification::Category, schema};
 
 /// One thing to watch, with a condition and what to do when it holds.
@@ -99,115 +100,6 @@ fn default_interval() -> Duration {
     Duration::from_secs(10)
 }
 
-/// A query to Prometheus, or to what speaks its API.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct PrometheusSource {
-    /// PromQL that answers with one number. Placeholders: `{{ pods }}` (a regular expression of the
-    /// release's pod names), `{{ hash }}` (of its pod-template-hash), `{{ workload }}`,
-    /// `{{ namespace }}`, `{{ release }}`.
-    #[schemars(length(min = 1, max = 4096))]
-    pub query: String,
-    /// Where to ask; the operator's own Prometheus unless said otherwise. Must be on the
-    /// operator's allow-list.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 1024))]
-    pub address: Option<String>,
-    /// A Secret of this namespace: `username` and `password`, or `token`; `ca.crt`; `tls.crt` and
-    /// `tls.key`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
-    pub secret_name: Option<String>,
-}
-
-/// A number in the JSON that a web service answers with.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("!has(self.range) || duration(self.range) <= duration('24h')")
-        .message("web.range must be at most 24h"),
-)]
-pub struct WebSource {
-    /// Where to ask, `http` or `https`; what stands before a `?` must be on the operator's allow-list
-    /// for web services. Placeholders as in a query, escaped where they need be.
-    #[schemars(length(min = 1, max = 2048))]
-    pub url: String,
-    /// What to send. With a body it is a POST, without one a GET. Placeholders as in a query.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 4096))]
-    pub body: Option<String>,
-    /// What to send with it. No secrets: those belong in a Secret.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
-    pub headers: Vec<WebHeader>,
-    /// JSONPath (RFC 9535) of the one number in the answer, such as `$.errors.rate`. A string that
-    /// is a number counts as that number; true is 1 and false is 0.
-    #[schemars(length(min = 1, max = 512))]
-    pub json_path: String,
-    /// How far back in time the number looks, such as 5m for the share of errors in the last five
-    /// minutes. A release is judged only by what is measured after it began.
-    #[serde(default = "default_range")]
-    pub range: Duration,
-    /// A Secret of this namespace: `username` and `password`, or `token`; `ca.crt`; `tls.crt` and
-    /// `tls.key`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
-    pub secret_name: Option<String>,
-}
-
-fn default_range() -> Duration {
-    Duration::from_secs(300)
-}
-
-/// A header of a request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct WebHeader {
-    /// Its name, such as `Accept-Language`.
-    #[schemars(length(min = 1, max = 64))]
-    pub name: String,
-    /// Its value.
-    #[schemars(length(min = 1, max = 1024))]
-    pub value: String,
-}
-
-/// Signs of trouble in the workload's own status.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new(
-    "self.signals.size() == 1 || !self.signals.exists(s, s in ['Restarts', 'UnreadyShare'])"
-).message("workload.signals: Restarts and UnreadyShare are numbers of their own; put each in a trigger of its own"))]
-pub struct WorkloadSource {
-    /// Which signs. The value is the number of the release's pods that show any of them (and one
-    /// more for ProgressDeadlineExceeded); for `Restarts` the highest count of restarts, for
-    /// `UnreadyShare` the share of the wanted pods that is not ready, 0 to 1.
-    #[schemars(length(min = 1, max = 7))]
-    pub signals: Vec<Signal>,
-}
-
-/// What the cluster says of a release.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
-pub enum Signal {
-    /// The rollout made no progress within `progressDeadlineSeconds`.
-    ProgressDeadlineExceeded,
-    /// A container starts and dies, again and again.
-    CrashLoopBackOff,
-    /// An image cannot be pulled (ImagePullBackOff, InvalidImageName, ErrImageNeverPull). The first
-    /// failure of a pull, ErrImagePull, may be a hiccup of the registry and does not count.
-    ImagePullBackOff,
-    /// A container cannot be made (CreateContainerConfigError, CreateContainerError), such as for a
-    /// missing ConfigMap or Secret key.
-    CreateContainerConfigError,
-    /// A container was killed for using more memory than its limit.
-    OOMKilled,
-    /// The highest number of restarts of a container.
-    Restarts,
-    /// The share of the wanted pods that is not ready.
-    UnreadyShare,
-}
-
 /// How bad a trigger is.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
@@ -231,18 +123,6 @@ pub enum NoDataPolicy {
     Fire,
     /// Good: there is nothing to report.
     Ignore,
-}
-
-/// How much there must be to judge by.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct MinimumSamples {
-    /// PromQL that answers with the number of samples, such as requests in the range.
-    #[schemars(length(min = 1, max = 4096))]
-    pub query: String,
-    /// Fewer than so many: NoData.
-    #[schemars(range(min = 0.0))]
-    pub at_least: f64,
 }
 
 /// What a firing trigger leads to.

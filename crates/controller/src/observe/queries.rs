@@ -3,31 +3,30 @@
 //! Deciding never waits for an answer: a task puts the newest one where the next decision finds it,
 //! and asks for a decision.
 
-use std::{collections::BTreeMap, sync::Arc, sync::Weak, time::Duration};
+mod access;
+mod prometheus;
+mod web;
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use backstop_engine::{
-    policy::{Minimum, Source},
-    query::{QueryContext, QueryTemplate},
+    policy::Source,
+    query::QueryContext,
     reading::{Reading, Unavailable},
     snapshot::{Observed, Workload},
-    trigger,
-    web::{WebQuestion, WebTemplate},
 };
-use backstop_sources::{Credentials, Endpoint, InstantQuery, WebQuery};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Secret;
-use kube::Api;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval};
 
+use self::access::Access;
 use super::{Observer, lock};
 use crate::context::Context;
 
 /// No query may take longer, however slow the trigger's pace is.
 const LONGEST_QUERY: Duration = Duration::from_secs(10);
-/// Credentials are read again after so long: they are rotated.
-const CREDENTIALS_KEPT: Duration = Duration::from_mins(5);
-/// And after so long when they did not work.
-const CREDENTIALS_RETRIED: Duration = Duration::from_secs(10);
 
 /// What the queries are about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,7 +132,15 @@ async fn look(
                         .await;
                     match endpoint {
                         Ok(endpoint) => {
-                            answer(context, &endpoint, query, minimum.as_ref(), asked, limit).await
+                            prometheus::answer(
+                                context,
+                                &endpoint,
+                                query,
+                                minimum.as_ref(),
+                                asked,
+                                limit,
+                            )
+                            .await
                         }
                         Err(why) => misconfigured(why),
                     }
@@ -144,7 +151,7 @@ async fn look(
         }
         Source::Web(web) => match web.render(&asked.context) {
             Ok(question) => {
-                let reading = fetch(observer, context, web, &question, limit, access).await;
+                let reading = web::fetch(observer, context, web, &question, limit, access).await;
                 (question.in_words(), reading)
             }
             Err(error) => (web.url().to_owned(), misconfigured(error.to_string())),
@@ -173,146 +180,4 @@ fn misconfigured(why: String) -> Reading {
         reason: Unavailable::Misconfigured,
         why,
     }
-}
-
-/// Asks a web service.
-async fn fetch(
-    observer: &Observer,
-    context: &Context,
-    web: &WebTemplate,
-    question: &WebQuestion,
-    limit: Duration,
-    access: &mut Access,
-) -> Reading {
-    let address = match context.web_allowed.check_url(&question.url) {
-        Ok(address) => address,
-        Err(error) => return misconfigured(error.to_string()),
-    };
-    let secret = web.secret_name.as_deref();
-    let credentials = match access
-        .credentials(context, &observer.namespace, secret)
-        .await
-    {
-        Ok(credentials) => credentials,
-        Err(why) => return misconfigured(why),
-    };
-    let query = WebQuery {
-        address,
-        body: question.body.clone(),
-        headers: web
-            .headers
-            .iter()
-            .map(|header| (header.name.clone(), header.value.clone()))
-            .collect(),
-        path: web.path.clone(),
-        timeout: limit,
-    };
-    context
-        .querier
-        .fetch(&credentials, &query, Timestamp::now())
-        .await
-}
-
-async fn answer(
-    context: &Context,
-    endpoint: &Endpoint,
-    query: &QueryTemplate,
-    minimum: Option<&Minimum>,
-    asked: &Question,
-    limit: Duration,
-) -> Reading {
-    let one = async |template: &QueryTemplate| match template.render(&asked.context) {
-        Ok(promql) => {
-            let question = InstantQuery {
-                timeout: limit,
-                ..InstantQuery::new(promql)
-            };
-            context
-                .querier
-                .query(endpoint, &question, Timestamp::now())
-                .await
-        }
-        Err(error) => Reading::Unavailable {
-            reason: Unavailable::Misconfigured,
-            why: error.to_string(),
-        },
-    };
-    match minimum {
-        None => one(query).await,
-        Some(minimum) => {
-            let (reading, samples) = futures::join!(one(query), one(&minimum.query));
-            trigger::with_minimum(reading, &samples, minimum.at_least)
-        }
-    }
-}
-
-/// With which credentials to ask.
-#[derive(Default)]
-struct Access {
-    credentials: Option<(Credentials, Instant)>,
-}
-
-impl Access {
-    async fn endpoint(
-        &mut self,
-        context: &Context,
-        namespace: &str,
-        address: Option<&str>,
-        secret: Option<&str>,
-    ) -> Result<Endpoint, String> {
-        let address = match address {
-            Some(address) => context.allowed.check(address),
-            None => context.allowed.own(),
-        }
-        .map_err(|e| e.to_string())?;
-        Ok(Endpoint {
-            address,
-            credentials: self.credentials(context, namespace, secret).await?,
-        })
-    }
-
-    async fn credentials(
-        &mut self,
-        context: &Context,
-        namespace: &str,
-        secret: Option<&str>,
-    ) -> Result<Credentials, String> {
-        let Some(secret) = secret else {
-            return Ok(Credentials::none());
-        };
-        if let Some((credentials, until)) = &self.credentials
-            && Instant::now() < *until
-        {
-            return Ok(credentials.clone());
-        }
-        let read = credentials(context, namespace, secret).await?;
-        self.credentials = Some((read.clone(), Instant::now() + CREDENTIALS_KEPT));
-        Ok(read)
-    }
-
-    fn did_not_work(&mut self) {
-        if let Some((_, until)) = &mut self.credentials {
-            *until = (*until).min(Instant::now() + CREDENTIALS_RETRIED);
-        }
-    }
-}
-
-async fn credentials(
-    context: &Context,
-    namespace: &str,
-    name: &str,
-) -> Result<Credentials, String> {
-    let api: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
-    let secret = context
-        .calls
-        .read("get secret", api.get(name))
-        .await
-        .map_err(|e| format!("Secret {name} of this namespace cannot be read: {e}"))?;
-    let data: BTreeMap<String, Vec<u8>> = secret
-        .data
-        .unwrap_or_default()
-        .into_iter()
-        .map(|(key, value)| (key, value.0))
-        .collect();
-    Credentials::from_secret(&data).map_err(|e| format!("Secret {name}: {e}"))
 }
