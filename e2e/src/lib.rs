@@ -9,6 +9,7 @@ pub mod operator;
 pub mod people;
 pub mod raw;
 pub mod real;
+pub mod receiver;
 pub mod shared_out;
 pub mod stage;
 pub mod strategies;

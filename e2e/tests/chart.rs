@@ -26,6 +26,7 @@ imagePullSecrets: [{name: pull}]
 replicas: 3
 prometheus: {url: "http://prometheus.monitoring:9090", allow: ["https://a.example", "http://b.example:9090"]}
 web: {allow: ["https://c.example/api"]}
+notifications: {allow: ["https://d.example", "smtp://mail.example:587"], channels: [{name: all, webhook: {url: "https://d.example/x"}, template: {title: "{{ what }}"}}]}
 logging: {format: json, filter: "backstop=debug,info"}
 leaderElection: {leaseName: other}
 crds: {keep: false}
@@ -134,6 +135,9 @@ async fn every_object_of_the_chart_is_taken_by_the_api_server() -> anyhow::Resul
         "--prometheus-allow=https://a.example",
         "--prometheus-allow=http://b.example:9090",
         "--web-allow=https://c.example/api",
+        "--notifications-allow=https://d.example",
+        "--notifications-allow=smtp://mail.example:587",
+        "--notifications-file=/etc/backstop-notifications/channels.yaml",
         &format!("--watch-namespace={watched}"),
         "--verbose",
     ] {

@@ -25,6 +25,7 @@ mod node;
 mod node_ends;
 mod node_routes;
 mod node_stories;
+mod notifications;
 mod ownership;
 mod people;
 mod points;

@@ -6,33 +6,30 @@ use backstop_api::{RollbackEvent, RollbackPoint, RollbackPolicy, event::EventPha
 use backstop_notify::{Allowed, operator_channels};
 use backstop_sources::{AllowList, Limits, Outcome, Querier};
 use backstop_traffic::Table;
-use futures::{Stream, StreamExt, TryStreamExt, channel::mpsc};
+use futures::{StreamExt, channel::mpsc};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
-    Api, Client, Resource, ResourceExt,
-    core::NamespaceResourceScope,
+    Client, Resource,
     runtime::{
-        Controller, WatchStreamExt,
+        Controller,
         controller::{self, Action},
-        reflector::{self, Store},
-        watcher::{self, watcher},
+        reflector,
     },
 };
-use serde::de::DeserializeOwned;
-use serde_json::Value;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
 
 use crate::{
+    cache::{Gone, Watches, without_template},
     calls::Calls,
     config::{Place, keys::key_ring},
     context::{Backoffs, Context, Guarded, Keys, Told},
     event, http, leader,
     leader::Leadership,
     metrics::Metrics,
-    notify::{self, Channels, Subject, Unusable},
+    notify::{self, Channels, Unusable},
     observe::Observers,
     point, policy,
     settings::Settings,

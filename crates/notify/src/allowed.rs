@@ -143,7 +143,7 @@ mod tests {
             "ftp://t0psecret",
             "https://me:t0psecret@hooks.slack.com/x",
             "t0psecret",
-            "https://hooks.slack.com/%2e%2e/t0psecret",
+            "https://hooks.slack.com/a%2ft0psecret",
             "https://hooks.slack.com/x#t0psecret",
         ] {
             let said = secret(url).expect_err(url);

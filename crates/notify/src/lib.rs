@@ -34,6 +34,6 @@ pub use file::operator_channels;
 pub use message::{
     Figures, Held, Message, Release, category, due, held, of_event, of_policy,
 };
-pub use render::{Payload, pager_duty::opens};
+pub use render::{Payload, email::Mail, pager_duty::opens};
 pub use send::{Failure, Reason, Receipt};
 pub use target::{SecretData, Target};

@@ -6,7 +6,7 @@ mod sample;
 use backstop_api::policy::MessageTemplate;
 use minijinja::{
     AutoEscape, Environment, Error, Output, State, UndefinedBehavior, escape_formatter, syntax::SyntaxConfig,
-    value::Value,
+    value::{Serde, Value},
 };
 
 use crate::Message;
@@ -81,8 +81,8 @@ fn in_words(error: &Error, message: &Message) -> String {
     let line = error.line().map_or_else(String::new, |line| format!("line {line}: "));
     let detail = error.detail().map_or_else(String::new, |detail| format!(": {detail}"));
     let guard = if message.figures.is_none() && error.kind() == minijinja::ErrorKind::UndefinedError {
-        "; where a person asks for a rollback there are no figures, no category and no severity: guard \
-         them with {% if figures %}"
+        "; some messages have no why, figures, from, to, category or severity: guard them, as with \
+         {% if figures %}"
     } else {
         ""
     };
@@ -106,7 +106,7 @@ fn render(source: &str, format: Format, message: &Message) -> Result<String, Err
     });
     environment.set_formatter(write);
     filters::add(&mut environment, format);
-    environment.render_str(source, Value::from_serialize(message))
+    environment.render_str(source, Value::from(Serde(message)))
 }
 
 /// Writes a value, escaped as its format needs it.

@@ -34,7 +34,6 @@ pub(super) async fn work(office: &Arc<Office>, subject: &Subject, bell: &Bell) -
         records: Vec::new(),
         unwritten: false,
         waits: HashMap::new(),
-        looked_at: None,
         attempts: FuturesUnordered::new(),
         busy: HashSet::new(),
     };
@@ -66,8 +65,6 @@ struct Clerk<'a> {
     unwritten: bool,
     /// How long to wait before the next attempt, by channel; and for writing, under no name.
     waits: HashMap<String, ExponentialBackoff>,
-    /// The generation of the policy whose channels were looked at, and whether all can be used.
-    looked_at: Option<(Option<i64>, bool)>,
     attempts: FuturesUnordered<BoxFuture<'static, Attempt>>,
     /// The channels that a message is on its way to.
     busy: HashSet<String>,
@@ -115,15 +112,10 @@ impl Clerk<'_> {
             }
         }
         self.send(&channels);
-        if let Object::Policy(policy) = object {
-            let usable = match self.looked_at {
-                Some((generation, true)) if generation == policy.metadata.generation => true,
-                _ => unusable::look(context, policy).await,
-            };
-            self.looked_at = Some((policy.metadata.generation, usable));
-            if !usable {
-                again = again.min(unusable::AGAIN);
-            }
+        if let Object::Policy(policy) = object
+            && !unusable::look(context, policy).await
+        {
+            again = again.min(unusable::AGAIN);
         }
         Some(again)
     }

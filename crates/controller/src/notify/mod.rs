@@ -84,11 +84,10 @@ impl Office {
 
     /// Forgets objects that are not there any more.
     fn sweep(&self) {
+        let known = subject::uids(&self.context);
+        self.context.unusable.keep(&known);
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        if !written.is_empty() {
-            let known = subject::uids(&self.context);
-            written.retain(|uid, _| known.contains(uid));
-        }
+        written.retain(|uid, _| known.contains(uid));
     }
 }
 

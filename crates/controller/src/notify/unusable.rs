@@ -1,8 +1,8 @@
 //! Channels that could not be used if they had to be: found out before they have to be.
 
 use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
+    collections::{HashMap, HashSet},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -15,34 +15,66 @@ use crate::context::Context;
 /// How often a channel that cannot be used is looked at again.
 pub(super) const AGAIN: Duration = Duration::from_secs(30);
 
-/// Which channels of which policies cannot be used, and why.
+/// Which channels of which policies cannot be used, by the policy's UID.
 #[derive(Debug, Default)]
-pub struct Unusable(Mutex<HashMap<(String, String), Vec<(String, String)>>>);
+pub struct Unusable(Mutex<HashMap<String, Looked>>);
+
+/// What was seen of a policy's channels.
+#[derive(Debug, PartialEq, Eq)]
+struct Looked {
+    /// The generation of the policy that was looked at.
+    generation: Option<i64>,
+    /// The channels that cannot be used, and why.
+    found: Vec<(String, String)>,
+}
 
 impl Unusable {
     /// The channels of a policy that cannot be used, and why.
     #[must_use]
-    pub fn of(&self, namespace: &str, policy: &str) -> Vec<(String, String)> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (namespace.to_owned(), policy.to_owned());
-        all.get(&key).cloned().unwrap_or_default()
+    pub fn of(&self, policy: &RollbackPolicy) -> Vec<(String, String)> {
+        let all = self.all();
+        let looked = all.get(&policy.uid().unwrap_or_default());
+        looked.map(|looked| looked.found.clone()).unwrap_or_default()
     }
 
-    /// Returns whether that is news.
-    fn set(&self, namespace: &str, policy: &str, found: Vec<(String, String)>) -> bool {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (namespace.to_owned(), policy.to_owned());
-        if found.is_empty() {
-            return all.remove(&key).is_some();
-        }
-        all.insert(key, found.clone()) != Some(found)
+    /// Whether this generation of the policy was looked at, and all its channels could be used.
+    fn is_fine(&self, policy: &RollbackPolicy) -> bool {
+        let fine = Looked {
+            generation: policy.metadata.generation,
+            found: Vec::new(),
+        };
+        self.all().get(&policy.uid().unwrap_or_default()) == Some(&fine)
+    }
+
+    /// Returns whether what was found is news.
+    fn set(&self, policy: &RollbackPolicy, found: Vec<(String, String)>) -> bool {
+        let before = self.of(policy);
+        let news = before != found;
+        let looked = Looked {
+            generation: policy.metadata.generation,
+            found,
+        };
+        self.all().insert(policy.uid().unwrap_or_default(), looked);
+        news
+    }
+
+    /// Forgets policies that are not there any more.
+    pub(super) fn keep(&self, uids: &HashSet<String>) {
+        self.all().retain(|uid, _| uids.contains(uid));
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashMap<String, Looked>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Looks at the channels of a policy: whether their Secrets are there and lead where the operator
 /// allows. Returns whether all can be used.
 pub(super) async fn look(context: &Context, policy: &RollbackPolicy) -> bool {
-    let (namespace, name) = (policy.namespace().unwrap_or_default(), policy.name_any());
+    if context.unusable.is_fine(policy) {
+        return true;
+    }
+    let namespace = policy.namespace().unwrap_or_default();
     let channels = backstop_notify::usable(&policy.spec.notifications, &context.channels.allowed);
     let mut found = Vec::new();
     for channel in &channels {
@@ -51,8 +83,8 @@ pub(super) async fn look(context: &Context, policy: &RollbackPolicy) -> bool {
         }
     }
     let all = found.is_empty();
-    if context.unusable.set(&namespace, &name, found) {
-        context.poke_policy(&namespace, &name);
+    if context.unusable.set(policy, found) {
+        context.poke_policy(&namespace, &policy.name_any());
     }
     all
 }

@@ -83,7 +83,7 @@ fn set_notified(
     let own = object.status.iter().flat_map(|s| &s.notifications);
     let records = own.map(|record| (name.as_str(), record)).chain(of_events);
     let channels = context.channels.of(Some(object));
-    let unusable = context.unusable.of(&namespace, &name);
+    let unusable = context.unusable.of(object);
     match health(&channels, records, &unusable) {
         None => conditions.retain(|c| c.type_ != condition::NOTIFIED),
         Some(health) => condition::set(

@@ -75,6 +75,8 @@ pub enum Tool {
     Ip,
     /// A reverse proxy that takes its routes from the Gateway API and from resources of its own.
     Traefik,
+    /// A mail server that keeps what it is sent.
+    Mailpit,
     /// The application that releases are made of on a real node.
     App,
     /// Holds the namespaces of a pod.
@@ -115,7 +117,7 @@ impl Tool {
         Self::Kwok,
     ];
     /// What the end-to-end tests need, besides what those on a real node do.
-    pub const E2E: [Self; 8] = [
+    pub const E2E: [Self; 9] = [
         Self::Etcd,
         Self::KubeApiserver,
         Self::KubeControllerManager,
@@ -124,6 +126,7 @@ impl Tool {
         Self::Kwok,
         Self::Prometheus,
         Self::Helm,
+        Self::Mailpit,
     ];
     /// What a [`Node`](crate::Node) needs besides its cluster.
     pub const NODE: [Self; 13] = [
@@ -167,6 +170,7 @@ impl Tool {
             Self::Nft => "nft",
             Self::Ip => "ip",
             Self::Traefik => "traefik",
+            Self::Mailpit => "mailpit",
             Self::App => "app",
             Self::Pause => "pause",
             Self::CargoDeny => "cargo-deny",
@@ -181,7 +185,7 @@ impl Tool {
             Self::KubeApiserver | Self::CargoDeny => 240,
             Self::KubeControllerManager | Self::Kwok | Self::Kubelet => 60,
             Self::KubeScheduler | Self::Kubectl | Self::KubeProxy => 15,
-            Self::Prometheus | Self::Containerd => 100,
+            Self::Prometheus | Self::Containerd | Self::Mailpit => 100,
             Self::ContainerdShim | Self::Ctr | Self::App => 10,
             Self::CniHostLocal
             | Self::CniLoopback
@@ -262,6 +266,7 @@ impl Tool {
                 tags: "",
                 ldflags: TRAEFIK_LDFLAGS,
             },
+            Self::Mailpit => go("mailpit", "github.com/axllent/mailpit"),
             Self::App => go("app", "."),
             Self::Pause => go("app", "./pause"),
             Self::CargoDeny => Origin::Cargo { version: "0.20.2" },

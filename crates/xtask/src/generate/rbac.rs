@@ -157,8 +157,8 @@ const ROLES: [Role; 6] = [
             group: "",
             resources: &["secrets"],
             verbs: &["get", "create", "patch"],
-            why: "to sign in to Prometheus with the Secret that a policy names, and to keep the configuration of a release \
-                  and put it back; Secrets are never listed or watched",
+            why: "to sign in to Prometheus, to web services and to notification channels with the Secrets that a policy \
+                  names, and to keep the configuration of a release and put it back; Secrets are never listed or watched",
         }],
     },
     Role {
@@ -247,7 +247,8 @@ const ROLES: [Role; 6] = [
                 group: "",
                 resources: &["secrets"],
                 verbs: &["get", "create", "patch"],
-                why: "to make and read the keys under which configuration is kept",
+                why: "to make and read the keys under which configuration is kept, and to sign in to the operator's own \
+                      notification channels",
             },
         ],
     },
