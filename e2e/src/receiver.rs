@@ -53,28 +53,32 @@ impl Receiver {
         let mood = Arc::new(Mutex::new(mood));
         let received = Arc::<Mutex<Vec<Received>>>::default();
         let (feels, sees) = (mood.clone(), received.clone());
-        let router = Router::new().fallback(any(move |uri: Uri, headers: HeaderMap, body: Bytes| {
-            let number = {
-                let mut received = lock(&sees);
-                received.push(Received {
-                    path: uri.path().to_owned(),
-                    headers,
-                    text: String::from_utf8_lossy(&body).into_owned(),
-                    body: serde_json::from_slice(&body).unwrap_or_default(),
-                });
-                received.len()
-            };
-            let mood = *lock(&feels);
-            async move {
-                let status = match mood {
-                    Mood::Well => 200,
-                    Mood::Status(status) => status,
-                    Mood::Hangs => std::future::pending().await,
+        let router =
+            Router::new().fallback(any(move |uri: Uri, headers: HeaderMap, body: Bytes| {
+                let number = {
+                    let mut received = lock(&sees);
+                    received.push(Received {
+                        path: uri.path().to_owned(),
+                        headers,
+                        text: String::from_utf8_lossy(&body).into_owned(),
+                        body: serde_json::from_slice(&body).unwrap_or_default(),
+                    });
+                    received.len()
                 };
-                let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
-                (status, json!({"ok": true, "ts": format!("{number}.0")}).to_string())
-            }
-        }));
+                let mood = *lock(&feels);
+                async move {
+                    let status = match mood {
+                        Mood::Well => 200,
+                        Mood::Status(status) => status,
+                        Mood::Hangs => std::future::pending().await,
+                    };
+                    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+                    (
+                        status,
+                        json!({"ok": true, "ts": format!("{number}.0")}).to_string(),
+                    )
+                }
+            }));
         tokio::spawn(async move { axum::serve(listener, router).await });
         Ok(Self {
             url,

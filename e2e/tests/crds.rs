@@ -122,7 +122,9 @@ async fn a_policy_that_says_too_much_or_too_little_is_refused() -> anyhow::Resul
             "webhook.url is missing; write it, or name a Secret with a key url in webhook.secretName",
         ),
         (
-            with(json!({"notifications": [{"name": "team", "teams": {"secretName": "a"}, "outcomes": ["Done"]}]})),
+            with(
+                json!({"notifications": [{"name": "team", "teams": {"secretName": "a"}, "outcomes": ["Done"]}]}),
+            ),
             "spec.notifications[0].outcomes[0]: Unsupported value: \"Done\"",
         ),
         (

@@ -120,8 +120,14 @@ mod tests {
     #[test]
     fn a_mail_server_is_compared_by_name_and_port() {
         let mail = |server| allowed().mail(server);
-        assert_eq!(mail("mail.example.com:587"), Ok(("mail.example.com".into(), 587)));
-        assert_eq!(mail("MAIL.example.com:587"), Ok(("mail.example.com".into(), 587)));
+        assert_eq!(
+            mail("mail.example.com:587"),
+            Ok(("mail.example.com".into(), 587))
+        );
+        assert_eq!(
+            mail("MAIL.example.com:587"),
+            Ok(("mail.example.com".into(), 587))
+        );
         for server in ["mail.example.com:25", "example.com:587", "127.0.0.1:587"] {
             let said = mail(server).expect_err(server);
             assert_eq!(
@@ -129,7 +135,14 @@ mod tests {
                 "is not allowed; allowed mail servers: mail.example.com:587, 127.0.0.1:25"
             );
         }
-        for server in ["mail.example.com", "mail:x", ":25", "a b:25", "mail:0", "u@h:25"] {
+        for server in [
+            "mail.example.com",
+            "mail:x",
+            ":25",
+            "a b:25",
+            "mail:0",
+            "u@h:25",
+        ] {
             assert!(mail(server).expect_err(server).starts_with("is no server"));
         }
     }
@@ -159,7 +172,11 @@ mod tests {
 
     #[test]
     fn an_entry_that_is_no_address_is_refused() {
-        for entry in ["smtp://mail", "mail.example.com:25", "smtps://mail.example.com:465"] {
+        for entry in [
+            "smtp://mail",
+            "mail.example.com:25",
+            "smtps://mail.example.com:465",
+        ] {
             assert!(Allowed::new([entry]).is_err(), "{entry}");
         }
     }

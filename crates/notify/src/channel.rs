@@ -135,10 +135,7 @@ impl ValidChannel {
 }
 
 /// The channels of a policy, at `spec.notifications`; or everything that is wrong with them.
-pub fn channels(
-    specs: &[Channel],
-    allowed: &Allowed,
-) -> Result<Vec<ValidChannel>, Vec<String>> {
+pub fn channels(specs: &[Channel], allowed: &Allowed) -> Result<Vec<ValidChannel>, Vec<String>> {
     parse("spec.notifications", "", specs, allowed)
 }
 
@@ -166,12 +163,16 @@ pub(crate) fn parse(
         };
         let name = format!("{prefix}{}", spec.name);
         if valid.iter().any(|other| other.name == name) {
-            let problem = format!("'{}' is there twice; every channel needs a name of its own", spec.name);
+            let problem = format!(
+                "'{}' is there twice; every channel needs a name of its own",
+                spec.name
+            );
             refuse("name", problem);
         }
         let templates = Templates::parse(spec.template.as_ref())
             .map_err(|(part, problem)| refuse(&format!("template.{part}"), problem));
-        let (Some((way, secret_name)), Ok(templates)) = (way(spec, allowed, &mut refuse), templates)
+        let (Some((way, secret_name)), Ok(templates)) =
+            (way(spec, allowed, &mut refuse), templates)
         else {
             continue;
         };
@@ -222,16 +223,22 @@ fn way(
         }
         (None, Some(email), None, None, None) => email_way(email, allowed, refuse),
         (None, None, Some(webhook), None, None) => {
-            let fine = webhook.url.as_ref().is_none_or(|url| address("webhook.url", url));
+            let fine = webhook
+                .url
+                .as_ref()
+                .is_none_or(|url| address("webhook.url", url));
             let url = webhook.url.clone();
             if url.is_none() && webhook.secret_name.is_none() {
-                let problem = "is missing; write it, or name a Secret with a key url in webhook.secretName";
+                let problem =
+                    "is missing; write it, or name a Secret with a key url in webhook.secretName";
                 refuse("webhook.url", problem.to_owned());
                 return None;
             }
             fine.then(|| (Way::Webhook { url }, webhook.secret_name.clone()))
         }
-        (None, None, None, Some(teams), None) => Some((Way::Teams, Some(teams.secret_name.clone()))),
+        (None, None, None, Some(teams), None) => {
+            Some((Way::Teams, Some(teams.secret_name.clone())))
+        }
         (None, None, None, None, Some(pager_duty)) => {
             let api = pager_duty.address.trim_end_matches('/').to_owned();
             address("pagerDuty.address", &api)
@@ -258,7 +265,10 @@ fn email_way(
         parsed
             .map_err(|error| {
                 let example = "write for example SRE <sre@example.com>";
-                refuse(field, format!("'{text}' is no e-mail address ({error}); {example}"));
+                refuse(
+                    field,
+                    format!("'{text}' is no e-mail address ({error}); {example}"),
+                );
             })
             .ok()
     };
@@ -277,7 +287,8 @@ fn email_way(
         }
     };
     if email.security == MailSecurity::None && email.secret_name.is_some() {
-        let problem = "'None' would send the password in clear; use STARTTLS or TLS, or leave secretName out";
+        let problem =
+            "'None' would send the password in clear; use STARTTLS or TLS, or leave secretName out";
         refuse("email.security", problem.to_owned());
         return None;
     }

@@ -50,9 +50,18 @@ mod tests {
     fn what_is_wrong_with_a_file_is_said_by_its_place() {
         for (text, words) in [
             ("channel: []", "unknown field `channel`"),
-            ("channels: [{name: a, slack: {}}]", "channels[0]: is no channel: missing field `secretName`"),
-            ("channels: [{name: a, webhook: {url: https://evil.example/}}]", "channels[0].webhook.url: `https://evil.example/` is not allowed"),
-            ("channels: [{name: a}]", "channels[0].name: 'a' is of no kind"),
+            (
+                "channels: [{name: a, slack: {}}]",
+                "channels[0]: is no channel: missing field `secretName`",
+            ),
+            (
+                "channels: [{name: a, webhook: {url: https://evil.example/}}]",
+                "channels[0].webhook.url: `https://evil.example/` is not allowed",
+            ),
+            (
+                "channels: [{name: a}]",
+                "channels[0].name: 'a' is of no kind",
+            ),
         ] {
             let said = read(text).expect_err(text).join("; ");
             assert!(said.contains(words), "{said}");

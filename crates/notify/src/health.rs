@@ -33,7 +33,13 @@ pub fn health<'a>(
     let mut failing = Vec::new();
     let mut reason = "ChannelFailing";
     for channel in channels {
-        let named = |what: &str| format!("channel {} ({}) {what}", channel.name, channel.kind().as_str());
+        let named = |what: &str| {
+            format!(
+                "channel {} ({}) {what}",
+                channel.name,
+                channel.kind().as_str()
+            )
+        };
         let of_it = records.iter().filter(|(_, r)| r.channel == channel.name);
         // The newest that was tried; of several at one time, one that failed.
         let newest = of_it
@@ -48,11 +54,16 @@ pub fn health<'a>(
         }
     }
     Some(if failing.is_empty() {
-        let told = records.iter().any(|(_, r)| r.state == NotificationState::Sent);
+        let told = records
+            .iter()
+            .any(|(_, r)| r.state == NotificationState::Sent);
         let (reason, message) = if told {
             ("Told", "everybody was told who has to know")
         } else {
-            ("NothingToTell", "nothing has happened yet that anybody has to be told of")
+            (
+                "NothingToTell",
+                "nothing has happened yet that anybody has to be told of",
+            )
         };
         Health {
             status: ConditionStatus::True,

@@ -31,9 +31,7 @@ mod template;
 pub use allowed::Allowed;
 pub use channel::{ChannelKind, OPERATOR, Routed, ValidChannel, channels, usable};
 pub use file::operator_channels;
-pub use message::{
-    Figures, Held, Message, Release, category, due, held, of_event, of_policy,
-};
+pub use message::{Figures, Held, Message, Release, category, due, held, of_event, of_policy};
 pub use render::{Payload, email::Mail, pager_duty::opens};
 pub use send::{Failure, Reason, Receipt};
 pub use target::{SecretData, Target};

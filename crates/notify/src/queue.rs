@@ -10,9 +10,7 @@ use backstop_api::{
 };
 use jiff::{SignedDuration, Timestamp};
 
-use crate::{
-    Held, Message, Routed, ValidChannel, category, due, held, message, of_event, opens,
-};
+use crate::{Held, Message, Routed, ValidChannel, category, due, held, message, of_event, opens};
 
 /// What is older than this is not told any more.
 pub const TOLD_WITHIN: SignedDuration = SignedDuration::from_hours(24);
@@ -174,7 +172,13 @@ pub fn message_of_policy(
     record: &NotificationStatus,
 ) -> Message {
     let incident = begun(records, record);
-    message::of_policy(policy, record.outcome, record.reason.as_deref(), record.at, incident)
+    message::of_policy(
+        policy,
+        record.outcome,
+        record.reason.as_deref(),
+        record.at,
+        incident,
+    )
 }
 
 /// When that began of which a record tells: what is told once it is over belongs to that.
@@ -194,7 +198,10 @@ fn begun(records: &[NotificationStatus], of: &NotificationStatus) -> Timestamp {
 
 /// What to send next over a channel: the oldest message that is not sent yet.
 #[must_use]
-pub fn next<'a>(records: &'a [NotificationStatus], channel: &str) -> Option<&'a NotificationStatus> {
+pub fn next<'a>(
+    records: &'a [NotificationStatus],
+    channel: &str,
+) -> Option<&'a NotificationStatus> {
     let mut open = records.iter().filter(|r| r.is_open());
     open.find(|r| r.channel == channel)
 }
@@ -218,7 +225,8 @@ pub fn give_up(
         if gone || now.duration_since(record.at) > TOLD_WITHIN {
             record.state = NotificationState::GivenUp;
             if gone {
-                record.error = Some("the channel is not there any more, or cannot be used".to_owned());
+                record.error =
+                    Some("the channel is not there any more, or cannot be used".to_owned());
             }
             some = true;
         }

@@ -116,7 +116,10 @@ impl Target {
         now: Timestamp,
     ) -> Result<Receipt, Failure> {
         match (&self.0, payload) {
-            (Kind::SlackWebhook(to) | Kind::Teams(to), Payload::Slack(body) | Payload::Teams(body)) => {
+            (
+                Kind::SlackWebhook(to) | Kind::Teams(to),
+                Payload::Slack(body) | Payload::Teams(body),
+            ) => {
                 to.send(body, &[]).await?;
                 Ok(Receipt::default())
             }
@@ -137,7 +140,10 @@ impl Target {
                 let body = event.to_string();
                 let id = event["id"].as_str().unwrap_or_default();
                 let mut headers = vec![
-                    ("content-type", "application/cloudevents+json; charset=utf-8".to_owned()),
+                    (
+                        "content-type",
+                        "application/cloudevents+json; charset=utf-8".to_owned(),
+                    ),
                     ("webhook-id", id.to_owned()),
                     ("webhook-timestamp", now.as_second().to_string()),
                 ];
@@ -178,15 +184,20 @@ fn slack_answer(answer: &[u8]) -> Result<Receipt, Failure> {
     let (reason, hint) = match error {
         "ratelimited" | "rate_limited" => (Reason::RateLimited, ""),
         "internal_error" | "fatal_error" | "service_unavailable" => (Reason::ServerError, ""),
-        "channel_not_found" | "not_in_channel" => {
-            (Reason::Refused, ": invite the bot to the channel, and see slack.channel")
-        }
+        "channel_not_found" | "not_in_channel" => (
+            Reason::Refused,
+            ": invite the bot to the channel, and see slack.channel",
+        ),
         "invalid_auth" | "not_authed" | "token_revoked" | "token_expired" | "account_inactive" => {
             (Reason::Refused, ": is the token in the Secret right?")
         }
         "missing_scope" => (Reason::Refused, ": the bot needs the scope chat:write"),
         _ => (Reason::Refused, ""),
     };
-    let shown = if is_word { error } else { "an answer that is not Slack's" };
+    let shown = if is_word {
+        error
+    } else {
+        "an answer that is not Slack's"
+    };
     Err(Failure::new(reason, format!("Slack says {shown}{hint}")))
 }

@@ -77,9 +77,7 @@ impl ValidChannel {
                     key: key.map_err(|why| secret.wrong(SIGNING_KEY, why))?,
                 }
             }
-            Way::Teams => {
-                Kind::Teams(Post::new(secret.url(allowed)?, Credentials::none(), true))
-            }
+            Way::Teams => Kind::Teams(Post::new(secret.url(allowed)?, Credentials::none(), true)),
             Way::PagerDuty { api } => {
                 let address = open(&format!("{api}/v2/enqueue"), allowed)?;
                 Kind::PagerDuty {
@@ -125,7 +123,10 @@ fn slack(
 
 /// An address that is no secret.
 fn open(url: &str, allowed: &Allowed) -> Result<WebAddress, String> {
-    allowed.web.check_url(url).map_err(|error| error.to_string())
+    allowed
+        .web
+        .check_url(url)
+        .map_err(|error| error.to_string())
 }
 
 /// A Secret, by its name, for messages that name its keys and never their contents.

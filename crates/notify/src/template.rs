@@ -5,7 +5,8 @@ mod sample;
 
 use backstop_api::policy::MessageTemplate;
 use minijinja::{
-    AutoEscape, Environment, Error, Output, State, UndefinedBehavior, escape_formatter, syntax::SyntaxConfig,
+    AutoEscape, Environment, Error, Output, State, UndefinedBehavior, escape_formatter,
+    syntax::SyntaxConfig,
     value::{Serde, Value},
 };
 
@@ -65,8 +66,12 @@ impl Templates {
     #[must_use]
     pub fn words(&self, format: Format, message: &Message) -> Words {
         let or_default = |own: &Option<String>, default: &str, format| {
-            let own = own.as_ref().and_then(|own| render(own, format, message).ok());
-            own.unwrap_or_else(|| render(default, format, message).unwrap_or_else(|_| message.what.clone()))
+            let own = own
+                .as_ref()
+                .and_then(|own| render(own, format, message).ok());
+            own.unwrap_or_else(|| {
+                render(default, format, message).unwrap_or_else(|_| message.what.clone())
+            })
         };
         let title = or_default(&self.title, TITLE, Format::Plain);
         let text = or_default(&self.text, TEXT, format);
@@ -78,9 +83,14 @@ impl Templates {
 }
 
 fn in_words(error: &Error, message: &Message) -> String {
-    let line = error.line().map_or_else(String::new, |line| format!("line {line}: "));
-    let detail = error.detail().map_or_else(String::new, |detail| format!(": {detail}"));
-    let guard = if message.figures.is_none() && error.kind() == minijinja::ErrorKind::UndefinedError {
+    let line = error
+        .line()
+        .map_or_else(String::new, |line| format!("line {line}: "));
+    let detail = error
+        .detail()
+        .map_or_else(String::new, |detail| format!(": {detail}"));
+    let guard = if message.figures.is_none() && error.kind() == minijinja::ErrorKind::UndefinedError
+    {
         "; some messages have no why, figures, from, to, category or severity: guard them, as with \
          {% if figures %}"
     } else {

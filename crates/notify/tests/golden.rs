@@ -41,7 +41,10 @@ fn nothing_that_is_told_is_taken_for_markup() {
             // In JSON and in runs of plain text there is no markup.
             Payload::Webhook(_) | Payload::Teams(_) | Payload::PagerDuty(_) => continue,
         };
-        assert!(!text.contains("<v2>") && !text.contains("web-<1>"), "{text}");
+        assert!(
+            !text.contains("<v2>") && !text.contains("web-<1>"),
+            "{text}"
+        );
         assert!(text.contains("&lt;v2&gt;&amp;co"), "{text}");
     }
 }
@@ -74,6 +77,15 @@ fn words_of_ones_own_are_escaped_for_each_channel() {
         mail.text,
         "Because trigger error-rate fires: value 0.5 > 0.05 for 30s example.com/web:<v2>&co"
     );
-    assert!(mail.html.contains("<strong>Because</strong>"), "{}", mail.html);
-    assert!(mail.html.contains("example.com&#x2f;web:&lt;v2&gt;&amp;co</code>"), "{}", mail.html);
+    assert!(
+        mail.html.contains("<strong>Because</strong>"),
+        "{}",
+        mail.html
+    );
+    assert!(
+        mail.html
+            .contains("example.com&#x2f;web:&lt;v2&gt;&amp;co</code>"),
+        "{}",
+        mail.html
+    );
 }

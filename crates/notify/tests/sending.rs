@@ -60,27 +60,28 @@ impl Server {
         let answers = Arc::new(Mutex::new(answers.into_iter().collect::<VecDeque<_>>()));
         let received = Arc::<Mutex<Vec<Received>>>::default();
         let (next, seen) = (answers.clone(), received.clone());
-        let router = Router::new().fallback(any(move |uri: Uri, headers: HeaderMap, body: Bytes| {
-            let received = Received {
-                path: uri.to_string(),
-                headers,
-                body: String::from_utf8_lossy(&body).into_owned(),
-            };
-            seen.lock().expect("the lock").push(received);
-            let answer = next.lock().expect("the lock").pop_front().unwrap_or(FINE);
-            async move {
-                let Some((status, retry_after, body)) = answer else {
-                    return std::future::pending::<Response>().await;
+        let router =
+            Router::new().fallback(any(move |uri: Uri, headers: HeaderMap, body: Bytes| {
+                let received = Received {
+                    path: uri.to_string(),
+                    headers,
+                    body: String::from_utf8_lossy(&body).into_owned(),
                 };
-                let status = StatusCode::from_u16(status).expect("a status");
-                let mut response = (status, body).into_response();
-                if !retry_after.is_empty() {
-                    let value = retry_after.parse().expect("a header");
-                    response.headers_mut().insert("retry-after", value);
+                seen.lock().expect("the lock").push(received);
+                let answer = next.lock().expect("the lock").pop_front().unwrap_or(FINE);
+                async move {
+                    let Some((status, retry_after, body)) = answer else {
+                        return std::future::pending::<Response>().await;
+                    };
+                    let status = StatusCode::from_u16(status).expect("a status");
+                    let mut response = (status, body).into_response();
+                    if !retry_after.is_empty() {
+                        let value = retry_after.parse().expect("a header");
+                        response.headers_mut().insert("retry-after", value);
+                    }
+                    response
                 }
-                response
-            }
-        }));
+            }));
         tokio::spawn(async move { axum::serve(listener, router).await });
         Self {
             url,
@@ -100,9 +101,11 @@ fn secret(entries: &[(&str, &str)]) -> SecretData {
 }
 
 fn channel(allowed: &Allowed, spec: Value) -> ValidChannel {
-    let spec: Channel = serde_json::from_value(common::merged(json!({"name": "team"}), spec))
-        .expect("a channel");
-    channels(&[spec], allowed).expect("a valid channel").remove(0)
+    let spec: Channel =
+        serde_json::from_value(common::merged(json!({"name": "team"}), spec)).expect("a channel");
+    channels(&[spec], allowed)
+        .expect("a valid channel")
+        .remove(0)
 }
 
 /// Sends the message about a success.
@@ -127,12 +130,37 @@ async fn send(
 async fn a_failure_says_what_to_do_next_and_when() {
     let webhook = json!({"webhook": {"secretName": "s"}});
     for (answer, reason, words, wait) in [
-        (Some((429, "7", "")), Reason::RateLimited, "HTTP 429", Some(7)),
-        (Some((500, "", HIDDEN)), Reason::ServerError, "HTTP 500", None),
-        (Some((503, "120", "")), Reason::ServerError, "HTTP 503", Some(120)),
+        (
+            Some((429, "7", "")),
+            Reason::RateLimited,
+            "HTTP 429",
+            Some(7),
+        ),
+        (
+            Some((500, "", HIDDEN)),
+            Reason::ServerError,
+            "HTTP 500",
+            None,
+        ),
+        (
+            Some((503, "120", "")),
+            Reason::ServerError,
+            "HTTP 503",
+            Some(120),
+        ),
         (Some((404, "", "")), Reason::Refused, "HTTP 404", None),
-        (Some((403, "", "")), Reason::Refused, "are the credentials right", None),
-        (Some((302, "", "")), Reason::Refused, "a redirect, which is not followed", None),
+        (
+            Some((403, "", "")),
+            Reason::Refused,
+            "are the credentials right",
+            None,
+        ),
+        (
+            Some((302, "", "")),
+            Reason::Refused,
+            "a redirect, which is not followed",
+            None,
+        ),
         (None, Reason::Timeout, "no answer within 2s", None),
     ] {
         let server = Server::start([answer]).await;
@@ -164,7 +192,12 @@ async fn a_connection_that_is_refused_or_reset_names_no_secret() {
         let sent = send(&origin, webhook.clone(), &secret, None).await;
         let failure = sent.expect_err("nobody is there");
         assert_eq!(failure.reason, Reason::Unreachable, "{failure:?}");
-        assert!(failure.why.starts_with(&format!("{origin}: cannot be reached: ")), "{failure:?}");
+        assert!(
+            failure
+                .why
+                .starts_with(&format!("{origin}: cannot be reached: ")),
+            "{failure:?}"
+        );
         assert!(!format!("{failure:?}").contains(HIDDEN), "{failure:?}");
     }
     resets.await.expect("it was asked once");
@@ -179,7 +212,9 @@ async fn a_webhook_gets_a_signed_cloud_event() {
     ]);
     let url = format!("{}/backstop", server.url);
     let spec = json!({"webhook": {"url": url, "secretName": "s"}});
-    send(&server.url, spec, &secret, None).await.expect("it is taken");
+    send(&server.url, spec, &secret, None)
+        .await
+        .expect("it is taken");
     let received = server.received().remove(0);
     assert_eq!(received.path, "/backstop");
     assert_eq!(received.header("authorization"), "Bearer a-token");
@@ -196,7 +231,9 @@ async fn a_webhook_gets_a_signed_cloud_event() {
     // Reckoned anew, as a receiver would.
     use base64::{Engine as _, prelude::BASE64_STANDARD};
     use hmac::{Hmac, KeyInit as _, Mac as _};
-    let key = BASE64_STANDARD.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").expect("base64");
+    let key = BASE64_STANDARD
+        .decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+        .expect("base64");
     let mut mac = Hmac::<sha2::Sha256>::new_from_slice(&key).expect("a key");
     mac.update(format!("event-uid/Succeeded.1700000000.{}", received.body).as_bytes());
     let wanted = BASE64_STANDARD.encode(mac.finalize().into_bytes());
@@ -213,7 +250,9 @@ async fn slacks_bot_writes_into_the_thread_that_it_began() {
     let api = format!("{}/api", server.url);
     let spec = json!({"slack": {"secretName": "s", "channel": "#web", "address": api}});
     let token = secret(&[("token", "xoxb-1")]);
-    let first = send(&server.url, spec.clone(), &token, None).await.expect("it is taken");
+    let first = send(&server.url, spec.clone(), &token, None)
+        .await
+        .expect("it is taken");
     assert_eq!(first.thread.as_deref(), Some("1700.01"));
     let second = send(&server.url, spec, &token, first.thread.as_deref()).await;
     // What is not Slack's answer is no receipt.
@@ -229,10 +268,26 @@ async fn slacks_bot_writes_into_the_thread_that_it_began() {
 #[tokio::test]
 async fn what_slack_refuses_with_200_is_refused() {
     for (answer, reason, words) in [
-        (r#"{"ok": false, "error": "channel_not_found"}"#, Reason::Refused, "invite the bot"),
-        (r#"{"ok": false, "error": "invalid_auth"}"#, Reason::Refused, "is the token"),
-        (r#"{"ok": false, "error": "ratelimited"}"#, Reason::RateLimited, "ratelimited"),
-        (r#"{"ok": false, "error": "<t0psecret-and-long-enough>"}"#, Reason::Refused, "not Slack's"),
+        (
+            r#"{"ok": false, "error": "channel_not_found"}"#,
+            Reason::Refused,
+            "invite the bot",
+        ),
+        (
+            r#"{"ok": false, "error": "invalid_auth"}"#,
+            Reason::Refused,
+            "is the token",
+        ),
+        (
+            r#"{"ok": false, "error": "ratelimited"}"#,
+            Reason::RateLimited,
+            "ratelimited",
+        ),
+        (
+            r#"{"ok": false, "error": "<t0psecret-and-long-enough>"}"#,
+            Reason::Refused,
+            "not Slack's",
+        ),
         ("<html>", Reason::Refused, "not Slack's"),
     ] {
         let server = Server::start([Some((200, "", answer))]).await;
@@ -251,18 +306,27 @@ async fn slacks_webhook_teams_and_pager_duty_get_what_they_understand() {
     let hook = format!("{}/hook", server.url);
     let url = secret(&[("url", &hook)]);
     let slack = json!({"slack": {"secretName": "s"}});
-    send(&server.url, slack, &url, None).await.expect("Slack takes it");
+    send(&server.url, slack, &url, None)
+        .await
+        .expect("Slack takes it");
     let teams = json!({"teams": {"secretName": "s"}});
-    send(&server.url, teams, &url, None).await.expect("Teams takes it");
+    send(&server.url, teams, &url, None)
+        .await
+        .expect("Teams takes it");
     let pager = json!({"pagerDuty": {"secretName": "s", "address": server.url}});
     let key = secret(&[("routing-key", "r0uting")]);
-    send(&server.url, pager, &key, None).await.expect("PagerDuty takes it");
+    send(&server.url, pager, &key, None)
+        .await
+        .expect("PagerDuty takes it");
     let received = server.received();
     let paths: Vec<_> = received.iter().map(|r| r.path.as_str()).collect();
     assert_eq!(paths, ["/hook", "/hook", "/v2/enqueue"]);
     assert_eq!(received[0].json()["blocks"][0]["type"], "header");
     let card = "/attachments/0/content/type";
-    assert_eq!(received[1].json().pointer(card), Some(&json!("AdaptiveCard")));
+    assert_eq!(
+        received[1].json().pointer(card),
+        Some(&json!("AdaptiveCard"))
+    );
     assert_eq!(received[2].json()["routing_key"], "r0uting");
     assert_eq!(received[2].json()["dedup_key"], "event-uid");
 }
@@ -272,20 +336,36 @@ async fn a_secret_that_cannot_be_used_is_named_by_its_key() {
     let server = Server::start([]).await;
     let elsewhere = format!("http://127.0.0.2:1/{HIDDEN}");
     for (spec, entries, words) in [
-        (json!({"slack": {"secretName": "s"}}), vec![], "Secret s has neither `url`"),
+        (
+            json!({"slack": {"secretName": "s"}}),
+            vec![],
+            "Secret s has neither `url`",
+        ),
         (
             json!({"slack": {"secretName": "s"}}),
             vec![("url", "http://x"), ("token", HIDDEN)],
             "Secret s has both `url` and `token`",
         ),
-        (json!({"slack": {"secretName": "s"}}), vec![("token", HIDDEN)], "slack.channel is missing"),
-        (json!({"slack": {"secretName": "s"}}), vec![("url", "")], "`url` of Secret s is empty"),
+        (
+            json!({"slack": {"secretName": "s"}}),
+            vec![("token", HIDDEN)],
+            "slack.channel is missing",
+        ),
+        (
+            json!({"slack": {"secretName": "s"}}),
+            vec![("url", "")],
+            "`url` of Secret s is empty",
+        ),
         (
             json!({"teams": {"secretName": "s"}}),
             vec![("url", elsewhere.as_str())],
             "the host of its `url` is not allowed (http://127.0.0.2:1)",
         ),
-        (json!({"teams": {"secretName": "s"}}), vec![("url", HIDDEN)], "is no address"),
+        (
+            json!({"teams": {"secretName": "s"}}),
+            vec![("url", HIDDEN)],
+            "is no address",
+        ),
         (
             json!({"pagerDuty": {"secretName": "s", "address": server.url}}),
             vec![("key", HIDDEN)],

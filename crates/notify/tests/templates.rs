@@ -27,7 +27,10 @@ fn what_is_wrong_with_a_template_is_said_with_field_and_line() {
         ("{{ figures.last }}", "guard them, as with {% if figures %}"),
     ] {
         let said = refused(text);
-        assert!(said.starts_with("spec.notifications[0].template.text: "), "{said}");
+        assert!(
+            said.starts_with("spec.notifications[0].template.text: "),
+            "{said}"
+        );
         assert!(said.contains(words), "{text}: {said}");
     }
 }
@@ -36,7 +39,11 @@ fn what_is_wrong_with_a_template_is_said_with_field_and_line() {
 fn a_template_that_runs_on_is_refused() {
     let nested = "{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}";
     assert!(refused(nested).contains("fuel"), "{}", refused(nested));
-    for text in ["{{ 'x' * 9999999999 }}", "{{ 'x'|indent(9999999999) }}", "{{ 9 ** 99999 }}"] {
+    for text in [
+        "{{ 'x' * 9999999999 }}",
+        "{{ 'x'|indent(9999999999) }}",
+        "{{ 9 ** 99999 }}",
+    ] {
         assert!(refused(text).contains("line 1"), "{text}");
     }
 }

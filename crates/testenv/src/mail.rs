@@ -118,7 +118,10 @@ impl MailServer {
             "--smtp-disable-rdns".to_owned(),
         ];
         if security != MailSecurity::Plain {
-            args.push(format!("--smtp-tls-cert={}", write("tls.crt", &pair.certificate)?));
+            args.push(format!(
+                "--smtp-tls-cert={}",
+                write("tls.crt", &pair.certificate)?
+            ));
             args.push(format!("--smtp-tls-key={}", write("tls.key", &pair.key)?));
             args.push(format!("--smtp-auth-file={}", write("users", &users)?));
         }

@@ -123,10 +123,18 @@ fn addresses(channel: &Value) -> Vec<String> {
         found.push(format!("smtp://{server}"));
     }
     if let Some(url) = at("/webhook/url") {
-        found.push(url.split_once('?').map_or(url, |(address, _)| address).to_owned());
+        found.push(
+            url.split_once('?')
+                .map_or(url, |(address, _)| address)
+                .to_owned(),
+        );
     }
     if channel.get("slack").is_some() {
-        found.push(at("/slack/address").unwrap_or("https://slack.com/api").to_owned());
+        found.push(
+            at("/slack/address")
+                .unwrap_or("https://slack.com/api")
+                .to_owned(),
+        );
     }
     if channel.get("pagerDuty").is_some() {
         let default = "https://events.pagerduty.com";

@@ -9,8 +9,8 @@ mod trigger;
 mod window;
 
 pub use notification::{
-    Channel, EmailChannel, MailAddress, MailSecurity, MessageTemplate, PagerDutyChannel, SlackChannel,
-    TeamsChannel, WebhookChannel,
+    Channel, EmailChannel, MailAddress, MailSecurity, MessageTemplate, PagerDutyChannel,
+    SlackChannel, TeamsChannel, WebhookChannel,
 };
 pub use source::{MinimumSamples, PrometheusSource, Signal, WebHeader, WebSource, WorkloadSource};
 pub use spec::{Limits, Mode, Points, RollbackPolicy, RollbackPolicySpec, WorkloadRef};

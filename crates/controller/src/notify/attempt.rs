@@ -6,7 +6,9 @@ use std::{
 };
 
 use backstop_api::notification::NotificationStatus;
-use backstop_notify::{Failure, OPERATOR, Reason, Receipt, SecretData, Target, ValidChannel, queue};
+use backstop_notify::{
+    Failure, OPERATOR, Reason, Receipt, SecretData, Target, ValidChannel, queue,
+};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
@@ -45,10 +47,16 @@ pub(super) async fn attempt(
     let payload = channel.render(&object.message(&records, &record));
     let thread = queue::thread(&records, &channel.name);
     let result = match target(context, subject.namespace(), &channel).await {
-        Ok(target) => target.send(&payload, thread.as_deref(), Timestamp::now()).await,
+        Ok(target) => {
+            target
+                .send(&payload, thread.as_deref(), Timestamp::now())
+                .await
+        }
         Err(why) => Err(Failure::new(Reason::Misconfigured, why)),
     };
-    let word = result.as_ref().map_or_else(|f| f.reason.as_str(), |_| "sent");
+    let word = result
+        .as_ref()
+        .map_or_else(|f| f.reason.as_str(), |_| "sent");
     let kind = channel.kind().as_str();
     context.metrics.notified(kind, word, began.elapsed());
     let (namespace, object) = (subject.namespace(), subject.name());
@@ -56,7 +64,12 @@ pub(super) async fn attempt(
     match &result {
         Ok(_) => tracing::info!(namespace, object, channel = name, ?outcome, "told"),
         Err(failure) => tracing::warn!(
-            namespace, object, channel = name, ?outcome, reason = word, why = failure.why,
+            namespace,
+            object,
+            channel = name,
+            ?outcome,
+            reason = word,
+            why = failure.why,
             "a channel could not be told; it is tried again"
         ),
     }
@@ -73,7 +86,11 @@ pub(super) async fn target(
     channel: &ValidChannel,
 ) -> Result<Target, String> {
     let own = channel.name.starts_with(OPERATOR);
-    let namespace = if own { &context.channels.namespace } else { namespace };
+    let namespace = if own {
+        &context.channels.namespace
+    } else {
+        namespace
+    };
     let secret = match &channel.secret_name {
         None => None,
         Some(name) => Some(read(context, namespace, name).await?),
@@ -87,7 +104,12 @@ async fn read(context: &Context, namespace: &str, name: &str) -> Result<SecretDa
         .calls
         .read("get secret", api.get(name))
         .await
-        .map_err(|error| format!("Secret {name} of namespace {namespace} cannot be read: {error}"))?;
+        .map_err(|error| {
+            format!("Secret {name} of namespace {namespace} cannot be read: {error}")
+        })?;
     let data = secret.data.unwrap_or_default();
-    Ok(data.into_iter().map(|(key, value)| (key, value.0)).collect())
+    Ok(data
+        .into_iter()
+        .map(|(key, value)| (key, value.0))
+        .collect())
 }

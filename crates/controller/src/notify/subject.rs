@@ -8,7 +8,10 @@ use backstop_notify::{
     queue::{self, Records},
 };
 use jiff::Timestamp;
-use kube::{Api, Resource, ResourceExt, runtime::reflector::{ObjectRef, Store}};
+use kube::{
+    Api, Resource, ResourceExt,
+    runtime::reflector::{ObjectRef, Store},
+};
 use serde_json::json;
 
 use crate::{

@@ -34,7 +34,9 @@ impl Unusable {
     pub fn of(&self, policy: &RollbackPolicy) -> Vec<(String, String)> {
         let all = self.all();
         let looked = all.get(&policy.uid().unwrap_or_default());
-        looked.map(|looked| looked.found.clone()).unwrap_or_default()
+        looked
+            .map(|looked| looked.found.clone())
+            .unwrap_or_default()
     }
 
     /// Whether this generation of the policy was looked at, and all its channels could be used.

@@ -146,7 +146,10 @@ fn what(message: &Message, status: Option<&str>) -> String {
     let (from, to) = (release(&message.from), release(&message.to));
     match (message.outcome, status) {
         (NotificationOutcome::Started, _) => {
-            format!("taking {} from release {from} back to {to}", message.workloads)
+            format!(
+                "taking {} from release {from} back to {to}",
+                message.workloads
+            )
         }
         (_, Some(said)) => said.to_owned(),
         (_, None) => format!("{}: {}", message.workloads, message.headline),

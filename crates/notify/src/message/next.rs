@@ -13,7 +13,8 @@ use super::Message;
 pub(super) fn of_event(message: &Message, event: &RollbackEvent) -> Vec<String> {
     let namespace = &message.namespace;
     let name = message.event.as_deref().unwrap_or_default();
-    let look = format!("to look closer: kubectl describe rollbackevent {name} --namespace {namespace}");
+    let look =
+        format!("to look closer: kubectl describe rollbackevent {name} --namespace {namespace}");
     let status = event.status.as_ref();
     let proved = status.and_then(|s| s.outcome) == Some(Outcome::Recovered);
     let mut next = match message.outcome {
@@ -55,7 +56,8 @@ pub(super) fn of_event(message: &Message, event: &RollbackEvent) -> Vec<String> 
         )],
         NotificationOutcome::Held | NotificationOutcome::Resolved => Vec::new(),
     };
-    if message.outcome != NotificationOutcome::Pending && message.outcome != NotificationOutcome::Started
+    if message.outcome != NotificationOutcome::Pending
+        && message.outcome != NotificationOutcome::Started
     {
         let steps = status.iter().flat_map(|s| &s.steps);
         for step in steps.clone() {
@@ -64,7 +66,10 @@ pub(super) fn of_event(message: &Message, event: &RollbackEvent) -> Vec<String> 
         let failed = steps.filter(|s| s.state == StepState::Failed);
         next.extend(failed.filter_map(|s| {
             let why = s.message.as_deref()?;
-            Some(format!("step {:?} of {} failed: {why}", s.step.kind, s.step.workload))
+            Some(format!(
+                "step {:?} of {} failed: {why}",
+                s.step.kind, s.step.workload
+            ))
         }));
     }
     next.push(look);

@@ -108,7 +108,11 @@ pub fn of_policy(
         headline: headline(outcome).to_owned(),
         what,
         why: worst.and_then(|(trigger, seen)| {
-            Some(format!("trigger {} fires: {}", trigger.name, seen.message.as_deref()?))
+            Some(format!(
+                "trigger {} fires: {}",
+                trigger.name,
+                seen.message.as_deref()?
+            ))
         }),
         figures: worst.map(|(trigger, seen)| figures(trigger, seen)),
         from: None,

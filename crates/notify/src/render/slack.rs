@@ -80,7 +80,10 @@ mod tests {
         let line = "x".repeat(1000);
         let text = [line.as_str(); 5].join("\n");
         let split = sections(&text);
-        assert_eq!(split.iter().map(|s| s.lines().count()).collect::<Vec<_>>(), [2, 2, 1]);
+        assert_eq!(
+            split.iter().map(|s| s.lines().count()).collect::<Vec<_>>(),
+            [2, 2, 1]
+        );
         let torn = format!("{}&amp;{}", "x".repeat(SECTION - 3), "y".repeat(100));
         assert_eq!(sections(&torn), [format!("{}…", "x".repeat(SECTION - 3))]);
     }

@@ -54,10 +54,14 @@ impl Post {
         body: String,
         headers: &[(&'static str, String)],
     ) -> Result<Vec<u8>, Failure> {
-        self.attempt(body, headers).await.map_err(|failure| Failure {
-            why: self.credentials.scrub(format!("{}: {}", self.shown(), failure.why)),
-            ..failure
-        })
+        self.attempt(body, headers)
+            .await
+            .map_err(|failure| Failure {
+                why: self
+                    .credentials
+                    .scrub(format!("{}: {}", self.shown(), failure.why)),
+                ..failure
+            })
     }
 
     /// The address, as far as it may be shown.
@@ -82,12 +86,18 @@ impl Post {
         let mut sent = HeaderMap::new();
         for (name, value) in headers {
             let value = HeaderValue::from_str(value).map_err(|_| {
-                Failure::new(Reason::Misconfigured, format!("the header {name} cannot be sent"))
+                Failure::new(
+                    Reason::Misconfigured,
+                    format!("the header {name} cannot be sent"),
+                )
             })?;
             sent.insert(HeaderName::from_static(name), value);
         }
         debug_assert!(sent.contains_key(CONTENT_TYPE));
-        let request = client.post(self.address.url().clone()).headers(sent).body(body);
+        let request = client
+            .post(self.address.url().clone())
+            .headers(sent)
+            .body(body);
         let response = request.send().await.map_err(|error| {
             let reason = if error.is_timeout() {
                 Reason::Timeout

@@ -53,7 +53,10 @@ impl Server {
         }
         let parts = MultiPart::alternative_plain_html(mail.text.clone(), mail.html.clone());
         builder.multipart(parts).map_err(|error| {
-            Failure::new(Reason::Misconfigured, format!("the mail cannot be written: {error}"))
+            Failure::new(
+                Reason::Misconfigured,
+                format!("the mail cannot be written: {error}"),
+            )
         })
     }
 

@@ -3,7 +3,9 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use backstop_api::{RollbackEvent, RollbackPolicy, notification::NotificationOutcome};
-use backstop_notify::{Allowed, Message, ValidChannel, category, channels, due, of_event, of_policy};
+use backstop_notify::{
+    Allowed, Message, ValidChannel, category, channels, due, of_event, of_policy,
+};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -146,7 +148,11 @@ pub fn messages() -> Vec<Message> {
             "reason": "support says so",
         }}),
     );
-    let failed = ended("Failed", "TimedOut", "the rollout did not complete within 5m");
+    let failed = ended(
+        "Failed",
+        "TimedOut",
+        "the rollout did not complete within 5m",
+    );
     let mut failed = serde_json::to_value(failed).expect("JSON");
     failed["status"]["steps"][2] = step("AwaitRollout", "Failed", "1 of 2 replicas are available");
     let held = policy_that("Held", "True", "NoGoodPoint", "12:00:20");
@@ -154,14 +160,36 @@ pub fn messages() -> Vec<Message> {
     vec![
         last(serde_json::from_value(pending).expect("an event")),
         last(event(json!({}))),
-        last(ended("Succeeded", "Recovered", "web does well again with release 900d900d900d900d")),
+        last(ended(
+            "Succeeded",
+            "Recovered",
+            "web does well again with release 900d900d900d900d",
+        )),
         last(serde_json::from_value(failed).expect("an event")),
-        last(ended("Failed", "NotCausedByRelease", "the good release runs, and error-rate still fires")),
+        last(ended(
+            "Failed",
+            "NotCausedByRelease",
+            "the good release runs, and error-rate still fires",
+        )),
         last(serde_json::from_value(by_hand).expect("an event")),
-        last(ended("Superseded", "NewerRelease", "release f00df00d is live by now")),
-        last(ended("Cancelled", "ObserveOnly", "mode Observe: would have taken web back")),
+        last(ended(
+            "Superseded",
+            "NewerRelease",
+            "release f00df00d is live by now",
+        )),
+        last(ended(
+            "Cancelled",
+            "ObserveOnly",
+            "mode Observe: would have taken web back",
+        )),
         of_policy(&held, NotificationOutcome::Held, reason, since, since),
-        of_policy(&held, NotificationOutcome::Resolved, None, at("12:10:00"), since),
+        of_policy(
+            &held,
+            NotificationOutcome::Resolved,
+            None,
+            at("12:10:00"),
+            since,
+        ),
     ]
 }
 
@@ -181,7 +209,9 @@ pub fn allowed() -> Allowed {
 pub fn channel(spec: Value) -> ValidChannel {
     let spec = merged(json!({"name": "team"}), spec);
     let spec = serde_json::from_value(spec).expect("a channel");
-    channels(&[spec], &allowed()).expect("a valid channel").remove(0)
+    channels(&[spec], &allowed())
+        .expect("a valid channel")
+        .remove(0)
 }
 
 /// A channel of each kind.
