@@ -1,4 +1,4 @@
-//! The CRDs of the routes that teams have, as their projects publish them.
+//! The CRDs of the routes and reports that teams have, as their projects publish them.
 //!
 //! They come out of the Go modules that `e2e/tools/crds` pins, through Go's own cache, so that no copy of them ages here.
 
@@ -12,7 +12,12 @@ use serde_json::Value;
 use crate::chart::{documents, root};
 
 /// In which module, and in which of its files, the CRDs of a group are.
-const PUBLISHED: [(&str, &str, &[&str]); 4] = [
+const PUBLISHED: [(&str, &str, &[&str]); 5] = [
+    (
+        "aquasecurity.github.io",
+        "github.com/aquasecurity/trivy-operator",
+        &["deploy/helm/crds/aquasecurity.github.io_vulnerabilityreports.yaml"],
+    ),
     (
         "gateway.networking.k8s.io",
         "sigs.k8s.io/gateway-api",

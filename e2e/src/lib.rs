@@ -10,6 +10,7 @@ pub mod people;
 pub mod raw;
 pub mod real;
 pub mod receiver;
+pub mod reports;
 pub mod shared_out;
 pub mod stage;
 pub mod strategies;

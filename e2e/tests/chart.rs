@@ -394,11 +394,11 @@ async fn the_admission_policies_name_only_fields_that_there_are() -> anyhow::Res
     install(cluster).await?;
     let policies: Api<ValidatingAdmissionPolicy> = Api::all(cluster.client().await?);
     eventually(
-        "five checked policies without a warning",
+        "eight checked policies without a warning",
         SOON,
         async || {
             let all = policies.list(&ListParams::default()).await?.items;
-            ensure!(all.len() == 5, "{} policies", all.len());
+            ensure!(all.len() == 8, "{} policies", all.len());
             for policy in all {
                 let name = policy.name_any();
                 let checked = policy

@@ -106,8 +106,8 @@ async fn a_policy_that_says_too_much_or_too_little_is_refused() -> anyhow::Resul
             "spec.window: Invalid value: \"-5m\"",
         ),
         (
-            with(json!({"gates": {}})),
-            "gates are not available in this version",
+            with(json!({"gates": {"freeze": {"windows": [{"name": "a"}]}}})),
+            "a window is either weekly or once: set one of them",
         ),
         (
             with(json!({"gitops": {}})),
@@ -159,11 +159,9 @@ async fn a_policy_that_says_too_much_or_too_little_is_refused() -> anyhow::Resul
 async fn a_trigger_that_cannot_work_is_refused() -> anyhow::Result<()> {
     let people = People::new().await?;
     let query = json!({"query": "up"});
-    let source =
-        "this source is not available in this version; available are prometheus, workload and web";
-    let action = "action: available in this version are Rollback, GradualRollback, ScaleAndRollback, IsolateAndRollback and Notify";
+    let source = "this source is not available in this version; available are prometheus, workload, web and vulnerability";
     let apart = "workload.signals: Restarts and UnreadyShare are numbers of their own; put each in a trigger of its own";
-    let one = "a trigger has exactly one source: set prometheus, workload or web";
+    let one = "a trigger has exactly one source: set prometheus, workload, web or vulnerability";
     let mut broken = vec![
         (trigger(json!({})), one),
         (
@@ -228,10 +226,9 @@ async fn a_trigger_that_cannot_work_is_refused() -> anyhow::Result<()> {
             "spec.triggers[1]: Duplicate value: {\"name\":\"t\"}",
         ),
     ];
-    for name in ["probe", "resource", "alert", "vulnerability"] {
+    for name in ["probe", "resource", "alert"] {
         broken.push((trigger(json!({name: {}})), source));
     }
-    broken.push((crashes(json!({"action": "BlockDeployment"})), action));
     all_refused(&people.policies(&people.alice), broken).await
 }
 

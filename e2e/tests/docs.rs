@@ -172,7 +172,7 @@ fn every_state_phase_outcome_and_reason_to_hold_is_explained_and_no_other() -> a
         (
             "docs/policies.md",
             "### workload: what the cluster itself says",
-            "crates/api/src/policy/trigger.rs",
+            "crates/api/src/policy/source/workload.rs",
             "Signal",
         ),
         (
@@ -230,7 +230,9 @@ fn every_condition_and_every_event_reason_is_explained_and_no_other() -> anyhow:
     let mut code = BTreeSet::new();
     for path in [
         "crates/api/src/condition.rs",
+        "crates/engine/src/gates.rs",
         "crates/engine/src/lifecycle.rs",
+        "crates/engine/src/overrides.rs",
         "crates/engine/src/decide/say.rs",
         "crates/engine/src/decide/say/conditions.rs",
         "crates/controller/src/policy/status.rs",

@@ -126,6 +126,7 @@ async fn a_deployment_that_a_person_has_taken_over_is_left_alone() -> anyhow::Re
         "annotate",
         "deployment/web",
         "backstop.dev/override=alice looks",
+        "backstop.dev/override-by=admin",
     ];
     world.kubectl(&over).await?;
     world.deploy(&bad("v2")).await?;

@@ -16,6 +16,10 @@ pub const PROTECTED: &str = "Protected";
 pub const ACTION_REQUIRED: &str = "ActionRequired";
 /// The type of a policy's condition: everybody was told who has to know. It is there only where there are channels.
 pub const NOTIFIED: &str = "Notified";
+/// The type of a policy's condition: its gates can be judged. It is there only where the policy has gates.
+pub const GATES_READY: &str = "GatesReady";
+/// The type of a policy's condition: a person has taken over a Deployment. It is there only while that is so.
+pub const OVERRIDDEN: &str = "Overridden";
 /// The type of a point's condition: the release is recorded.
 pub const CAPTURED: &str = "Captured";
 /// The type of a point's condition: the contents of the release's configuration are kept. It is there only where it is

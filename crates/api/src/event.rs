@@ -304,6 +304,8 @@ pub enum Outcome {
     PointUnusable,
     /// Somebody changed the Service, the route or the replicas while they were changed back.
     Contested,
+    /// BlockDeployment: the release stays live, is recorded as one that failed, and is refused from now on.
+    Blocked,
 }
 
 /// A step of the plan.

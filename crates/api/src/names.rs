@@ -55,6 +55,9 @@ pub const CONFIG_KEYS_SECRET: &str = "backstop-config-keys";
 pub const ANNOTATION_FLOOR: &str = "backstop.dev/rollback-floor";
 /// Annotation on a Deployment: a person has taken over, and why. Backstop leaves the workload alone.
 pub const ANNOTATION_OVERRIDE: &str = "backstop.dev/override";
+/// Annotation on a Deployment beside [`ANNOTATION_OVERRIDE`]: who has taken over. The API server sees to it
+/// that it is the user who sets it.
+pub const ANNOTATION_OVERRIDE_BY: &str = "backstop.dev/override-by";
 /// Annotation on a RollbackEvent: a person calls the rollback off, and why.
 pub const ANNOTATION_CANCEL: &str = "backstop.dev/cancel";
 /// Annotation on a RollbackPoint: when its release last proved itself (RFC 3339).

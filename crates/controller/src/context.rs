@@ -26,6 +26,7 @@ use crate::{
     metrics::Metrics,
     notify::{Channels, Unusable},
     observe::Observers,
+    pause::Switch,
     tell::Teller,
 };
 
@@ -53,6 +54,8 @@ pub struct Context {
     pub routes: Table,
     /// The keys under which configuration is told apart and kept; or why there are none.
     pub keys: watch::Receiver<Keys>,
+    /// Whether Backstop acts.
+    pub paused: watch::Receiver<Switch>,
     /// Which addresses of Prometheus may be asked.
     pub allowed: AllowList,
     /// Which web services may be asked.

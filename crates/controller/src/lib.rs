@@ -21,6 +21,7 @@ pub mod leader;
 pub mod metrics;
 pub mod notify;
 pub mod observe;
+pub mod pause;
 pub mod point;
 pub mod policy;
 pub mod run;

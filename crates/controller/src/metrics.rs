@@ -76,6 +76,7 @@ pub struct Metrics {
     notification_seconds: Seconds<Told>,
     failures: Family<Reconciler, Counter>,
     leader: Gauge,
+    paused: Gauge,
     policies: Gauge,
     queue: Gauge,
 }
@@ -102,6 +103,7 @@ impl Default for Metrics {
             notification_seconds: Family::new_with_constructor(fast as fn() -> Histogram),
             failures: Family::default(),
             leader: Gauge::default(),
+            paused: Gauge::default(),
             policies: Gauge::default(),
             queue: Gauge::default(),
             registry: Registry::default(),
@@ -161,6 +163,11 @@ impl Default for Metrics {
             "leader",
             "Whether this replica acts",
             metrics.leader.clone(),
+        );
+        registry.register(
+            "paused",
+            "Whether Backstop is paused for the whole cluster",
+            metrics.paused.clone(),
         );
         registry.register(
             "policies",
@@ -249,6 +256,11 @@ impl Metrics {
     /// Whether this replica acts.
     pub fn leads(&self, yes: bool) {
         self.leader.set(i64::from(yes));
+    }
+
+    /// Whether nothing is taken back in the whole cluster.
+    pub fn paused(&self, yes: bool) {
+        self.paused.set(i64::from(yes));
     }
 
     /// How many policies are looked after, and how many rollbacks are not over.

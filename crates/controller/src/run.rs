@@ -31,6 +31,7 @@ use crate::{
     metrics::Metrics,
     notify::{self, Channels, Unusable},
     observe::Observers,
+    pause::{self, Switch},
     point, policy,
     settings::Settings,
     tell::Teller,
@@ -179,6 +180,7 @@ async fn lead(
     let (poke_event, event_pokes) = mpsc::unbounded();
     let asked = metrics.clone();
     let (keys, has_keys) = watch::channel(None);
+    let (switch, paused) = watch::channel(Switch::Unread);
     let context = Arc::new(Context {
         teller: Teller::new(client.clone(), &settings.identity, calls.clone()),
         client: client.clone(),
@@ -197,6 +199,7 @@ async fn lead(
         unusable: Unusable::default(),
         routes: routes.clone(),
         keys: has_keys,
+        paused,
         policies: policies.store.clone(),
         points: points.store.clone(),
         events: events.store.clone(),
@@ -230,6 +233,7 @@ async fn lead(
                     for read in caches {
                         until(read).await;
                     }
+                    pause::read(context.paused.clone()).await;
                     counted(object, context, policy::reconcile).await
                 }
             },
@@ -244,7 +248,10 @@ async fn lead(
         .reconcile_on(event_pokes)
         .graceful_shutdown_on(end())
         .run(
-            |object, context| counted(object, context, event::reconcile),
+            |object, context: Arc<Context>| async move {
+                pause::read(context.paused.clone()).await;
+                counted(object, context, event::reconcile).await
+            },
             |object, error: &event::Error, context| {
                 retry("event", &object, error, error.is_old_picture(), &context)
             },
@@ -269,20 +276,33 @@ async fn lead(
             notify::tell(context, changes).await;
         }
     };
-    let sweep = sweep(context.clone());
-    let keys = keep_keys(
-        context.clone(),
-        settings.leader_election_namespace.clone(),
-        keys,
-    );
     tokio::select! {
         _ = async { tokio::join!(policy_work, event_work, point_work) } => {}
-        () = sweep => {}
-        () = keys => {}
-        () = follow_deletions(&context, went) => {}
+        () = beside(&context, settings, keys, switch, went) => {}
         () = telling => {}
     }
     Ok(())
+}
+
+/// What goes on beside the reconcilers, for as long as they do.
+async fn beside(
+    context: &Arc<Context>,
+    settings: &Settings,
+    keys: watch::Sender<Keys>,
+    switch: watch::Sender<Switch>,
+    went: mpsc::UnboundedReceiver<Gone>,
+) {
+    let namespace = &settings.leader_election_namespace;
+    let sweep = sweep(context.clone());
+    let keys = keep_keys(context.clone(), namespace.clone(), keys);
+    let place = (namespace.clone(), settings.config_map.clone());
+    let paused = pause::follow(context.clone(), place, switch);
+    tokio::select! {
+        () = sweep => {}
+        () = keys => {}
+        () = paused => {}
+        () = follow_deletions(context, went) => {}
+    }
 }
 
 /// What is not there any more is not reconciled, and its deletion can change what a policy does: a

@@ -42,6 +42,9 @@ pub struct Settings {
     /// Watch this namespace alone; every namespace without it.
     #[arg(long, env = "BACKSTOP_WATCH_NAMESPACE")]
     pub watch_namespace: Option<String>,
+    /// The ConfigMap, in the namespace of the Lease, that pauses Backstop for the whole cluster.
+    #[arg(long, env = "BACKSTOP_CONFIG_MAP", default_value = "backstop")]
+    pub config_map: String,
     /// How logs are written.
     #[arg(long, env = "BACKSTOP_LOG_FORMAT", value_enum, default_value_t = LogFormat::Auto)]
     pub log_format: LogFormat,

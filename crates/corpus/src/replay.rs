@@ -119,7 +119,8 @@ fn reading(policy: &ValidPolicy, measure: Measure, trace: &Trace, side: Side, at
     let minimum = trigger.and_then(|t| match &t.source {
         backstop_engine::policy::Source::Prometheus { minimum, .. } => minimum.as_ref(),
         backstop_engine::policy::Source::Workload { .. }
-        | backstop_engine::policy::Source::Web(_) => None,
+        | backstop_engine::policy::Source::Web(_)
+        | backstop_engine::policy::Source::Vulnerability(_) => None,
     });
     match (minimum, measure.samples(trace, side, at)) {
         (Some(minimum), Some(samples)) => {
@@ -167,6 +168,7 @@ fn workload(trace: &Trace, side: Side, release: &str, at: i64) -> Workload {
         images: Vec::new(),
         paused: false,
         overridden: None,
+        overridden_by: None,
         floor: None,
         desired,
         replicas: desired,

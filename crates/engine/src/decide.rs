@@ -10,10 +10,12 @@ use backstop_api::{
 use jiff::Timestamp;
 
 use crate::{
+    gates,
     guards::{self, Hold, Look},
     health::{self, Proof},
     incident,
     lifecycle::{self, EventChange},
+    overrides,
     policy::{ValidPolicy, ValidTrigger},
     rollout,
     snapshot::{Event, Point, Snapshot, Workload},
@@ -24,7 +26,7 @@ use crate::{
 mod say;
 mod wake;
 
-pub use say::{Notice, NoticeKind, Say};
+pub use say::{Notice, NoticeKind, Said, Say};
 
 /// What to do, and what to say.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,6 +61,15 @@ pub enum Act {
     },
     /// Change a rollback's status.
     Change(Box<EventChange>),
+    /// Record the live release as one that failed; it stays where it is.
+    Block {
+        /// Identity of the release.
+        release: String,
+        /// The RollbackEvent that says why.
+        event: String,
+        /// Why, in a sentence.
+        reason: String,
+    },
     /// The release was not the cause: take its record as one that failed away again, if it is this
     /// rollback's.
     LiftQuarantine {
@@ -75,6 +86,26 @@ pub enum Act {
 /// deciding twice does no harm.
 #[must_use]
 pub fn decide(
+    policy: &ValidPolicy,
+    state: &State,
+    seen: &Snapshot,
+    now: Timestamp,
+) -> (State, Decision) {
+    let (mut state, mut decision) = judged(policy, state, seen, now);
+    if let Some(workload) = &seen.workload {
+        let changed = overrides::follow(&mut state, workload, now);
+        decision.notices.extend(changed);
+        decision.say.conditions.extend(overrides::said(&state));
+    }
+    decision.say.gates = gates::status(policy, &state, seen, now);
+    if let Some(status) = &decision.say.gates {
+        let said = gates::said(policy, seen, status);
+        decision.say.conditions.push(said);
+    }
+    (state, decision)
+}
+
+fn judged(
     policy: &ValidPolicy,
     state: &State,
     seen: &Snapshot,
@@ -184,6 +215,15 @@ fn course<'a>(look: &Look<'a>) -> Course<'a> {
     for (trigger, memory) in firing(look) {
         let hold = if trigger.action == Action::Notify {
             say::notify_only(trigger)
+        } else if trigger.action == Action::BlockDeployment {
+            match guards::against_a_block(look, trigger, memory) {
+                None => {
+                    return Course::Start {
+                        spec: Box::new(asked_for(look, trigger, memory, None)),
+                    };
+                }
+                Some(hold) => hold,
+            }
         } else {
             match guards::pass(look, trigger, memory) {
                 Ok(point) => {
@@ -312,6 +352,16 @@ fn rollback(
     memory: &TriggerMemory,
     point: &Point,
 ) -> RollbackEventSpec {
+    asked_for(look, trigger, memory, Some(point))
+}
+
+/// What a trigger asks for: to go back to a point, or without one to block the live release.
+fn asked_for(
+    look: &Look<'_>,
+    trigger: &ValidTrigger,
+    memory: &TriggerMemory,
+    point: Option<&Point>,
+) -> RollbackEventSpec {
     RollbackEventSpec {
         policy: look.policy.name.clone(),
         workloads: look
@@ -331,7 +381,7 @@ fn rollback(
         strategy: Some(look.policy.strategy.type_()),
         attempt: look.incident.attempts + 1,
         from: Some(live(look.workload)),
-        to: Some(Target {
+        to: point.map(|point| Target {
             point: point.name.clone(),
             hash: point.release.clone(),
         }),

@@ -49,6 +49,8 @@ pub struct Hold {
 /// Why nothing is taken back, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum HoldReason {
+    /// Backstop is paused for the whole cluster.
+    BackstopPaused,
     /// The policy is paused.
     PolicyPaused,
     /// A person has taken over.
@@ -77,6 +79,8 @@ pub enum HoldReason {
     Observed,
     /// A person called the rollback of this release off.
     CalledOff,
+    /// The live release is blocked: it stays, and is refused when it is deployed anew.
+    Blocked,
 }
 
 impl HoldReason {
@@ -85,7 +89,8 @@ impl HoldReason {
     pub fn needs_a_person(self) -> bool {
         !matches!(
             self,
-            Self::PolicyPaused
+            Self::BackstopPaused
+                | Self::PolicyPaused
                 | Self::Overridden
                 | Self::CoolingDown
                 | Self::Observed
@@ -125,14 +130,33 @@ pub fn pass<'a>(
     good_point(look, trigger.action)
 }
 
+/// Every guard before a release is blocked: that it stays where it is needs neither a window nor a good point.
+const GUARDS_OF_A_BLOCK: [Guard; 6] = [
+    policy_is_paused,
+    person_has_taken_over,
+    workload_is_being_deleted,
+    person_called_it_off,
+    observed_already,
+    blocked_already,
+];
+
+/// Why the live release is not blocked, if it is not.
+#[must_use]
+pub fn against_a_block(
+    look: &Look<'_>,
+    trigger: &ValidTrigger,
+    memory: &TriggerMemory,
+) -> Option<Hold> {
+    let mut guards = GUARDS_OF_A_BLOCK.iter();
+    guards.find_map(|guard| guard(look, trigger, memory))
+}
+
 /// The guards that stand before a rollback that a person asks for: a person knows better than a
 /// window or a cooldown, and no better than a pause or a floor.
 #[must_use]
 pub fn for_a_person(look: &Look<'_>) -> Option<Hold> {
-    if look.policy.mode == Mode::Paused {
-        return Some(paused_policy());
-    }
-    taken_over(look)
+    paused(look)
+        .or_else(|| taken_over(look))
         .or_else(|| paused_workload(look))
         .or_else(|| deleted_workload(look))
         .or_else(|| floor(look))
@@ -147,14 +171,20 @@ fn hold(reason: HoldReason, message: String) -> Hold {
 }
 
 fn policy_is_paused(look: &Look<'_>, _: &ValidTrigger, _: &TriggerMemory) -> Option<Hold> {
-    (look.policy.mode == Mode::Paused).then(paused_policy)
+    paused(look)
 }
 
-fn paused_policy() -> Hold {
-    hold(
-        HoldReason::PolicyPaused,
-        "the policy is paused; set spec.mode to Enforce to let it act".into(),
-    )
+/// Whether nothing at all is to be done.
+fn paused(look: &Look<'_>) -> Option<Hold> {
+    if let Some(why) = &look.seen.paused {
+        return Some(hold(HoldReason::BackstopPaused, why.clone()));
+    }
+    (look.policy.mode == Mode::Paused).then(|| {
+        hold(
+            HoldReason::PolicyPaused,
+            "the policy is paused; set spec.mode to Enforce to let it act".into(),
+        )
+    })
 }
 
 fn person_has_taken_over(look: &Look<'_>, _: &ValidTrigger, _: &TriggerMemory) -> Option<Hold> {
@@ -354,6 +384,29 @@ fn observed_already(look: &Look<'_>, _: &ValidTrigger, _: &TriggerMemory) -> Opt
             ),
         )
     })
+}
+
+/// A release is blocked once. Whoever deletes its record means that it is good after all.
+fn blocked_already(look: &Look<'_>, _: &ValidTrigger, _: &TriggerMemory) -> Option<Hold> {
+    let live = &look.workload.release;
+    let event = look.seen.events.iter().find(|e| {
+        e.status.outcome == Some(Outcome::Blocked)
+            && e.from_hash() == Some(live)
+            && e.status.workload_uid.as_ref() == Some(&look.workload.uid)
+    })?;
+    let message = if target::is_quarantined(look.seen, live) {
+        format!(
+            "{} blocks release {live}: it stays live, and is never gone back to; release another one that \
+             mends it, or delete its Quarantined record if it is good after all",
+            event.name
+        )
+    } else {
+        format!(
+            "{} blocked release {live}, and its record was deleted since: it counts as good",
+            event.name
+        )
+    };
+    Some(hold(HoldReason::Blocked, message))
 }
 
 fn good_point<'a>(look: &Look<'a>, action: Action) -> Result<&'a Point, Hold> {

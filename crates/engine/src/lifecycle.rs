@@ -19,8 +19,11 @@ use crate::{
     target,
 };
 
+mod block;
 mod end;
 mod verify;
+
+use block::block;
 
 pub use end::ended;
 pub(crate) use end::{refused_policy, workload_is_gone};
@@ -165,6 +168,9 @@ fn pending(look: &Look<'_>, event: &Event) -> Next {
     }
     if let Some(next) = calmed_down(look, event, &status) {
         return next;
+    }
+    if event.spec.action == Some(Action::BlockDeployment) {
+        return block(look, event, status);
     }
     let (point, to) = match chosen(look, event) {
         Ok(target) => target,

@@ -10,6 +10,8 @@ use backstop_api::{
 };
 use jiff::SignedDuration;
 
+use crate::gates::ValidGates;
+
 mod source;
 mod strategy;
 mod trigger;
@@ -56,6 +58,8 @@ pub struct ValidPolicy {
     pub secrets: SecretCapture,
     /// Annotations of the template that say nothing about the release.
     pub ignore_annotations: Vec<String>,
+    /// What is asked before a release.
+    pub gates: Option<ValidGates>,
 }
 
 impl ValidPolicy {
@@ -100,7 +104,6 @@ pub fn validate(name: &str, spec: &RollbackPolicySpec) -> Result<ValidPolicy, Ve
         });
     };
     for (field, present) in [
-        ("spec.gates", spec.gates.is_some()),
         ("spec.gitops", spec.gitops.is_some()),
     ] {
         if present {
@@ -147,6 +150,15 @@ pub fn validate(name: &str, spec: &RollbackPolicySpec) -> Result<ValidPolicy, Ve
             Err(mut found) => errors.append(&mut found),
         }
     }
+    let gates = spec.gates.as_ref().and_then(|gates| {
+        ValidGates::parse(gates, &mut |field, value, problem: &str| {
+            errors.push(FieldError {
+                field,
+                value,
+                problem: problem.to_owned(),
+            });
+        })
+    });
     let strategy = strategy::validate(spec, &mut errors);
     let Some(strategy) = strategy.filter(|_| errors.is_empty()) else {
         return Err(errors);
@@ -176,5 +188,6 @@ pub fn validate(name: &str, spec: &RollbackPolicySpec) -> Result<ValidPolicy, Ve
         config: spec.points.config,
         secrets: spec.points.secrets,
         ignore_annotations: spec.ignore_annotations.clone(),
+        gates,
     })
 }

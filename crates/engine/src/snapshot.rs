@@ -11,7 +11,9 @@ use backstop_api::{
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::{condition::WorkloadNumbers, policy::FieldError, reading::Reading};
+use crate::{
+    condition::WorkloadNumbers, policy::FieldError, reading::Reading, vulnerability::Reports,
+};
 
 /// What was seen of one policy's world.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,6 +36,10 @@ pub struct Snapshot {
     pub events: Vec<Event>,
     /// An older policy that looks after the same workload.
     pub conflict: Option<String>,
+    /// What is known of vulnerabilities.
+    pub reports: Reports,
+    /// Why Backstop is paused for the whole cluster, if it is.
+    pub paused: Option<String>,
 }
 
 /// An answer of a source, and which question it answers.
@@ -98,6 +104,8 @@ pub struct Workload {
     pub paused: bool,
     /// Why a person has taken over, if one has.
     pub overridden: Option<String>,
+    /// Who that is, as the API server knows the user.
+    pub overridden_by: Option<String>,
     /// Why this release must not be gone behind, if so.
     pub floor: Option<String>,
     /// Replicas wanted.

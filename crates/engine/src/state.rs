@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use backstop_api::{
     RollbackPolicyStatus,
     event::Sample,
-    policy::{ReleaseStatus, TriggerState, TriggerStatus},
+    policy::{Override, ReleaseStatus, TriggerState, TriggerStatus},
 };
 use jiff::Timestamp;
 
@@ -26,6 +26,8 @@ pub struct State {
     pub triggers: BTreeMap<String, TriggerMemory>,
     /// The reason of the last notice about what is held back, so that it is said once.
     pub held: Option<String>,
+    /// Who has taken over, newest first.
+    pub overrides: Vec<Override>,
 }
 
 /// The live release, and how far it has come.
@@ -147,6 +149,7 @@ impl State {
                 })
                 .collect(),
             held,
+            overrides: status.overrides.clone(),
         }
     }
 

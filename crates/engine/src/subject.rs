@@ -112,6 +112,7 @@ fn together(members: Vec<Workload>) -> Workload {
         images: members.iter().flat_map(|m| m.images.clone()).collect(),
         paused: members.iter().any(|m| m.paused),
         overridden: members.iter().find_map(|m| m.overridden.clone()),
+        overridden_by: members.iter().find_map(|m| m.overridden_by.clone()),
         floor: members.iter().find_map(|m| m.floor.clone()),
         desired: sum(|m| m.desired),
         replicas: sum(|m| m.replicas),

@@ -7,7 +7,7 @@
 
 use backstop_api::{
     event::Sample,
-    policy::{NoDataPolicy, Signal, TriggerState},
+    policy::{NoDataPolicy, Signal, TriggerState, VulnerabilityLimits},
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -17,7 +17,7 @@ use crate::{
     reading::Reading,
     snapshot::{Snapshot, Workload},
     state::{Release, SAMPLES_KEPT, State, TriggerMemory},
-    target, track,
+    target, track, vulnerability,
 };
 
 /// A reading is too old to speak for now after so many intervals.
@@ -101,7 +101,9 @@ impl Scope<'_> {
     /// From when on readings of this trigger are evidence; `None` while that cannot be said.
     fn evidence_from(&self, trigger: &ValidTrigger) -> Option<Timestamp> {
         let scoped = match &trigger.source {
-            Source::Workload { .. } => return Some(self.release.since),
+            Source::Workload { .. } | Source::Vulnerability(_) => {
+                return Some(self.release.since);
+            }
             Source::Prometheus { query, minimum, .. } => {
                 query.is_scoped() && minimum.as_ref().is_none_or(|m| m.query.is_scoped())
             }
@@ -137,6 +139,9 @@ fn look(
     if let Source::Workload { signals } = &trigger.source {
         return (look_at_workload(signals, memory, workload, now), now);
     }
+    if let Source::Vulnerability(limits) = &trigger.source {
+        return (look_at_reports(limits, memory, seen, scope, now), now);
+    }
     let Some(observed) = seen
         .readings
         .get(&trigger.name)
@@ -152,7 +157,9 @@ fn look(
     if now.duration_since(asked_at) > too_old(trigger) {
         let whom = match trigger.source {
             Source::Web(_) => "the web service",
-            Source::Prometheus { .. } | Source::Workload { .. } => "Prometheus",
+            Source::Prometheus { .. } | Source::Workload { .. } | Source::Vulnerability(_) => {
+                "Prometheus"
+            }
         };
         let why = format!("the newest answer is from {asked_at:.0}; is {whom} slow?");
         return (Look::Error(why), asked_at);
@@ -220,6 +227,27 @@ fn look_at_workload(
         memory.details.extend(words.iter().cloned());
     }
     Look::Value { value, at: now }
+}
+
+fn look_at_reports(
+    limits: &VulnerabilityLimits,
+    memory: &mut TriggerMemory,
+    seen: &Snapshot,
+    scope: &Scope<'_>,
+    now: Timestamp,
+) -> Look {
+    let found = vulnerability::look(limits, &seen.reports, scope.release, now);
+    memory.details = found.details;
+    match found.reading {
+        Reading::Value { value, at } => Look::Value { value, at },
+        Reading::NoData { why } if found.settling => Look::Settling(format!(
+            "{why}; a scan takes some minutes, so that is to be expected of so new a release"
+        )),
+        Reading::NoData { why } => Look::NoData(why),
+        Reading::Inconclusive { why } => Look::Inconclusive(why),
+        Reading::Stale { at } => Look::Stale(format!("the newest report is from {at:.0}, too old")),
+        Reading::Unavailable { why, .. } => Look::Error(why),
+    }
 }
 
 fn pods(found: &[String]) -> (f64, &[String]) {
@@ -332,7 +360,7 @@ fn punctuality(trigger: &ValidTrigger) -> SignedDuration {
             (trigger.interval / JITTER_SHARE).min(JITTER_AT_MOST)
         }
         // The cluster tells by itself, and the end of `for` is waited for exactly.
-        Source::Workload { .. } => SignedDuration::ZERO,
+        Source::Workload { .. } | Source::Vulnerability(_) => SignedDuration::ZERO,
     }
 }
 

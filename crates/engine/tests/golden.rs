@@ -339,6 +339,11 @@ fn act(act: &Act) -> Value {
                 "message": status.message, "steps": steps,
             })
         }
+        Act::Block {
+            release,
+            event,
+            reason,
+        } => json!({"block": release, "event": event, "reason": reason}),
         Act::LiftQuarantine { release, event } => json!({"lift": release, "event": event}),
     }
 }

@@ -192,7 +192,6 @@ fn every_strategy_is_read_with_its_parameters() {
 #[test]
 fn fields_that_are_not_there_yet_are_refused() {
     for (field, value) in [
-        ("gates", json!({"freeze": true})),
         ("gitops", json!({"onConflict": "Suspend"})),
     ] {
         let path = format!("spec.{field}");
@@ -280,14 +279,14 @@ fn a_trigger_without_a_source_or_with_two_is_refused() {
 
 #[test]
 fn sources_that_are_not_there_yet_are_refused_by_name() {
-    for source in ["probe", "resource", "alert", "vulnerability"] {
+    for source in ["probe", "resource", "alert"] {
         let other = json!({"name": "other", "condition": "value > 1.0", source: {"any": "thing"}});
         let path = format!("spec.triggers[0].{source}");
         says(
             spec(&[other], json!({})),
             &path,
             "other",
-            "available are prometheus, workload and web",
+            "available are prometheus, workload, web and vulnerability",
         );
     }
 }
@@ -312,16 +311,6 @@ fn a_query_without_a_condition_is_refused() {
         "spec.triggers[0].condition",
         "",
         "write for example: value > 0.05",
-    );
-}
-
-#[test]
-fn an_action_that_is_not_there_yet_is_refused() {
-    says(
-        trigger(json!({"action": "BlockDeployment"})),
-        "spec.triggers[0].action",
-        "BlockDeployment",
-        "ScaleAndRollback, IsolateAndRollback and Notify",
     );
 }
 
@@ -381,22 +370,19 @@ fn numbers_of_the_workload_stand_alone() {
 
 #[test]
 fn everything_that_is_wrong_is_said_at_once() {
-    let wrong = with(
-        errors(),
-        json!({"interval": "0s", "condition": "nonsense", "action": "BlockDeployment"}),
-    );
+    let wrong = with(errors(), json!({"interval": "0s", "condition": "nonsense"}));
     let fields = json!({
-        "gates": {"freeze": true}, "workloads": [], "strategy": {"type": "Canary"},
+        "gates": {"freeze": {"timeZone": "Mars/Olympus", "windows": []}},
+        "workloads": [], "strategy": {"type": "Canary"},
     });
     let errors = refused(spec(&[wrong], fields));
     let fields: Vec<_> = errors.iter().map(|e| e.field.as_str()).collect();
     assert_eq!(
         fields,
         [
-            "spec.gates",
             "spec.triggers[0].condition",
-            "spec.triggers[0].action",
             "spec.triggers[0].interval",
+            "spec.gates.freeze.timeZone",
             "spec.strategy.canary",
         ]
     );
@@ -406,11 +392,16 @@ fn everything_that_is_wrong_is_said_at_once() {
 fn what_is_not_said_is_what_the_documentation_promises() {
     let plain = json!({"name": "cannot-start", "workload": {"signals": ["CrashLoopBackOff"]}});
     let warning = with(errors(), json!({"severity": "Warning"}));
-    let policy = policy(&[plain, errors(), warning_named(warning)], json!({}));
+    let images = json!({"name": "images", "vulnerability": {}});
+    let policy = policy(
+        &[plain, errors(), warning_named(warning), images],
+        json!({}),
+    );
     assert_eq!(policy.triggers[0].condition.text(), "value > 0.0");
     assert!(matches!(policy.triggers[0].source, Source::Workload { .. }));
     assert_eq!(policy.triggers[1].action, Action::Rollback);
     assert_eq!(policy.triggers[2].action, Action::GradualRollback);
+    assert_eq!(policy.triggers[3].action, Action::BlockDeployment);
     assert_eq!(policy.window.map(|w| w.as_secs()), Some(600));
     assert_eq!(policy.max_attempts, 3);
     assert_eq!(policy.cooldown.as_secs(), 300);

@@ -1,5 +1,6 @@
 //! RollbackPolicy: what to watch on which workload, and what to do about it.
 
+mod gates;
 mod notification;
 mod source;
 mod spec;
@@ -12,11 +13,18 @@ pub use notification::{
     Channel, EmailChannel, MailAddress, MailSecurity, MessageTemplate, PagerDutyChannel,
     SlackChannel, TeamsChannel, WebhookChannel,
 };
-pub use source::{MinimumSamples, PrometheusSource, Signal, WebHeader, WebSource, WorkloadSource};
+pub use gates::{
+    BaselineGate, Freeze, FreezeWindow, Frozen, Gates, GatesStatus, Once, VulnerableImage, Weekday,
+    Weekly,
+};
+pub use source::{
+    MinimumSamples, PrometheusSource, Signal, VulnerabilityLimits, WebHeader, WebSource,
+    WorkloadSource,
+};
 pub use spec::{Limits, Mode, Points, RollbackPolicy, RollbackPolicySpec, WorkloadRef};
 pub use status::{
-    Health, Phase, QuarantinedTemplate, ReleaseStatus, RollbackPolicyStatus, TriggerState,
-    TriggerStatus,
+    Health, Override, Phase, QuarantinedTemplate, ReleaseStatus, RollbackPolicyStatus,
+    TriggerState, TriggerStatus,
 };
 pub use strategy::{
     BackendParameters, BlueGreenParameters, CanaryParameters, DeploymentName, IntOrPercent,

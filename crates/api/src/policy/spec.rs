@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Channel, RollbackPolicyStatus, Strategy, Trigger, Window};
+use super::{Channel, Gates, RollbackPolicyStatus, Strategy, Trigger, Window};
 use crate::{
     config::{ConfigCapture, SecretCapture},
     duration::Duration,
@@ -54,7 +54,6 @@ use crate::{
         .message("workloads: leave it out with BlueGreen and Canary, whose strategy names the Deployments"),
     validation = Rule::new("(has(self.strategy) && self.strategy.type in ['BlueGreen', 'Canary']) || self.workloads.size() > 0")
         .message("workloads: name at least one Deployment"),
-    validation = Rule::new("!has(self.gates)").message("gates are not available in this version"),
     validation = Rule::new("!has(self.gitops)").message("gitops is not available in this version"),
 )]
 pub struct RollbackPolicySpec {
@@ -90,10 +89,9 @@ pub struct RollbackPolicySpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub ignore_annotations: Vec<String>,
-    /// Checks before a release. Not available yet.
+    /// What is asked before a release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::any_object")]
-    pub gates: Option<Value>,
+    pub gates: Option<Gates>,
     /// What to do when a GitOps tool puts the bad release back. Not available yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::any_object")]

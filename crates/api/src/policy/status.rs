@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Severity;
+use super::{GatesStatus, Severity};
 use crate::{condition::Condition, notification::NotificationStatus};
 
 /// What Backstop says of a policy.
@@ -54,6 +54,31 @@ pub struct RollbackPolicyStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 128))]
     pub notifications: Vec<NotificationStatus>,
+    /// What new templates are held against; absent where the policy has no gates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gates: Option<GatesStatus>,
+    /// Who has taken over a Deployment, newest first; at most ten.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub overrides: Vec<Override>,
+}
+
+/// A person took over a Deployment: Backstop let everything pass there, and took nothing back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Override {
+    /// The Deployment.
+    pub workload: String,
+    /// Who: the user as the API server knew it; empty where the annotation is from before that was asked for.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// Until when; absent while it goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
 }
 
 /// Where a policy stands.

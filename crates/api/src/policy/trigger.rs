@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{MinimumSamples, PrometheusSource, WebSource, WorkloadSource};
+use super::{MinimumSamples, PrometheusSource, VulnerabilityLimits, WebSource, WorkloadSource};
 use crate::{duration::Duration, notification::Category, schema};
 
 /// One thing to watch, with a condition and what to do when it holds.
@@ -13,9 +13,9 @@ use crate::{duration::Duration, notification::Category, schema};
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("[has(self.prometheus), has(self.workload), has(self.probe), has(self.resource), has(self.alert), has(self.web), has(self.vulnerability)].filter(x, x).size() == 1")
-        .message("a trigger has exactly one source: set prometheus, workload or web"),
-    validation = Rule::new("!has(self.probe) && !has(self.resource) && !has(self.alert) && !has(self.vulnerability)")
-        .message("this source is not available in this version; available are prometheus, workload and web"),
+        .message("a trigger has exactly one source: set prometheus, workload, web or vulnerability"),
+    validation = Rule::new("!has(self.probe) && !has(self.resource) && !has(self.alert)")
+        .message("this source is not available in this version; available are prometheus, workload, web and vulnerability"),
     validation = Rule::new("!has(self.prometheus) || has(self.condition)")
         .message("condition is required with prometheus, for example: value > 0.05"),
     validation = Rule::new("!has(self.web) || has(self.condition)")
@@ -28,8 +28,6 @@ use crate::{duration::Duration, notification::Category, schema};
         .message("for must be at most 24h"),
     validation = Rule::new("!has(self.delay) || duration(self.delay) <= duration('24h')")
         .message("delay must be at most 24h"),
-    validation = Rule::new("!has(self.action) || self.action in ['Rollback', 'GradualRollback', 'ScaleAndRollback', 'IsolateAndRollback', 'Notify']")
-        .message("action: available in this version are Rollback, GradualRollback, ScaleAndRollback, IsolateAndRollback and Notify"),
 )]
 pub struct Trigger {
     /// The name, unique in the policy.
@@ -62,20 +60,19 @@ pub struct Trigger {
     /// Ask a web service for a number in JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub web: Option<WebSource>,
-    /// Vulnerability reports. Not available yet.
+    /// Count the known vulnerabilities of the release's images.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::any_object")]
-    pub vulnerability: Option<Value>,
+    pub vulnerability: Option<VulnerabilityLimits>,
     /// When it is bad: CEL over `value`, `baseline` (the value when the release to go back to
     /// proved itself) and `workload` (desired, updated, ready, available, unreadyShare, restarts).
-    /// For `workload` sources `value > 0.0` unless said otherwise.
+    /// For `workload` and `vulnerability` sources `value > 0.0` unless said otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub condition: Option<String>,
     /// How long the condition must hold without a break before the trigger fires.
     #[serde(rename = "for", default)]
     pub for_: Duration,
-    /// How often to ask. `workload` sources do not ask: they are told.
+    /// How often to ask. `workload` and `vulnerability` sources do not ask: they are told.
     #[serde(default = "default_interval")]
     pub interval: Duration,
     /// How long to wait between firing and acting. Recovery in this time calls the rollback off.
@@ -87,7 +84,8 @@ pub struct Trigger {
     /// The answer counts only when there was enough to judge by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minimum_samples: Option<MinimumSamples>,
-    /// What to do; `Rollback` for Critical and `GradualRollback` for Warning unless said otherwise.
+    /// What to do; `Rollback` for Critical and `GradualRollback` for Warning unless said otherwise, and
+    /// `BlockDeployment` for `vulnerability`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<Action>,
     /// What kind of trouble it is, for notifications; from the source, the action and the severity
@@ -138,7 +136,8 @@ pub enum Action {
     /// Take the release back, keep requests from its pods, and keep those that are asked for to be looked
     /// into; for Rolling.
     IsolateAndRollback,
-    /// Refuse the template from now on. Not available yet.
+    /// Leave the release where it is, and record it as one that failed: it is never gone back to, and is
+    /// refused when it is deployed anew.
     BlockDeployment,
     /// Say so, and change nothing.
     Notify,

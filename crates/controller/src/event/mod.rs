@@ -4,7 +4,7 @@
 mod done;
 mod orphan;
 mod progress;
-mod steps;
+pub(crate) mod steps;
 mod tell;
 
 use std::{sync::Arc, time::Duration};

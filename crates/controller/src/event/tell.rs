@@ -50,6 +50,7 @@ pub(super) async fn ended(context: &Context, event: &RollbackEvent) {
         return;
     }
     let (warning, reason) = match (phase, status.outcome) {
+        (_, Some(Outcome::Blocked)) => (true, "ReleaseBlocked"),
         (EventPhase::Succeeded, _) => (false, "RollbackSucceeded"),
         (EventPhase::Failed, Some(Outcome::NotCausedByRelease)) => (true, "NotCausedByRelease"),
         (EventPhase::Failed, _) => (true, "RollbackFailed"),

@@ -6,6 +6,7 @@
 mod config;
 mod pods;
 mod queries;
+mod reports;
 pub(crate) mod route;
 mod snapshot;
 mod watches;
@@ -23,6 +24,7 @@ use backstop_engine::{
     snapshot::{Observed, Route, Service, Workload},
     state::State,
     subject::{self, Absent, Parts},
+    vulnerability::Reports,
 };
 use jiff::Timestamp;
 use kube::{ResourceExt, api::ApiResource};
@@ -53,6 +55,8 @@ pub struct Observer {
     service: Option<watches::One>,
     /// For Canary: the route.
     route: Option<route::Watched>,
+    /// For vulnerabilities: the reports of the namespace.
+    reports: Option<watches::Many>,
     /// The configuration that the templates reference.
     config: Arc<config::Followed>,
     readings: Mutex<BTreeMap<String, Observed>>,
@@ -159,8 +163,11 @@ impl Observer {
             }
             _ => None,
         };
+        let reports =
+            reports::wanted(&policy).then(|| reports::watch(&mut tasks, client, &namespace, &poke));
         Self {
             route,
+            reports,
             config,
             service,
             uid: object.uid(),
@@ -187,6 +194,7 @@ impl Observer {
         self.watched.iter().all(watches::Watched::is_ready)
             && self.service.as_ref().is_none_or(watches::One::is_ready)
             && self.route.as_ref().is_none_or(route::Watched::is_ready)
+            && self.reports.as_ref().is_none_or(watches::Many::is_ready)
             && self.config.is_about(&self.about_config())
     }
 
@@ -287,6 +295,29 @@ impl Observer {
         self.watched(name)
             .map(|w| workload::digests(&w.pods()))
             .unwrap_or_default()
+    }
+
+    /// What is known of vulnerabilities, of the live release's images and of others.
+    #[must_use]
+    pub fn reports(&self, live: Option<&Workload>) -> Reports {
+        let Some(reports) = &self.reports else {
+            return Reports::NotWatched;
+        };
+        if let Some(why) = reports.trouble() {
+            return Reports::Unavailable(reports::unreadable(&why));
+        }
+        let images = live
+            .into_iter()
+            .flat_map(Workload::live)
+            .flat_map(|member| {
+                self.watched(&member.name).map_or_else(Vec::new, |watched| {
+                    reports::live_images(watched, member, &self.policy.ignore_annotations)
+                })
+            });
+        Reports::Known {
+            reports: reports.objects().iter().map(reports::parsed).collect(),
+            live: images.collect(),
+        }
     }
 
     /// The names of the pods that belong to a Deployment.

@@ -156,7 +156,9 @@ async fn look(
             }
             Err(error) => (web.url().to_owned(), misconfigured(error.to_string())),
         },
-        Source::Workload { .. } => unreachable!("only such triggers ask"),
+        Source::Workload { .. } | Source::Vulnerability(_) => {
+            unreachable!("only such triggers ask")
+        }
     };
     if matches!(
         reading,

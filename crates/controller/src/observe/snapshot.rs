@@ -27,6 +27,8 @@ pub fn snapshot(context: &Context, object: &RollbackPolicy, observer: &Observer)
         Err(Absent::Misfit(misfit)) => (None, Vec::new(), Some(misfit)),
     };
     Snapshot {
+        reports: observer.reports(workload.as_ref()),
+        paused: context.paused.borrow().in_words(),
         workload,
         missing,
         misfit,

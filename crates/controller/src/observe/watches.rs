@@ -106,6 +106,40 @@ impl One {
     }
 }
 
+/// All objects of a kind in a namespace, as far as anybody wants to know of them.
+pub(super) struct Many(One);
+
+impl Many {
+    pub(super) fn is_ready(&self) -> bool {
+        self.0.is_ready()
+    }
+
+    pub(super) fn objects(&self) -> Vec<Arc<DynamicObject>> {
+        self.0.store.state()
+    }
+
+    /// Why they cannot be read, if so.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.0.trouble()
+    }
+}
+
+/// Watches all objects of a kind in a namespace. They may be large: `trim` leaves what is wanted, and few are
+/// read at once.
+pub(super) fn many(
+    tasks: &mut JoinSet<()>,
+    client: &Client,
+    resource: &ApiResource,
+    namespace: &str,
+    trim: fn(&mut DynamicObject),
+    poke: &Poke,
+) -> Many {
+    let config = watcher::Config::default().page_size(20);
+    Many(objects(
+        tasks, client, resource, namespace, config, trim, poke,
+    ))
+}
+
 /// Watches one object of any kind.
 pub(super) fn one(
     tasks: &mut JoinSet<()>,
@@ -115,11 +149,24 @@ pub(super) fn one(
     name: &str,
     poke: &Poke,
 ) -> One {
+    let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
+    objects(tasks, client, resource, namespace, config, |_| {}, poke)
+}
+
+fn objects(
+    tasks: &mut JoinSet<()>,
+    client: &Client,
+    resource: &ApiResource,
+    namespace: &str,
+    config: watcher::Config,
+    trim: fn(&mut DynamicObject),
+    poke: &Poke,
+) -> One {
     let writer = Writer::new(resource.clone());
     let store = writer.as_reader();
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, resource);
-    let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-    let stream = reflector::reflector(writer, watcher(api, config)).default_backoff();
+    let stream = watcher(api, config).modify(trim);
+    let stream = reflector::reflector(writer, stream).default_backoff();
     let trouble: Arc<Mutex<Option<String>>> = Arc::default();
     let (read, poke) = (Read::default(), poke.clone());
     let (seen, noted) = (read.clone(), trouble.clone());

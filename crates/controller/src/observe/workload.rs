@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use backstop_api::{
-    names::{ANNOTATION_FLOOR, ANNOTATION_OVERRIDE},
+    names::{ANNOTATION_FLOOR, ANNOTATION_OVERRIDE, ANNOTATION_OVERRIDE_BY},
     point::Image,
 };
 use backstop_engine::{
@@ -63,6 +63,7 @@ pub(super) fn workload(
             .and_then(Value::as_bool)
             .unwrap_or(false),
         overridden: annotation(ANNOTATION_OVERRIDE),
+        overridden_by: annotation(ANNOTATION_OVERRIDE_BY),
         floor: release::template_annotation(template, ANNOTATION_FLOOR)
             .map(str::to_owned)
             .or_else(|| annotation(ANNOTATION_FLOOR)),
@@ -171,6 +172,17 @@ pub(super) fn template_hashes(
     hashes.sort();
     hashes.dedup();
     hashes
+}
+
+/// The names of a release's ReplicaSets: more than one after a restart.
+pub(super) fn set_names(
+    replica_sets: &[Arc<DynamicObject>],
+    release: &str,
+    ignored: &[String],
+) -> Vec<String> {
+    sets_of(replica_sets, release, ignored)
+        .map(|set| set.name_any())
+        .collect()
 }
 
 /// What is seen of a release's pods. Pods on their way out say nothing about it.

@@ -9,7 +9,10 @@ use kube::{Api, Resource, ResourceExt, api::ListParams};
 use thiserror::Error;
 
 use super::capture;
-use crate::{calls::CallError, context::Context, observe::Observer};
+use crate::{
+    calls::CallError, context::Context, event::steps::quarantine, observe::Observer,
+    point::release_of,
+};
 
 /// So many names are tried for a new rollback.
 const NAMES_TRIED: u64 = 16;
@@ -50,6 +53,25 @@ pub(super) async fn record(
         }
         Act::Start { spec, known } => start(context, policy, spec, known).await,
         Act::Change(change) => change_status(context, &observer.namespace, change).await,
+        Act::Block {
+            release,
+            event,
+            reason,
+        } => {
+            // Where another one is live by now there is nothing to block.
+            let live = release_of(observer)
+                .filter(|live| &live.hash == release)
+                .ok_or(Error::OldPicture)?;
+            quarantine::record(
+                context,
+                &observer.namespace,
+                live,
+                event,
+                Some(reason.as_str()),
+            )
+            .await?;
+            Ok(())
+        }
         Act::LiftQuarantine { release, event } => {
             lift(
                 context,

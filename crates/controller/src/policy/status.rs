@@ -43,6 +43,12 @@ pub(super) async fn write(
     let mut said: Vec<&str> = say.conditions.iter().map(|c| c.type_).collect();
     said.push(condition::NOTIFIED);
     set_notified(context, object, &mut conditions, now);
+    // These two are there only while there is something to say.
+    let passing = [condition::GATES_READY, condition::OVERRIDDEN];
+    conditions.retain(|c| {
+        let type_ = c.type_.as_str();
+        said.contains(&type_) || !passing.contains(&type_)
+    });
     forget_others(&mut conditions, &said, now);
     let new = RollbackPolicyStatus {
         phase: Some(say.phase),
@@ -59,6 +65,8 @@ pub(super) async fn write(
         cooldown_until: say.cooldown_until,
         quarantined: say.quarantined.clone(),
         notifications: old.notifications.clone(),
+        gates: say.gates.clone(),
+        overrides: state.overrides.clone(),
     };
     if says_the_same(&old, &new) {
         return Ok(());
@@ -192,6 +200,7 @@ pub(super) async fn write_invalid(
     new.message = Some(problem.to_owned());
     new.observed_generation = object.metadata.generation;
     new.triggers.clear();
+    new.gates = None;
     if object.status.as_ref() == Some(&new) {
         return Ok(());
     }
@@ -226,6 +235,7 @@ async fn patch(
             new.entry(key.clone()).or_insert(serde_json::Value::Null);
         }
         null_missing(new, &old, "release");
+        null_missing(new, &old, "gates");
     }
     // Who was told is written by whoever tells them, meanwhile too.
     if let Some(new) = value.as_object_mut() {

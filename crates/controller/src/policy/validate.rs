@@ -24,7 +24,7 @@ pub(super) fn validate(context: &Context, object: &RollbackPolicy) -> Result<Val
                 "web.url",
                 context.web_allowed.check_url(web.url()).map(drop),
             ),
-            Source::Web(_) | Source::Workload { .. } => continue,
+            Source::Web(_) | Source::Workload { .. } | Source::Vulnerability(_) => continue,
         };
         if let Err(error) = checked {
             // The error names the address, without a password that somebody may have put into it.

@@ -4,7 +4,7 @@ use backstop_api::{
     condition::{self, ConditionStatus},
     event::EventPhase,
     point::Verdict,
-    policy::{Health, Mode, Phase, QuarantinedTemplate, TriggerState},
+    policy::{GatesStatus, Health, Mode, Phase, QuarantinedTemplate, TriggerState},
 };
 use jiff::Timestamp;
 
@@ -47,6 +47,8 @@ pub struct Say {
     pub quarantined: Vec<QuarantinedTemplate>,
     /// Why nothing is taken back although a trigger fires.
     pub held: Option<String>,
+    /// What new templates are held against.
+    pub gates: Option<GatesStatus>,
 }
 
 /// One condition.
@@ -105,6 +107,7 @@ pub(super) fn conflict(policy: &ValidPolicy, older: &str) -> Decision {
             cooldown_until: None,
             quarantined: Vec::new(),
             held: None,
+            gates: None,
         },
         notices: Vec::new(),
         wake_at: None,
@@ -130,6 +133,7 @@ pub(super) fn misfit(policy: &ValidPolicy, seen: &Snapshot, wrong: &FieldError) 
             cooldown_until: None,
             quarantined: quarantined(seen, policy.primary()),
             held: None,
+            gates: None,
         },
         notices: Vec::new(),
         wake_at: None,
@@ -166,6 +170,7 @@ pub(super) fn no_workload(policy: &ValidPolicy, seen: &Snapshot) -> Say {
         cooldown_until: None,
         quarantined: quarantined(seen, policy.primary()),
         held: None,
+        gates: None,
     }
 }
 
@@ -187,7 +192,7 @@ pub(super) fn status(look: &Look<'_>, course: &Course<'_>) -> Say {
         health: health::health(look.policy, look.state, look.workload),
         conditions: vec![
             accepted(),
-            ready(look.workload),
+            ready(look),
             data_available(look),
             protected(look),
             action_required(look, course),
@@ -198,6 +203,7 @@ pub(super) fn status(look: &Look<'_>, course: &Course<'_>) -> Say {
         cooldown_until,
         quarantined: quarantined(look.seen, look.policy.primary()),
         held,
+        gates: None,
     }
 }
 
@@ -213,7 +219,9 @@ fn phase(look: &Look<'_>, course: &Course<'_>) -> (Phase, String) {
         Course::Start { spec } => (Phase::Pending, spec.reason.clone().unwrap_or_default()),
         Course::Held { why, hold } => {
             let phase = match hold.reason {
-                HoldReason::PolicyPaused | HoldReason::Overridden => Phase::Paused,
+                HoldReason::BackstopPaused | HoldReason::PolicyPaused | HoldReason::Overridden => {
+                    Phase::Paused
+                }
                 _ => Phase::Held,
             };
             (
@@ -238,6 +246,9 @@ fn blind(look: &Look<'_>) -> String {
 
 fn quiet(look: &Look<'_>) -> (Phase, String) {
     let release = &look.workload.release;
+    if let Some(why) = &look.seen.paused {
+        return (Phase::Paused, why.clone());
+    }
     if look.policy.mode == Mode::Paused {
         return (
             Phase::Paused,

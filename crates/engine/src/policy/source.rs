@@ -1,6 +1,6 @@
 //! The sources of triggers: what each is asked, parsed.
 
-use backstop_api::policy::{Signal, Trigger};
+use backstop_api::policy::{Signal, Trigger, VulnerabilityLimits};
 use jiff::SignedDuration;
 
 use crate::{query::QueryTemplate, web::WebTemplate};
@@ -26,6 +26,8 @@ pub enum Source {
         /// Which signs.
         signals: Vec<Signal>,
     },
+    /// Reports of vulnerabilities.
+    Vulnerability(VulnerabilityLimits),
 }
 
 /// How much there must be to judge by.
@@ -61,7 +63,6 @@ fn later_source(trigger: &Trigger) -> Option<&'static str> {
         ("probe", &trigger.probe),
         ("resource", &trigger.resource),
         ("alert", &trigger.alert),
-        ("vulnerability", &trigger.vulnerability),
     ]
     .into_iter()
     .find_map(|(name, source)| source.as_ref().map(|_| name))
@@ -91,8 +92,13 @@ pub(super) fn source(
     trigger: &Trigger,
     refuse: &mut impl FnMut(&str, String, String),
 ) -> Option<Source> {
-    let source = match (&trigger.prometheus, &trigger.workload, &trigger.web) {
-        (Some(prometheus), None, None) => {
+    let source = match (
+        &trigger.prometheus,
+        &trigger.workload,
+        &trigger.web,
+        &trigger.vulnerability,
+    ) {
+        (Some(prometheus), None, None, None) => {
             let query = near_query(&prometheus.query)
                 .map_err(|problem| refuse("prometheus.query", prometheus.query.clone(), problem));
             let minimum = trigger.minimum_samples.as_ref().map(|minimum| {
@@ -115,7 +121,7 @@ pub(super) fn source(
                 _ => None,
             }
         }
-        (None, Some(workload), None) => {
+        (None, Some(workload), None, None) => {
             if let Some((value, problem)) = wrong_signals(&workload.signals) {
                 refuse("workload.signals", value, problem.into());
             }
@@ -123,16 +129,19 @@ pub(super) fn source(
                 signals: workload.signals.clone(),
             })
         }
-        (None, None, Some(web)) => {
+        (None, None, Some(web), None) => {
             WebTemplate::parse(web, refuse).map(|web| Source::Web(Box::new(web)))
         }
+        (None, None, None, Some(limits)) => Some(Source::Vulnerability(limits.clone())),
         _ => {
             // What is asked for by name is refused by name.
             let field = later_source(trigger).unwrap_or("prometheus");
             refuse(
                 field,
                 trigger.name.clone(),
-                "needs exactly one source; available are prometheus, workload and web".into(),
+                "needs exactly one source; available are prometheus, workload, web and \
+                 vulnerability"
+                    .into(),
             );
             None
         }

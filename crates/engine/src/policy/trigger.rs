@@ -36,20 +36,23 @@ impl ValidTrigger {
     /// Whether it can take a release back.
     #[must_use]
     pub fn can_roll_back(&self) -> bool {
-        self.action != Action::Notify
+        !matches!(self.action, Action::Notify | Action::BlockDeployment)
     }
 
     /// Whether it is asked, at its interval. What the workload's own status says is told.
     #[must_use]
     pub fn is_asked(&self) -> bool {
-        !matches!(self.source, Source::Workload { .. })
+        !matches!(
+            self.source,
+            Source::Workload { .. } | Source::Vulnerability(_)
+        )
     }
 
     /// How far back from its evaluation a reading looks.
     #[must_use]
     pub fn range(&self) -> SignedDuration {
         match &self.source {
-            Source::Workload { .. } => SignedDuration::ZERO,
+            Source::Workload { .. } | Source::Vulnerability(_) => SignedDuration::ZERO,
             Source::Prometheus { query, minimum, .. } => minimum
                 .as_ref()
                 .map_or(SignedDuration::ZERO, |m| m.query.longest_range())
@@ -84,26 +87,13 @@ pub(super) fn validate(index: usize, trigger: &Trigger) -> Result<ValidTrigger, 
     };
     let condition =
         Condition::parse(text).map_err(|problem| refuse("condition", text.to_owned(), problem));
-    let action = trigger.action.unwrap_or(match trigger.severity {
-        Severity::Critical => Action::Rollback,
-        Severity::Warning => Action::GradualRollback,
-    });
-    if !matches!(
-        action,
-        Action::Rollback
-            | Action::GradualRollback
-            | Action::ScaleAndRollback
-            | Action::IsolateAndRollback
-            | Action::Notify
-    ) {
-        refuse(
-            "action",
-            format!("{action:?}"),
-            "is not available in this version; available are Rollback, GradualRollback, \
-             ScaleAndRollback, IsolateAndRollback and Notify"
-                .into(),
-        );
-    }
+    let by_default = match (&source, trigger.severity) {
+        // A rollback mends no vulnerability that the release before has as well.
+        (Some(Source::Vulnerability(_)), _) => Action::BlockDeployment,
+        (_, Severity::Critical) => Action::Rollback,
+        (_, Severity::Warning) => Action::GradualRollback,
+    };
+    let action = trigger.action.unwrap_or(by_default);
     if trigger.interval < Duration::from_secs(1) {
         refuse(
             "interval",

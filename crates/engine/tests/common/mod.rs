@@ -82,6 +82,7 @@ pub fn workload() -> Workload {
         images: Vec::new(),
         paused: false,
         overridden: None,
+        overridden_by: None,
         floor: None,
         desired: 3,
         replicas: 3,

@@ -205,7 +205,7 @@ impl Monitor {
             .expect("a trigger's rollback has evidence");
         let trigger = policy.triggers.iter().find(|t| t.name == evidence.trigger);
         let measured = trigger.is_some_and(|t| match t.source {
-            Source::Workload { .. } => true,
+            Source::Workload { .. } | Source::Vulnerability(_) => true,
             Source::Prometheus { .. } | Source::Web(_) => {
                 t.no_data == NoDataPolicy::Fire
                     || spec.attempt > 1

@@ -210,6 +210,8 @@ fn apply(world: &mut World, act: &Act, policy: &ValidPolicy, monitor: &mut Monit
             stored.status = change.status.clone();
             stored.version = version;
         }
+        // No policy of the simulation has a trigger that blocks.
+        Act::Block { .. } => unreachable!("nothing asks for a block"),
         Act::LiftQuarantine { release, .. } => {
             monitor.reached("quarantine lifted");
             world.points.retain(|p| {

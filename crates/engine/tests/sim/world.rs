@@ -262,6 +262,7 @@ impl World {
             images: Vec::new(),
             paused: it.paused,
             overridden: it.overridden.then(|| "I am on it".to_owned()),
+            overridden_by: None,
             floor: it.floor.then(|| "schema 42".to_owned()),
             desired: DESIRED,
             replicas: it.status.replicas,

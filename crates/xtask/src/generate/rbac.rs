@@ -9,6 +9,8 @@ use super::Files;
 pub(super) const NAMESPACE: &str = "backstop-system";
 /// Who the operator is.
 pub(super) const SERVICE_ACCOUNT: &str = "backstop";
+/// The ConfigMap that pauses it.
+const SWITCH: &str = "backstop";
 
 const BACKSTOP: &str = backstop_api::GROUP;
 const READ: &[&str] = &["get", "list", "watch"];
@@ -29,6 +31,8 @@ struct Role {
     /// The object.
     name: &'static str,
     scope: Scope,
+    /// The names of the objects that it is about; of all where there are none.
+    names: &'static [&'static str],
     about: &'static str,
     rules: &'static [Rule],
 }
@@ -40,13 +44,16 @@ enum Scope {
     Own,
     /// Given to whoever has Kubernetes' own role of these names.
     Users(&'static [&'static str]),
+    /// In the operator's namespace, given to nobody until an administrator binds it.
+    OwnUsers,
 }
 
-const ROLES: [Role; 6] = [
+const ROLES: [Role; 9] = [
     Role {
         file: "operator",
         name: "backstop",
         scope: Scope::Workloads,
+        names: &[],
         about: "What the operator needs where it works: in all namespaces, or in those of `watchNamespaces`.",
         rules: &[
             Rule {
@@ -141,6 +148,12 @@ const ROLES: [Role; 6] = [
                 why: "for IsolateAndRollback: to keep traffic from suspect pods",
             },
             Rule {
+                group: "aquasecurity.github.io",
+                resources: &["vulnerabilityreports"],
+                verbs: READ,
+                why: "for the source and the gate of vulnerabilities: to see what Trivy Operator has found",
+            },
+            Rule {
                 group: "events.k8s.io",
                 resources: &["events"],
                 verbs: &["create", "patch"],
@@ -152,6 +165,7 @@ const ROLES: [Role; 6] = [
         file: "secrets",
         name: "backstop-secrets",
         scope: Scope::Workloads,
+        names: &[],
         about: "Apart from the rest, so that it can be left out (`rbac.readSecrets: false`) or bound in some namespaces only.",
         rules: &[Rule {
             group: "",
@@ -165,6 +179,7 @@ const ROLES: [Role; 6] = [
         file: "routes",
         name: "backstop-routes",
         scope: Scope::Workloads,
+        names: &[],
         about: "Apart from the rest, so that it can be left out (`rbac.routes: false`) where no policy has the strategy \
                 Canary. A kind of route that the operator's `--routes-file` adds needs a role of its own, with the same \
                 verbs.",
@@ -235,6 +250,7 @@ const ROLES: [Role; 6] = [
         file: "leader-election",
         name: "backstop-leader-election",
         scope: Scope::Own,
+        names: &[],
         about: "What the replicas of the operator need in its own namespace to agree on one that works.",
         rules: &[
             Rule {
@@ -253,9 +269,23 @@ const ROLES: [Role; 6] = [
         ],
     },
     Role {
-        file: "view",
-        name: "backstop-view",
+        file: "switch",
+        name: "backstop-switch",
+        scope: Scope::Own,
+        names: &[SWITCH],
+        about: "What the operator needs to see whether it is paused for the whole cluster.",
+        rules: &[Rule {
+            group: "",
+            resources: &["configmaps"],
+            verbs: READ,
+            why: "to heed `paused`",
+        }],
+    },
+    Role {
+        file: "user-viewer",
+        name: "backstop-viewer",
         scope: Scope::Users(&["view", "edit", "admin"]),
+        names: &[],
         about: "To look, without being able to change anything.",
         rules: &[Rule {
             group: BACKSTOP,
@@ -265,17 +295,55 @@ const ROLES: [Role; 6] = [
         }],
     },
     Role {
-        file: "edit",
-        name: "backstop-edit",
+        file: "user-operator",
+        name: "backstop-operator",
         scope: Scope::Users(&["edit", "admin"]),
-        about: "To protect workloads and to roll back. The admission policies ask besides for the right to patch the \
-                Deployment in question, and what else a policy reaches.",
+        names: &[],
+        about: "For whoever is on call: to name releases good, to roll back and to call rollbacks off, and to set the mode of a \
+                policy. The admission policies ask besides for the right to patch the Deployment in question, and what else a \
+                policy reaches.",
         rules: &[
             Rule {
                 group: BACKSTOP,
-                resources: &["rollbackpolicies", "rollbackpoints"],
+                resources: &["rollbackpolicies"],
+                verbs: &["update", "patch"],
+                why: "to set `spec.mode`; an admission policy refuses everything else",
+            },
+            Rule {
+                group: BACKSTOP,
+                resources: &["rollbackpoints", "rollbackevents"],
+                verbs: &["create", "update", "patch"],
+                why: "to name releases good, to roll back by hand, and to call a rollback off; records stay",
+            },
+        ],
+    },
+    Role {
+        file: "user-admin",
+        name: "backstop-admin",
+        scope: Scope::Users(&["admin"]),
+        names: &[],
+        about: "Besides what backstop-operator may: to write policies and their gates, to override, and to let records of releases \
+                go. `configure` and `override` are verbs that admission policies ask for.",
+        rules: &[
+            Rule {
+                group: BACKSTOP,
+                resources: &["rollbackpolicies"],
+                verbs: &[
+                    "create",
+                    "update",
+                    "patch",
+                    "delete",
+                    "deletecollection",
+                    "configure",
+                    "override",
+                ],
+                why: "to write policies, and to take a Deployment over (`backstop.dev/override`)",
+            },
+            Rule {
+                group: BACKSTOP,
+                resources: &["rollbackpoints"],
                 verbs: &["create", "update", "patch", "delete", "deletecollection"],
-                why: "to write policies, and to name releases good",
+                why: "to name releases good, and to lift a quarantine by deleting its record",
             },
             Rule {
                 group: BACKSTOP,
@@ -285,6 +353,19 @@ const ROLES: [Role; 6] = [
             },
         ],
     },
+    Role {
+        file: "user-pause",
+        name: "backstop-pause",
+        scope: Scope::OwnUsers,
+        names: &[SWITCH],
+        about: "To pause Backstop for the whole cluster, and to let it act again.",
+        rules: &[Rule {
+            group: "",
+            resources: &["configmaps"],
+            verbs: &["get", "update", "patch"],
+            why: "to set `paused`",
+        }],
+    },
 ];
 
 pub(super) fn files() -> Files {
@@ -292,7 +373,7 @@ pub(super) fn files() -> Files {
     for role in &ROLES {
         files.insert(
             format!("charts/backstop/files/rbac/{}.yaml", role.file),
-            format!("{HEADER}{}", rules(role.rules)),
+            format!("{HEADER}{}", rules(role)),
         );
     }
     files.insert("manifests/rbac.yaml".to_owned(), manifests());
@@ -304,21 +385,24 @@ const HEADER: &str =
     "# Written by `cargo xtask generate` from its table of rights. Change it there.\n";
 
 /// The rules as a YAML list.
-fn rules(rules: &[Rule]) -> String {
+fn rules(role: &Role) -> String {
     let mut text = String::new();
     for Rule {
         group,
         resources,
         verbs,
         why,
-    } in rules
+    } in role.rules
     {
         let _ = write!(
             text,
-            "# {why}\n- apiGroups: [\"{group}\"]\n  resources: [{}]\n  verbs: [{}]\n",
-            resources.join(", "),
-            verbs.join(", ")
+            "# {why}\n- apiGroups: [\"{group}\"]\n  resources: [{}]\n",
+            resources.join(", ")
         );
+        if !role.names.is_empty() {
+            let _ = writeln!(text, "  resourceNames: [{}]", role.names.join(", "));
+        }
+        let _ = writeln!(text, "  verbs: [{}]", verbs.join(", "));
     }
     text
 }
@@ -333,7 +417,7 @@ fn manifests() -> String {
     );
     for role in &ROLES {
         let (kind, mut metadata) = match role.scope {
-            Scope::Own => ("Role", format!("  namespace: {NAMESPACE}\n")),
+            Scope::Own | Scope::OwnUsers => ("Role", format!("  namespace: {NAMESPACE}\n")),
             Scope::Workloads | Scope::Users(_) => ("ClusterRole", String::new()),
         };
         if let Scope::Users(into) = role.scope {
@@ -349,9 +433,9 @@ fn manifests() -> String {
         let _ = write!(
             text,
             "---\napiVersion: rbac.authorization.k8s.io/v1\nkind: {kind}\nmetadata:\n  name: {name}\n{metadata}rules:\n{}",
-            rules(role.rules)
+            rules(role)
         );
-        if !matches!(role.scope, Scope::Users(_)) {
+        if !matches!(role.scope, Scope::Users(_) | Scope::OwnUsers) {
             let _ = write!(
                 text,
                 "---\napiVersion: rbac.authorization.k8s.io/v1\nkind: {kind}Binding\nmetadata:\n  name: {name}\n{metadata}\
@@ -359,6 +443,11 @@ fn manifests() -> String {
             );
         }
     }
+    let _ = write!(
+        text,
+        "---\n# `paused: \"true\"` in its data stops everything that Backstop does.\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  \
+         name: {SWITCH}\n  namespace: {NAMESPACE}\n"
+    );
     text
 }
 
@@ -374,6 +463,10 @@ fn page() -> String {
         let to = match role.scope {
             Scope::Workloads => "A ClusterRole for the operator.".to_owned(),
             Scope::Own => "A Role for the operator.".to_owned(),
+            Scope::OwnUsers => {
+                "A Role in the operator's namespace, for whom an administrator binds it to."
+                    .to_owned()
+            }
             Scope::Users(into) => format!(
                 "A ClusterRole that becomes part of Kubernetes' own {}, unless `rbac.aggregate` is `false`.",
                 into.iter()
@@ -393,9 +486,14 @@ fn page() -> String {
             } else {
                 rule.group
             };
+            let names = if role.names.is_empty() {
+                String::new()
+            } else {
+                format!(" named {}", role.names.join(", "))
+            };
             let _ = writeln!(
                 text,
-                "| {group} | {} | {} | {} |",
+                "| {group} | {}{names} | {} | {} |",
                 rule.resources.join(", "),
                 rule.verbs.join(", "),
                 rule.why
@@ -420,6 +518,8 @@ fail closed: they concern Backstop's own objects alone.
 | whoever may patch ConfigMaps, and Secrets, in the namespace, besides | write a RollbackPolicy without `points.config: Ignore`, and without `points.secrets: Ignore` |
 | whoever may patch all that a RollbackPolicy reaches | ask for a rollback by it; for its RollbackPoints every Deployment counts |
 | Backstop alone | fill `spec.release` of a point; quarantine; say that a point soaked; record a rollback that a trigger caused, with its evidence; write status; change the `backstop.dev/` labels of points and events, and such annotations of points; give events names that end in a number |
+| whoever has the verb `configure` on RollbackPolicies | change more of a RollbackPolicy than `spec.mode` |
+| whoever has the verb `override` on RollbackPolicies | take a Deployment over (`backstop.dev/override`), in their own name; change or take away the gates of a RollbackPolicy |
 | everybody with the right to delete | delete a RollbackEvent that has ended |
 
 A refusal says which field is meant, what its value is and what it has to be. To mend something by hand that only
@@ -460,7 +560,7 @@ mod tests {
 
     #[test]
     fn a_rule_stands_under_the_reason_for_it() {
-        let text = rules(&ROLES[1].rules[..1]);
+        let text = rules(&ROLES[1]);
         assert!(text.starts_with("# to sign in"), "{text}");
         let end = "- apiGroups: [\"\"]\n  resources: [secrets]\n  verbs: [get, create, patch]\n";
         assert!(text.ends_with(end), "{text}");

@@ -8,7 +8,7 @@ mod detach;
 mod hand_back;
 mod hold_weight;
 mod isolate;
-mod quarantine;
+pub(crate) mod quarantine;
 mod restart;
 mod restore_config;
 mod restore_strategy;

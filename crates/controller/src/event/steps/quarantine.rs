@@ -36,31 +36,43 @@ pub(super) async fn perform(
             step.from
         )));
     };
+    let event = progress.event.name_any();
+    let reason = progress.event.spec.reason.as_deref();
+    let name = record(context, namespace, release, &event, reason).await?;
+    Ok(Done::holds(format!(
+        "release {} is recorded as failed in RollbackPoint {name}",
+        step.from
+    )))
+}
+
+/// Records a release as one that failed, by the RollbackEvent that says so. Returns the record's name.
+pub(crate) async fn record(
+    context: &Context,
+    namespace: &str,
+    release: Release,
+    event: &str,
+    reason: Option<&str>,
+) -> Result<String, CallError> {
+    let release = without_floor(release);
     let workload = release
         .workloads
         .first()
-        .map_or_else(|| step.workload.clone(), |w| w.name.clone());
-    let event = progress.event.name_any();
-    let name = names::quarantine_name(&workload, &step.from);
+        .map_or_else(String::new, |w| w.name.clone());
+    let name = names::quarantine_name(&workload, &release.hash);
     let mut point = RollbackPoint::new(
         &name,
         RollbackPointSpec {
             workload: WorkloadRef { name: workload },
             origin: Origin::Quarantine,
             verdict: Verdict::Quarantined,
-            reason: progress
-                .event
-                .spec
-                .reason
-                .clone()
-                .map(|r| format!("{event}: {r}")),
+            reason: reason.map(|r| format!("{event}: {r}")),
             release: Some(release),
             baselines: std::collections::BTreeMap::new(),
         },
     );
     label(&mut point);
     let annotations = point.annotations_mut();
-    annotations.insert(ANNOTATION_EVENT.into(), event);
+    annotations.insert(ANNOTATION_EVENT.into(), event.to_owned());
     annotations.insert(ANNOTATION_PROVED_AT.into(), Timestamp::now().to_string());
     let api: Api<RollbackPoint> = Api::namespaced(context.client.clone(), namespace);
     match context
@@ -70,7 +82,7 @@ pub(super) async fn perform(
     {
         Ok(_) => {}
         Err(CallError::AlreadyExists { .. }) => {
-            // It failed before, or this step was done before a crash.
+            // It failed before, or this was done before a crash.
             let patch = serde_json::json!({"metadata": {"annotations": point.annotations()}});
             context
                 .calls
@@ -79,10 +91,7 @@ pub(super) async fn perform(
         }
         Err(error) => return Err(error),
     }
-    Ok(Done::holds(format!(
-        "release {} is recorded as failed in RollbackPoint {name}",
-        step.from
-    )))
+    Ok(name)
 }
 
 /// The release that fails, as long as it is live. Where nobody watches its policy any more, a single
@@ -99,7 +108,7 @@ async fn failed(
         if !observer.is_ready() {
             return Ok(Err(Done::wait("waiting to see the Deployment")));
         }
-        let release = release_of(&observer).filter(live).map(without_floor);
+        let release = release_of(&observer).filter(live);
         return Ok(Ok(release));
     }
     if spec.workloads.len() != 1 {

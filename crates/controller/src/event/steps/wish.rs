@@ -56,6 +56,9 @@ pub(super) async fn against(
             return Ok(off(Outcome::PolicyNotInForce, message));
         }
     }
+    if let Some(why) = context.paused.borrow().in_words() {
+        return Ok(off(Outcome::PolicyNotInForce, why));
+    }
     let mode = context
         .policies_of(namespace)
         .into_iter()

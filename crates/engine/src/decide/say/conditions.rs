@@ -37,7 +37,11 @@ pub(super) fn accepted() -> Said {
     )
 }
 
-pub(super) fn ready(workload: &Workload) -> Said {
+pub(super) fn ready(look: &Look<'_>) -> Said {
+    let workload: &Workload = look.workload;
+    if let Some(why) = &look.seen.paused {
+        return said(condition::READY, false, "BackstopPaused", why);
+    }
     if workload.paused {
         return said(
             condition::READY,

@@ -1,0 +1,185 @@
+//! What is asked before a release: the part that Backstop reckons. The API server holds new templates against it.
+
+use backstop_api::{
+    condition::{self, ConditionStatus},
+    point::Verdict,
+    policy::{BaselineGate, Gates, GatesStatus, Health, VulnerabilityLimits},
+};
+use jiff::Timestamp;
+
+use crate::{
+    decide::Said,
+    freeze::ValidFreeze,
+    health,
+    policy::ValidPolicy,
+    rollout,
+    snapshot::{Snapshot, Workload},
+    state::State,
+    target,
+    vulnerability::{self, Reports},
+};
+
+/// Gates that can be reckoned with.
+#[derive(Debug)]
+pub struct ValidGates {
+    /// How many vulnerabilities an image may have.
+    pub vulnerabilities: Option<VulnerabilityLimits>,
+    /// Whether there must be something to compare a release with.
+    pub baseline: BaselineGate,
+    /// When nothing is released.
+    pub freeze: Option<ValidFreeze>,
+}
+
+impl ValidGates {
+    /// Parses the gates; what is wrong is told to `refuse` by field, value and problem.
+    pub fn parse(gates: &Gates, refuse: &mut impl FnMut(String, String, &str)) -> Option<Self> {
+        let freeze = match &gates.freeze {
+            Some(freeze) => Some(ValidFreeze::parse(freeze, refuse)?),
+            None => None,
+        };
+        Some(Self {
+            vulnerabilities: gates.vulnerabilities.clone(),
+            baseline: gates.baseline,
+            freeze,
+        })
+    }
+}
+
+/// What new templates are held against; `None` where the policy has no gates or is not in force.
+#[must_use]
+pub fn status(
+    policy: &ValidPolicy,
+    state: &State,
+    seen: &Snapshot,
+    now: Timestamp,
+) -> Option<GatesStatus> {
+    let gates = policy.gates.as_ref().filter(|_| seen.conflict.is_none())?;
+    let (vulnerable_images, further_vulnerable_images) =
+        match (&gates.vulnerabilities, &seen.reports) {
+            (Some(limits), Reports::Known { reports, .. }) => {
+                vulnerability::over_limits(limits, reports)
+            }
+            _ => (Vec::new(), 0),
+        };
+    Some(GatesStatus {
+        no_baseline: match (gates.baseline, &seen.workload) {
+            (BaselineGate::Required, Some(workload)) => no_baseline(policy, state, seen, workload),
+            _ => None,
+        },
+        freezes: gates.freeze.as_ref().map_or_else(Vec::new, |f| f.next(now)),
+        vulnerable_images,
+        further_vulnerable_images,
+    })
+}
+
+/// What the next release could not be compared with, and what to wait for. Nothing where the live release
+/// fails: there is nothing to wait for then, and what comes next is the fix.
+fn no_baseline(
+    policy: &ValidPolicy,
+    state: &State,
+    seen: &Snapshot,
+    workload: &Workload,
+) -> Option<String> {
+    let asked: Vec<&str> = policy
+        .triggers
+        .iter()
+        .filter(|t| t.condition.uses_baseline())
+        .map(|t| t.name.as_str())
+        .collect();
+    let has_all = |point: &&crate::snapshot::Point| {
+        point.verdict == Verdict::Good
+            && !point
+                .release
+                .as_deref()
+                .is_none_or(|release| target::is_quarantined(seen, release))
+            && !point.baselines.is_empty()
+            && asked.iter().all(|name| point.baselines.contains_key(*name))
+    };
+    if seen.points.iter().any(|point| has_all(&point)) {
+        return None;
+    }
+    let health = health::health(policy, state, workload);
+    if health == Health::Failing || rollout::start_failure(workload).is_some() {
+        return None;
+    }
+    let of = if asked.is_empty() {
+        "no release has proved itself with its values on record".to_owned()
+    } else {
+        format!(
+            "no release has proved itself with a value of {} on record",
+            asked.join(", ")
+        )
+    };
+    let healthy = state.release.as_ref().and_then(|r| r.healthy_since);
+    let when = healthy.and_then(|since| since.checked_add(policy.soak).ok());
+    Some(match when {
+        Some(when) => format!(
+            "{of}; release {} is healthy, and proves itself at {when:.0} if it stays so",
+            workload.release
+        ),
+        None => format!(
+            "{of}; release {} is {health:?}, and proves itself when it has been healthy for {} s \
+             (points.soak)",
+            workload.release,
+            policy.soak.as_secs()
+        ),
+    })
+}
+
+/// Whether the gates can be judged, for whoever reads the policy's conditions.
+#[must_use]
+pub fn said(policy: &ValidPolicy, seen: &Snapshot, status: &GatesStatus) -> Said {
+    let wanted = policy
+        .gates
+        .as_ref()
+        .and_then(|g| g.vulnerabilities.as_ref());
+    let (holds, reason, message) = match &seen.reports {
+        Reports::Unavailable(why) if wanted.is_some() => (
+            false,
+            "NoReports",
+            format!(
+                "spec.gates.vulnerabilities: {why}; no image is refused for its vulnerabilities \
+                 until that is mended"
+            ),
+        ),
+        _ => (true, "Judged", in_words(status)),
+    };
+    Said {
+        type_: condition::GATES_READY,
+        status: ConditionStatus::from(holds),
+        reason: reason.to_owned(),
+        message,
+    }
+}
+
+fn in_words(status: &GatesStatus) -> String {
+    let mut words = Vec::new();
+    if let Some(why) = &status.no_baseline {
+        words.push(format!("baseline: {why}"));
+    }
+    if let Some(next) = status.freezes.first() {
+        words.push(format!(
+            "freeze: {} from {:.0} to {:.0}",
+            next.name, next.from, next.until
+        ));
+    }
+    match status.vulnerable_images.len() {
+        0 => {}
+        n if status.further_vulnerable_images == 0 => {
+            words.push(format!("vulnerabilities: {n} images are over the limits"));
+        }
+        n => words.push(format!(
+            "vulnerabilities: {n} images are refused, and {} more are over the limits and do not fit into the \
+             status",
+            status.further_vulnerable_images
+        )),
+    }
+    let words = if words.is_empty() {
+        "nothing stands against a release".to_owned()
+    } else {
+        words.join("; ")
+    };
+    format!(
+        "{words}. Asked in namespaces with the label backstop.dev/gates: enforce, and with warn said only"
+    )
+}
