@@ -104,7 +104,11 @@ pub fn of_event(
         policy: spec.policy.clone(),
         workloads: names.join(", "),
         event: Some(name),
-        headline: headline(outcome).to_owned(),
+        headline: if is_blocked(event) {
+            "the release stays live, and is blocked".to_owned()
+        } else {
+            headline(outcome).to_owned()
+        },
         what: String::new(),
         why: why(event),
         figures: spec.evidence.as_ref().map(figures),
@@ -127,6 +131,11 @@ pub fn of_event(
     message.what = what(&message, status.message.as_deref());
     message.next = next::of_event(&message, event);
     message
+}
+
+/// Whether the rollback changed nothing but that the release is refused from now on.
+pub(super) fn is_blocked(event: &RollbackEvent) -> bool {
+    event.status.as_ref().and_then(|s| s.outcome) == Some(Outcome::Blocked)
 }
 
 fn is_end(outcome: NotificationOutcome) -> bool {

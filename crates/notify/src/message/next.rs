@@ -7,7 +7,7 @@ use backstop_api::{
     notification::NotificationOutcome,
 };
 
-use super::Message;
+use super::{Message, event::is_blocked};
 
 /// What is left to do after an outcome of a rollback.
 pub(super) fn of_event(message: &Message, event: &RollbackEvent) -> Vec<String> {
@@ -24,6 +24,9 @@ pub(super) fn of_event(message: &Message, event: &RollbackEvent) -> Vec<String> 
         )],
         NotificationOutcome::Started => {
             vec!["nothing for now; whoever deploys a fix meanwhile is not stopped".to_owned()]
+        }
+        NotificationOutcome::Succeeded if is_blocked(event) => {
+            vec![format!("release another one of {} that mends it", message.workloads)]
         }
         NotificationOutcome::Succeeded => {
             let mut next = vec!["find out what is wrong with the release that was taken back".into()];
