@@ -29,7 +29,7 @@ use crate::{
     event, http, leader,
     leader::Leadership,
     metrics::Metrics,
-    notify::{self, Channels, Unusable},
+    notify::{self, Channels, Subject, Unusable},
     observe::Observers,
     pause::{self, Switch},
     point, policy,
@@ -166,19 +166,18 @@ async fn lead(
 ) -> anyhow::Result<()> {
     let calls = Calls::new(leadership.clone(), metrics.clone());
     let (gone, went) = mpsc::unbounded();
-    let (changed, changes) = mpsc::unbounded();
+    let (poke_teller, teller_pokes) = mpsc::unbounded();
     let watches = Watches {
         client,
         settings,
         gone,
-        changed,
+        changed: poke_teller,
     };
     let policies = watches.watched::<RollbackPolicy>(|_| {});
     let points = watches.watched::<RollbackPoint>(without_template);
     let events = watches.watched::<RollbackEvent>(|_| {});
     let (poke_policy, policy_pokes) = mpsc::unbounded();
     let (poke_event, event_pokes) = mpsc::unbounded();
-    let asked = metrics.clone();
     let (keys, has_keys) = watch::channel(None);
     let (switch, paused) = watch::channel(Switch::Unread);
     let context = Arc::new(Context {
@@ -187,12 +186,7 @@ async fn lead(
         calls,
         metrics: metrics.clone(),
         observers: Observers::default(),
-        querier: Querier::new(
-            Limits::default(),
-            move |took: Duration, outcome: Outcome| {
-                asked.asked(outcome.as_str(), took);
-            },
-        ),
+        querier: querier(metrics.clone()),
         allowed: allowed.clone(),
         web_allowed: web_allowed.clone(),
         channels: channels.clone(),
@@ -209,15 +203,7 @@ async fn lead(
         backoffs: Backoffs::default(),
     });
     let config = controller::Config::default().concurrency(settings.concurrency);
-    let end = || {
-        let (mut leadership, stopped) = (leadership.clone(), stopped.clone());
-        async move {
-            tokio::select! {
-                () = leadership.lost() => tracing::warn!("not the leader any more: nothing is written from here on"),
-                () = until(stopped) => {}
-            }
-        }
-    };
+    let end = || over(leadership.clone(), stopped.clone());
 
     // Decisions need all three caches: a policy that saw no points would say that it has none.
     let caches = [points.read.clone(), events.read.clone()];
@@ -267,21 +253,42 @@ async fn lead(
             context.clone(),
         )
         .for_each(|_| futures::future::ready(()));
-    let telling = {
-        let context = context.clone();
-        async move {
-            for read in told_of {
-                until(read).await;
-            }
-            notify::tell(context, changes).await;
-        }
-    };
     tokio::select! {
         _ = async { tokio::join!(policy_work, event_work, point_work) } => {}
         () = beside(&context, settings, keys, switch, went) => {}
-        () = telling => {}
+        () = tell(context.clone(), told_of, teller_pokes) => {}
     }
     Ok(())
+}
+
+/// Ends when this replica is to act no more.
+async fn over(mut leadership: Leadership, stopped: watch::Receiver<bool>) {
+    tokio::select! {
+        () = leadership.lost() => tracing::warn!("not the leader any more: nothing is written from here on"),
+        () = until(stopped) => {}
+    }
+}
+
+/// Asks metrics sources, and counts what is asked.
+fn querier(metrics: Arc<Metrics>) -> Querier {
+    Querier::new(
+        Limits::default(),
+        move |took: Duration, outcome: Outcome| {
+            metrics.asked(outcome.as_str(), took);
+        },
+    )
+}
+
+/// Tells people, as soon as the caches have been read.
+async fn tell(
+    context: Arc<Context>,
+    caches: [watch::Receiver<bool>; 2],
+    pokes: mpsc::UnboundedReceiver<Subject>,
+) {
+    for read in caches {
+        until(read).await;
+    }
+    notify::tell(context, pokes).await;
 }
 
 /// What goes on beside the reconcilers, for as long as they do.

@@ -103,9 +103,7 @@ pub fn validate(name: &str, spec: &RollbackPolicySpec) -> Result<ValidPolicy, Ve
             problem: problem.to_owned(),
         });
     };
-    for (field, present) in [
-        ("spec.gitops", spec.gitops.is_some()),
-    ] {
+    for (field, present) in [("spec.gitops", spec.gitops.is_some())] {
         if present {
             refuse(
                 field.into(),

@@ -17,7 +17,9 @@ use axum::{
 };
 use backstop_api::policy::Channel;
 use backstop_notify::{Allowed, Failure, Reason, Receipt, SecretData, ValidChannel, channels};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use common::messages;
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -229,8 +231,6 @@ async fn a_webhook_gets_a_signed_cloud_event() {
     assert_eq!(received.header("webhook-id"), "event-uid/Succeeded");
     assert_eq!(received.header("webhook-timestamp"), "1700000000");
     // Reckoned anew, as a receiver would.
-    use base64::{Engine as _, prelude::BASE64_STANDARD};
-    use hmac::{Hmac, KeyInit as _, Mac as _};
     let key = BASE64_STANDARD
         .decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
         .expect("base64");

@@ -9,13 +9,13 @@ mod strategy;
 mod trigger;
 mod window;
 
-pub use notification::{
-    Channel, EmailChannel, MailAddress, MailSecurity, MessageTemplate, PagerDutyChannel,
-    SlackChannel, TeamsChannel, WebhookChannel,
-};
 pub use gates::{
     BaselineGate, Freeze, FreezeWindow, Frozen, Gates, GatesStatus, Once, VulnerableImage, Weekday,
     Weekly,
+};
+pub use notification::{
+    Channel, EmailChannel, MailAddress, MailSecurity, MessageTemplate, PagerDutyChannel,
+    SlackChannel, TeamsChannel, WebhookChannel,
 };
 pub use source::{
     MinimumSamples, PrometheusSource, Signal, VulnerabilityLimits, WebHeader, WebSource,
