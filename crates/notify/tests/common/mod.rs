@@ -173,6 +173,11 @@ pub fn messages() -> Vec<Message> {
         )),
         last(serde_json::from_value(by_hand).expect("an event")),
         last(ended(
+            "Succeeded",
+            "Blocked",
+            "release bad0bad0bad0bad0 of web stays live and is blocked",
+        )),
+        last(ended(
             "Superseded",
             "NewerRelease",
             "release f00df00d is live by now",
