@@ -223,6 +223,10 @@ pub struct RollbackEventStatus {
     /// may change what is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored_hash: Option<String>,
+    /// Who put the release that failed back, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub reverts: Vec<Revert>,
     /// When things happened.
     #[serde(default)]
     pub times: Times,
@@ -232,6 +236,30 @@ pub struct RollbackEventStatus {
     /// `Complete`: whether it has ended, and how.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
+}
+
+/// Somebody put the release that failed back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Revert {
+    /// When it was seen.
+    pub at: Timestamp,
+    /// The field manager that did it.
+    pub by: String,
+    /// The GitOps tool that writes as this manager, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool: Option<GitOpsTool>,
+    /// Whether this rollback took it back again.
+    pub written_back: bool,
+}
+
+/// A GitOps tool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum GitOpsTool {
+    /// Argo CD.
+    ArgoCD,
+    /// Flux.
+    Flux,
 }
 
 /// Where a rollback stands.
@@ -299,6 +327,8 @@ pub enum Outcome {
     PointUnusable,
     /// Somebody changed the Service, the route or the replicas while they were changed back.
     Contested,
+    /// Somebody put the release that failed back more often than Backstop takes it back again.
+    Reverted,
 }
 
 /// A step of the plan.

@@ -15,6 +15,7 @@ pub mod context;
 pub mod event;
 pub mod http;
 pub mod leader;
+mod merge;
 pub mod metrics;
 pub mod observe;
 pub mod point;

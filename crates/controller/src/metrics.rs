@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use backstop_api::event::GitOpsTool;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -42,6 +43,13 @@ pub struct StepDone {
     pub state: String,
 }
 
+/// Who put a release back.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PutBack {
+    /// One of the GitOps tools, or `other`.
+    pub tool: String,
+}
+
 /// A reconciler.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Reconciler {
@@ -62,6 +70,7 @@ pub struct Metrics {
     rollbacks: Family<Ended, Counter>,
     rollback_seconds: Histogram,
     triggered: Counter,
+    put_back: Family<PutBack, Counter>,
     steps: Family<StepDone, Counter>,
     failures: Family<Reconciler, Counter>,
     leader: Gauge,
@@ -86,6 +95,7 @@ impl Default for Metrics {
             rollbacks: Family::default(),
             rollback_seconds: Histogram::new([1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0]),
             triggered: Counter::default(),
+            put_back: Family::default(),
             steps: Family::default(),
             failures: Family::default(),
             leader: Gauge::default(),
@@ -127,6 +137,11 @@ impl Default for Metrics {
             "rollback_triggered",
             "Rollbacks recorded because a trigger fired",
             metrics.triggered.clone(),
+        );
+        registry.register(
+            "release_put_back",
+            "Releases that were put back after they failed, and taken back again",
+            metrics.put_back.clone(),
         );
         registry.register("steps", "Steps of plans that ended", metrics.steps.clone());
         registry.register(
@@ -178,6 +193,12 @@ impl Metrics {
     /// A rollback has been recorded because a trigger fired.
     pub fn triggered(&self) {
         self.triggered.inc();
+    }
+
+    /// A release that failed was put back, and is taken back again.
+    pub fn put_back(&self, tool: Option<GitOpsTool>) {
+        let tool = tool.map_or_else(|| "other".to_owned(), |tool| format!("{tool:?}"));
+        self.put_back.get_or_create(&PutBack { tool }).inc();
     }
 
     /// A step of a plan has ended.

@@ -177,6 +177,14 @@ fn course<'a>(look: &Look<'a>) -> Course<'a> {
             again: next.again,
         };
     }
+    if let Some((event, next)) = lifecycle::revert::after_the_end(look) {
+        return Course::UnderWay {
+            event,
+            acts: next.acts,
+            message: next.message,
+            again: next.again,
+        };
+    }
     if let Some(course) = further_back(look) {
         return course;
     }

@@ -11,9 +11,10 @@ use backstop_api::{
 };
 
 use crate::{
-    incident::Incident,
+    incident::{self, Incident},
     plan::{self, Order},
     policy::{ValidPolicy, ValidTrigger},
+    quarantine,
     snapshot::{Point, Snapshot, Workload},
     state::{State, TriggerMemory},
     target, track,
@@ -77,6 +78,8 @@ pub enum HoldReason {
     Observed,
     /// A person called the rollback of this release off.
     CalledOff,
+    /// Somebody puts the release back whenever it is taken back.
+    Reverted,
 }
 
 impl HoldReason {
@@ -98,12 +101,13 @@ impl HoldReason {
 type Guard = fn(&Look<'_>, &ValidTrigger, &TriggerMemory) -> Option<Hold>;
 
 /// Every guard before a rollback that a trigger asks for, in the order in which they are asked.
-const GUARDS: [Guard; 12] = [
+const GUARDS: [Guard; 13] = [
     policy_is_paused,
     person_has_taken_over,
     workload_is_paused,
     workload_is_being_deleted,
     person_called_it_off,
+    release_is_put_back,
     release_was_not_the_cause,
     release_was_restored,
     nothing_was_released,
@@ -221,6 +225,25 @@ fn person_called_it_off(look: &Look<'_>, _: &ValidTrigger, _: &TriggerMemory) ->
                 "a person called {0} off, so release {1} is left alone; to take it back after all, \
                  create a RollbackEvent with cause Manual",
                 newest.name, look.workload.release
+            ),
+        )
+    })
+}
+
+/// Taking it back once more would be undone once more.
+fn release_is_put_back(look: &Look<'_>, _: &ValidTrigger, _: &TriggerMemory) -> Option<Hold> {
+    let live = &look.workload.release;
+    let event = *incident::acted(look.seen).first()?;
+    let given_up =
+        event.status.outcome == Some(Outcome::Reverted) && event.from_hash() == Some(live);
+    let kept_out = quarantine::keeps_out(look.policy, look.seen, live, look.now);
+    (given_up && kept_out).then(|| {
+        hold(
+            HoldReason::Reverted,
+            format!(
+                "{}: {}",
+                event.name,
+                event.status.message.as_deref().unwrap_or_default()
             ),
         )
     })

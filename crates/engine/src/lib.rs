@@ -14,6 +14,7 @@
 pub mod condition;
 pub mod config;
 pub mod decide;
+pub mod gitops;
 pub mod gradual;
 pub mod guards;
 pub mod health;

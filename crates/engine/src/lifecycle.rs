@@ -20,6 +20,7 @@ use crate::{
 };
 
 mod end;
+pub mod revert;
 mod verify;
 
 pub use end::ended;
@@ -438,14 +439,19 @@ fn begin(
         look.workload.name, look.workload.release
     ));
     let mut next = Next::change(event, status);
-    let known = look.seen.events.iter();
-    let known: Vec<_> = known.map(|e| (e.uid.clone(), e.version.clone())).collect();
+    known(&mut next, look);
+    next
+}
+
+/// What the beginning of a rollback was decided on.
+fn known(next: &mut Next, look: &Look<'_>) {
+    let events = look.seen.events.iter();
+    let known: Vec<_> = events.map(|e| (e.uid.clone(), e.version.clone())).collect();
     for act in &mut next.acts {
         if let Act::Change(change) = act {
             change.known.clone_from(&known);
         }
     }
-    next
 }
 
 /// Whether the release that is taken back is recorded as one that failed. In the course of going

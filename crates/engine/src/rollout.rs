@@ -115,18 +115,13 @@ pub fn still_there<'a>(event: &Event, workload: Option<&'a Workload>) -> Option<
 #[must_use]
 pub fn replaced(failed: &str, workload: &Workload) -> (Outcome, String) {
     let by = workload.last_writer.as_deref().unwrap_or("somebody");
-    let what = if failed == workload.release {
-        "put the release that failed back"
+    let release = &workload.release;
+    let message = if failed == release {
+        format!("{by} put the release that failed back ({release})")
     } else {
-        "wrote another release"
+        format!("{by} wrote another release ({release}); theirs stands, and is judged anew")
     };
-    (
-        Outcome::NewerRelease,
-        format!(
-            "{by} {what} ({}); theirs stands, and is judged anew",
-            workload.release
-        ),
-    )
+    (Outcome::NewerRelease, message)
 }
 
 /// That the live release cannot start, by its own evidence, and why.

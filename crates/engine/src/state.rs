@@ -47,6 +47,8 @@ pub struct Release {
     pub proved_at: Option<Timestamp>,
     /// The rollback that restored it.
     pub restored_by: Option<String>,
+    /// The release that was live before it, as far as that was seen.
+    pub previous: Option<String>,
 }
 
 /// A trigger's state.
@@ -124,6 +126,7 @@ impl State {
                 healthy_since: r.healthy_since,
                 proved_at: r.proved_at,
                 restored_by: r.restored_by.clone(),
+                previous: r.previous.clone(),
             }),
             triggers: status
                 .triggers
@@ -166,6 +169,7 @@ impl State {
                 .zip(policy.window)
                 .and_then(|(c, w)| c.checked_add(w).ok()),
             restored_by: r.restored_by.clone(),
+            previous: r.previous.clone(),
         })
     }
 

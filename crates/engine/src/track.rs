@@ -21,7 +21,16 @@ pub fn track(state: &mut State, seen: &Snapshot, workload: &Workload, now: Times
         r.hash == workload.release && r.workload_uid == workload.uid && !has_returned(r, restorer)
     });
     if !same {
+        let before = state.release.take().filter(|r| r.workload_uid == workload.uid);
+        let previous = before.and_then(|r| {
+            if r.hash == workload.release {
+                r.previous
+            } else {
+                Some(r.hash)
+            }
+        });
         state.release = Some(Release {
+            previous,
             workload_uid: workload.uid.clone(),
             hash: workload.release.clone(),
             since: now,

@@ -42,6 +42,12 @@ fn a_rollback_goes_only_to_a_good_point_that_is_not_quarantined_and_not_live() {
     assert_held(Rule::OnlyGood);
 }
 
+/// Rule 12: only what failed is taken back again, and not for ever.
+#[test]
+fn a_release_is_taken_back_again_only_while_it_is_kept_out_and_five_times_at_most() {
+    assert_held(Rule::Reverts);
+}
+
 /// Rule 4.
 #[test]
 fn a_release_is_not_blamed_for_what_began_after_its_window() {
@@ -112,7 +118,7 @@ fn deciding_or_applying_twice_changes_nothing_more() {
 }
 
 /// What the schedules must come by, or the properties above say little.
-const REACHED: [&str; 51] = [
+const REACHED: [&str; 55] = [
     "begun: Manual",
     "begun: Trigger",
     "begun: to a point that a person named",
@@ -134,6 +140,7 @@ const REACHED: [&str; 51] = [
     "held Overridden",
     "held PolicyPaused",
     "held RestoredRelease",
+    "held Reverted",
     "held WorkloadPaused",
     "old picture",
     "operator killed between two writes",
@@ -147,6 +154,7 @@ const REACHED: [&str; 51] = [
     "outcome PolicyNotInForce",
     "outcome Recovered",
     "outcome RecoveredBeforeActing",
+    "outcome Reverted",
     "outcome TargetCannotStart",
     "outcome TargetUnhealthy",
     "outcome TimedOut",
@@ -164,6 +172,8 @@ const REACHED: [&str; 51] = [
     "start refused: decided on an old picture",
     "started another attempt",
     "template written",
+    "the failed release was put back",
+    "the failed release was taken back again",
 ];
 
 #[test]

@@ -117,6 +117,9 @@ pub struct ReleaseStatus {
     /// The rollback that restored it, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored_by: Option<String>,
+    /// The release that was live before it, as far as that was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<String>,
 }
 
 /// The state of a trigger, as of an alert in Prometheus.

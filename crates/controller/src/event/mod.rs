@@ -94,6 +94,8 @@ async fn execute(
     let mut progress = Progress::of(context, event, namespace);
     if progress.status.times.first_write.is_none() {
         tell::begun(context, event);
+    } else {
+        tell::put_back(context, event);
     }
     while let Some(index) = progress.next_step() {
         let step = progress.status.steps[index].step.clone();

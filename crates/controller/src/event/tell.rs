@@ -38,6 +38,33 @@ pub(super) fn begun(context: &Context, event: &RollbackEvent) {
     });
 }
 
+/// Somebody put the release that failed back, and it is taken back again.
+pub(super) fn put_back(context: &Context, event: &RollbackEvent) {
+    let status = event.status.clone().unwrap_or_default();
+    let times = status.reverts.len();
+    let begun = status.steps.iter().any(|s| s.started_at.is_some());
+    let Some(last) = status.reverts.last().filter(|_| !begun) else {
+        return;
+    };
+    let uid = event.uid().unwrap_or_default();
+    if !context.told.first(format!("{uid} put back {times}")) {
+        return;
+    }
+    context.metrics.put_back(last.tool);
+    let note = format!(
+        "{}: {}",
+        event.name_any(),
+        status.message.unwrap_or_default()
+    );
+    tracing::warn!(namespace = event.namespace(), by = last.by, "{note}");
+    let (teller, about) = (context.teller.clone(), about(context, event));
+    tokio::spawn(async move {
+        teller
+            .say(&about, true, "ReleasePutBack", "Rollback", &note)
+            .await;
+    });
+}
+
 /// A rollback has ended.
 pub(super) async fn ended(context: &Context, event: &RollbackEvent) {
     let Some(status) = &event.status else { return };
@@ -45,7 +72,9 @@ pub(super) async fn ended(context: &Context, event: &RollbackEvent) {
         return;
     };
     if Timestamp::now().duration_since(ended) > TOLD_WITHIN
-        || !context.told.first(event.uid().unwrap_or_default())
+        || !context
+            .told
+            .first(format!("{} ended {ended}", event.uid().unwrap_or_default()))
     {
         return;
     }
@@ -58,7 +87,10 @@ pub(super) async fn ended(context: &Context, event: &RollbackEvent) {
         _ => (false, "RollbackCancelled"),
     };
     let took = status.times.fired.map(|fired| ended.duration_since(fired));
-    if let Some(outcome) = status.outcome {
+    // One that took its release back again has been counted.
+    if let Some(outcome) = status.outcome
+        && status.reverts.iter().all(|r| !r.written_back)
+    {
         context.metrics.ended(phase, outcome, took);
     }
     let note = format!(

@@ -1,7 +1,7 @@
 //! Recording: what was decided becomes objects in the cluster before anything else is changed.
 
 use backstop_api::{
-    RollbackEvent, RollbackEventSpec, RollbackPoint, RollbackPolicy,
+    RollbackEvent, RollbackEventSpec, RollbackEventStatus, RollbackPoint, RollbackPolicy,
     names::{self, LABEL_POLICY, LABEL_WORKLOAD},
 };
 use backstop_engine::{decide::Act, lifecycle::EventChange};
@@ -9,7 +9,7 @@ use kube::{Api, Resource, ResourceExt, api::ListParams};
 use thiserror::Error;
 
 use super::capture;
-use crate::{calls::CallError, context::Context, observe::Observer};
+use crate::{calls::CallError, context::Context, merge, observe::Observer};
 
 /// So many names are tried for a new rollback.
 const NAMES_TRIED: u64 = 16;
@@ -49,7 +49,7 @@ pub(super) async fn record(
             Ok(())
         }
         Act::Start { spec, known } => start(context, policy, spec, known).await,
-        Act::Change(change) => change_status(context, &observer.namespace, change).await,
+        Act::Change(change) => change_status(context, observer, change).await,
         Act::LiftQuarantine { release, event } => {
             lift(
                 context,
@@ -143,13 +143,21 @@ fn named(name: &str, spec: &RollbackEventSpec) -> RollbackEvent {
 /// Writes a rollback's status, if nobody has written it since it was read.
 async fn change_status(
     context: &Context,
-    namespace: &str,
+    observer: &Observer,
     change: &EventChange,
 ) -> Result<(), Error> {
+    let namespace = observer.namespace.as_str();
+    let before = context
+        .events_of(namespace, &observer.policy.name)
+        .into_iter()
+        .find(|e| e.resource_version().as_ref() == Some(&change.version))
+        .ok_or(Error::OldPicture)?;
+    let json = |status: &RollbackEventStatus| serde_json::to_value(status).unwrap_or_default();
+    let old = before.status.as_ref().map(json).unwrap_or_default();
     let api: Api<RollbackEvent> = Api::namespaced(context.client.clone(), namespace);
     let patch = serde_json::json!({
         "metadata": {"uid": change.uid, "resourceVersion": change.version},
-        "status": change.status,
+        "status": merge::patch(&old, &json(&change.status)),
     });
     let written = context
         .calls

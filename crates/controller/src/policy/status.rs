@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use kube::{Api, ResourceExt};
 
 use super::quarantine;
-use crate::{calls::CallError, context::Context, observe::Observer};
+use crate::{calls::CallError, context::Context, merge, observe::Observer};
 
 /// A value of a trigger is written at least so often: each of them would be a write every few
 /// seconds for every policy.
@@ -178,20 +178,9 @@ async fn patch(
         context.client.clone(),
         &object.namespace().unwrap_or_default(),
     );
-    // A merge patch cannot take a field away by leaving it out: what is gone is named as null.
-    let mut value = serde_json::to_value(status).unwrap_or_default();
-    if let (Some(new), Some(serde_json::Value::Object(old))) = (
-        value.as_object_mut(),
-        object
-            .status
-            .as_ref()
-            .and_then(|s| serde_json::to_value(s).ok()),
-    ) {
-        for key in old.keys() {
-            new.entry(key.clone()).or_insert(serde_json::Value::Null);
-        }
-        null_missing(new, &old, "release");
-    }
+    let json = |status: &RollbackPolicyStatus| serde_json::to_value(status).unwrap_or_default();
+    let old = object.status.as_ref().map(json).unwrap_or_default();
+    let value = merge::patch(&old, &json(status));
     let patch = serde_json::json!({"metadata": {"uid": object.uid()}, "status": value});
     context
         .calls
@@ -203,19 +192,4 @@ async fn patch(
         )
         .await
         .map(|_| ())
-}
-
-fn null_missing(
-    new: &mut serde_json::Map<String, serde_json::Value>,
-    old: &serde_json::Map<String, serde_json::Value>,
-    key: &str,
-) {
-    if let (Some(new), Some(old)) = (
-        new.get_mut(key).and_then(serde_json::Value::as_object_mut),
-        old.get(key).and_then(serde_json::Value::as_object),
-    ) {
-        for field in old.keys() {
-            new.entry(field.clone()).or_insert(serde_json::Value::Null);
-        }
-    }
 }

@@ -67,12 +67,15 @@ pub fn ended(
             .map(|(from, to)| length(to.duration_since(from)))
     };
     let durations = &mut status.durations;
-    durations.detect = between(times.condition_held, times.fired);
-    durations.decide = between(times.fired, times.decided);
-    durations.first_write = between(times.decided, times.first_write);
-    durations.roll_out = between(times.first_write, times.rolled_out);
-    durations.verify = between(times.rolled_out, times.ended);
-    durations.total = between(times.fired, times.ended);
+    // One that takes its release back again later took as long as it did the first time.
+    if durations.total.is_none() {
+        durations.detect = between(times.condition_held, times.fired);
+        durations.decide = between(times.fired, times.decided);
+        durations.first_write = between(times.decided, times.first_write);
+        durations.roll_out = between(times.first_write, times.rolled_out);
+        durations.verify = between(times.rolled_out, times.ended);
+        durations.total = between(times.fired, times.ended);
+    }
     backstop_api::condition::set(
         &mut status.conditions,
         Condition {

@@ -12,7 +12,7 @@ use crate::{
     state::TriggerMemory,
 };
 
-use super::{Next, ended, is_in_place, longest_interval};
+use super::{Next, ended, is_in_place, longest_interval, revert};
 
 /// The restored release must stay in place for so long at least.
 const STAYS_AT_LEAST: SignedDuration = SignedDuration::from_secs(5);
@@ -44,8 +44,14 @@ pub(super) fn verify(look: &Look<'_>, event: &Event) -> Next {
         return Next::wait("waiting to see the restored template", None);
     }
     if !is_in_place(event, workload) {
+        if let Some(next) = revert::again(look, event) {
+            return next;
+        }
         let (outcome, message) = rollout::replaced(event.from_hash().unwrap_or_default(), workload);
-        return over(EventPhase::Superseded, outcome, message);
+        let mut status = event.status.clone();
+        revert::note(&mut status, look, event, false);
+        let status = ended(status, EventPhase::Superseded, outcome, message, look.now);
+        return Next::change(event, status);
     }
     if let Some(why) = rollout::cannot_start(workload) {
         return over(EventPhase::Failed, Outcome::TargetCannotStart, why);

@@ -178,6 +178,7 @@ pub fn state() -> State {
             healthy_since: None,
             proved_at: None,
             restored_by: None,
+            previous: None,
         }),
         ..State::default()
     }

@@ -82,7 +82,8 @@ fn carry_out(
         }
         StepKind::HandBackOwnership | StepKind::RestoreStrategy => Came::Done,
         StepKind::AwaitRollout => {
-            let started = status.times.first_write.unwrap_or(now);
+            let before = status.steps[..index].iter().filter_map(|s| s.finished_at);
+            let started = before.max().unwrap_or(now);
             let workload = world.workload();
             let event = Event {
                 status: status.clone(),

@@ -138,6 +138,67 @@ proptest! {
         prop_assert_eq!(run.written(), 1, "{}", run.told());
     }
 
+    /// A GitOps tool puts the failed release back at every tick, and nothing refuses it.
+    #[test]
+    fn a_release_that_is_put_back_again_and_again_is_taken_back_five_times_and_then_left(
+        plan in unobstructed(),
+        chance in chance(),
+    ) {
+        let plan = PolicyPlan { gitops: ("Quarantine", 3600), admission: false, ..plan };
+        let mut run = start(&plan, &[Kind::Good, Kind::Bad], 0, &chance);
+        run.happen(&Deed::Deploy(1));
+        let acted = |run: &Run| run.world.events.iter().any(|e| e.status.times.first_write.is_some());
+        while !acted(&run) && run.world.now < 2000 {
+            run.tick();
+        }
+        run.happen(&Deed::Git(Some(1)));
+        run.ticks(200);
+        prop_assert_eq!(run.live(), Some(hash(1)), "{}", run.told());
+        prop_assert_eq!(run.outcomes(), [Some(Outcome::Reverted)], "{}", run.told());
+        let reverts = &run.world.events[0].status.reverts;
+        let again: Vec<bool> = reverts.iter().map(|r| r.written_back).collect();
+        prop_assert_eq!(again, [true, true, true, true, true, false], "{}", run.told());
+    }
+
+    /// The same, and the API server refuses it.
+    #[test]
+    fn a_release_that_is_refused_stays_out_until_its_time_is_over(
+        plan in unobstructed(),
+        chance in chance(),
+    ) {
+        let plan = PolicyPlan { gitops: ("Quarantine", 3600), admission: true, ..plan };
+        let mut run = start(&plan, &[Kind::Good, Kind::Bad], 0, &chance);
+        run.happen(&Deed::Deploy(1));
+        run.ticks(150);
+        prop_assert_eq!(run.live(), Some(hash(0)), "{}", run.told());
+        run.happen(&Deed::Git(Some(1)));
+        for _ in 0..100 {
+            run.tick();
+            prop_assert_eq!(run.live(), Some(hash(0)), "{}", run.told());
+        }
+    }
+
+    /// Rule 12: another release than the failed one is somebody's fix, and so is one that a person has
+    /// taken over for.
+    #[test]
+    fn what_is_not_the_failed_release_is_never_taken_back_again(
+        plan in unobstructed(),
+        overridden in proptest::bool::ANY,
+    ) {
+        let plan = PolicyPlan { gitops: ("Quarantine", 3600), ..plan };
+        let mut run = start(&plan, &[Kind::Good, Kind::Bad, Kind::Good], 0, &[]);
+        run.happen(&Deed::Deploy(1));
+        run.ticks(150);
+        prop_assert_eq!(run.live(), Some(hash(0)), "{}", run.told());
+        let next = if overridden { 1 } else { 2 };
+        run.happen(&Deed::Override(overridden));
+        run.happen(&Deed::Deploy(next));
+        run.ticks(100);
+        prop_assert_eq!(run.live(), Some(hash(next)), "{}", run.told());
+        let event = &run.world.events[0];
+        prop_assert!(event.status.reverts.is_empty(), "{}", run.told());
+    }
+
     /// Rule 3: it proved itself, and its record as one that failed outranks that.
     #[test]
     fn a_release_that_failed_after_it_proved_itself_is_never_gone_back_to(plan in unobstructed()) {

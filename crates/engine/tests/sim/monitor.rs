@@ -50,9 +50,17 @@ pub enum Rule {
     /// 13
     Floor,
     Checker,
+    Reverts,
     Attempts,
     Deterministic,
     Idempotence,
+}
+
+/// Whether a rollback begins again because its release was put back.
+fn is_put_back(before: &RollbackEventStatus, now: &RollbackEventStatus) -> bool {
+    now.reverts.len() == before.reverts.len() + 1
+        && now.reverts.last().is_some_and(|r| r.written_back)
+        && now.phase == Some(EventPhase::Executing)
 }
 
 /// After a completion it may take so long until it is seen: caches lag, and operators are down.
@@ -229,7 +237,8 @@ impl Monitor {
             "begun although called off".into()
         });
         self.person_is_heeded(seen, "begun");
-        let recorded = matches!(event.status.phase, None | Some(EventPhase::Pending));
+        let goes_on = is_put_back(&event.status, status);
+        let recorded = goes_on || matches!(event.status.phase, None | Some(EventPhase::Pending));
         self.holds(Rule::Recorded, recorded, || {
             format!("{:?}", event.status.phase)
         });
@@ -240,6 +249,14 @@ impl Monitor {
         let plan = serde_json::to_string(&status.steps).unwrap();
         self.holds(Rule::Replicas, !plan.contains("replicas"), || plan.clone());
         let live = seen.workload.as_ref().map(|w| w.release.as_str());
+        let kept_out = seen.points.iter().any(|p| {
+            p.verdict == Verdict::Quarantined && p.release.as_deref() == event.from_hash()
+        });
+        self.holds(
+            Rule::Reverts,
+            !goes_on || (kept_out && live == event.from_hash()),
+            || format!("taken back again, and live is {live:?}: {event:?}"),
+        );
         let about_live = status
             .steps
             .iter()
@@ -417,6 +434,22 @@ impl Monitor {
             self.reached(&format!("outcome {outcome:?}"));
         }
         let over = before.phase.is_some_and(EventPhase::is_terminal);
-        self.holds(Rule::Once, !over, || format!("{:?} goes on", before.phase));
+        let put_back = now.reverts.len() == before.reverts.len() + 1;
+        if put_back {
+            self.reached("the failed release was put back");
+        }
+        let goes_on = is_put_back(before, now);
+        if goes_on {
+            self.reached("the failed release was taken back again");
+        }
+        let given_up = put_back && now.outcome == Some(Outcome::Reverted);
+        let unusable = now.outcome == Some(Outcome::PointUnusable);
+        self.holds(Rule::Once, !over || goes_on || given_up || unusable, || {
+            format!("{:?} goes on", before.phase)
+        });
+        let times = now.reverts.iter().filter(|r| r.written_back).count();
+        self.holds(Rule::Reverts, times <= 5, || {
+            format!("the release is taken back again {times} times")
+        });
     }
 }

@@ -36,6 +36,8 @@ pub enum Deed {
     /// The next write of a template is refused.
     RefuseWrite,
     ForgetPoint(usize),
+    /// A GitOps tool puts this release back at every tick from now on, or does so no more.
+    Git(Option<usize>),
 }
 
 /// Anything that can happen in a world with so many releases.
@@ -70,6 +72,7 @@ pub fn any(releases: usize) -> impl Strategy<Value = Deed> {
         3 => (0..6usize).prop_map(Deed::Kill),
         1 => Just(Deed::RefuseWrite),
         1 => (0..4usize).prop_map(Deed::ForgetPoint),
+        2 => proptest::option::weighted(0.6, 0..releases).prop_map(Deed::Git),
     ]
 }
 
@@ -78,7 +81,8 @@ impl World {
     pub fn happen(&mut self, deed: &Deed) {
         let now = self.now;
         match deed {
-            Deed::Deploy(release) => self.write_template(*release, false),
+            Deed::Deploy(release) => self.apply(*release),
+            Deed::Git(release) => self.git = *release,
             Deed::Recreate(release) => {
                 if self.deployment.is_none() {
                     self.make_deployment(*release);

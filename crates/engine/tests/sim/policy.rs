@@ -22,6 +22,10 @@ pub struct PolicyPlan {
     pub against_baseline: bool,
     pub workload_trigger: bool,
     pub warning: Option<&'static str>,
+    /// What is done when a release that failed is put back, and for how many seconds it is kept out.
+    pub gitops: (&'static str, i64),
+    /// Whether the API server refuses what is kept out.
+    pub admission: bool,
 }
 
 impl Default for PolicyPlan {
@@ -40,6 +44,8 @@ impl Default for PolicyPlan {
             against_baseline: false,
             workload_trigger: false,
             warning: None,
+            gitops: ("Notify", 3600),
+            admission: false,
         }
     }
 }
@@ -96,6 +102,7 @@ impl PolicyPlan {
             "triggers": triggers,
             "limits": {"maxAttempts": self.max_attempts, "cooldown": format!("{}s", self.cooldown)},
             "points": {"soak": format!("{}s", self.soak)},
+            "gitops": {"onConflict": self.gitops.0, "quarantineFor": format!("{}s", self.gitops.1)},
         })
     }
 }
@@ -118,10 +125,16 @@ pub fn any() -> impl Strategy<Value = PolicyPlan> {
         any_bool(1, 1),
         prop_oneof![3 => Just(None), 1 => Just(Some("Notify")), 1 => Just(Some("GradualRollback"))],
     );
-    (timing, nature).prop_map(
+    let gitops = (
+        prop_oneof![2 => Just("Quarantine"), 1 => Just("Notify")],
+        prop_oneof![1 => Just(60i64), 2 => Just(3600)],
+        any_bool(1, 2),
+    );
+    (timing, nature, gitops).prop_map(
         |(
             (for_, delay, window, cooldown, max_attempts, soak),
             (mode, scoped, no_data, against_baseline, workload_trigger, warning),
+            (on_conflict, kept_out, admission),
         )| PolicyPlan {
             mode,
             scoped,
@@ -135,6 +148,8 @@ pub fn any() -> impl Strategy<Value = PolicyPlan> {
             against_baseline,
             workload_trigger,
             warning,
+            gitops: (on_conflict, kept_out),
+            admission,
         },
     )
 }

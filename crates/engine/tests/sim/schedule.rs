@@ -94,6 +94,7 @@ impl Run {
     /// Release 0 is live for a while already when the operator starts.
     pub fn new(schedule: &Schedule) -> Self {
         let mut world = World::new(schedule.kinds.clone(), schedule.lag, schedule.plan.mode);
+        world.admission = schedule.plan.admission;
         world.rest(150);
         if schedule.proved {
             let baselines = ["errors", "slow"].map(|name| (name.to_owned(), GOOD));

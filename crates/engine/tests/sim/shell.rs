@@ -125,6 +125,9 @@ impl Operator {
             monitor.reached("status not written");
         } else {
             write_status(stored, policy, &state, &decision, now);
+            let kept_out = decision.say.quarantined.iter();
+            let refused = kept_out.filter(|k| world.admission && k.let_pass.is_none());
+            world.refused = refused.map(|k| k.release.clone()).collect();
         }
         self.state = state;
     }

@@ -93,6 +93,12 @@ pub struct World {
     pub answers: metrics::Answers,
     pub mode: Mode,
     pub conflict: bool,
+    /// A GitOps tool, which puts this release back at every tick.
+    pub git: Option<usize>,
+    /// The templates that the API server refuses, as the status names them.
+    pub refused: Vec<String>,
+    /// Whether it does.
+    pub admission: bool,
 }
 
 /// Replicas wanted.
@@ -117,6 +123,9 @@ impl World {
             answers: metrics::Answers::Honest,
             mode,
             conflict: false,
+            git: None,
+            refused: Vec::new(),
+            admission: false,
         };
         world.make_deployment(0);
         world
@@ -195,9 +204,21 @@ impl World {
         self.versions.to_string()
     }
 
+    /// Somebody applies a release: the API server refuses one that is kept out, unless a person has
+    /// taken over.
+    pub fn apply(&mut self, release: usize) {
+        let overridden = self.deployment.as_ref().is_some_and(|d| d.overridden);
+        if overridden || !self.refused.contains(&hash(release)) {
+            self.write_template(release, false);
+        }
+    }
+
     /// Lets time pass: the Deployment controller works, and traffic flows.
     pub fn tick(&mut self) {
         self.now += TICK;
+        if let Some(release) = self.git {
+            self.apply(release);
+        }
         let now = self.now;
         let (lag, down) = (self.lag, self.dependency_down);
         let Some(deployment) = &mut self.deployment else {
@@ -334,7 +355,11 @@ impl World {
                 floor: None,
                 proved_at,
                 baselines: std::collections::BTreeMap::new(),
-                workloads: Vec::new(),
+                workloads: vec![PointWorkload {
+                    name: WORKLOAD.into(),
+                    release: release.to_owned(),
+                    replicas: DESIRED,
+                }],
                 stack: None,
                 config: Vec::new(),
             });
