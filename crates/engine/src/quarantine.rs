@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use crate::{
     policy::ValidPolicy,
-    snapshot::{Point, Snapshot},
+    snapshot::{Point, PointWorkload, Snapshot},
     target,
 };
 
@@ -68,8 +68,7 @@ pub fn kept_out(policy: &ValidPolicy, seen: &Snapshot, now: Timestamp) -> Vec<Ke
             expires_at,
             let_pass,
         };
-        let templates = point.workloads.iter();
-        let failed: Vec<KeptOut> = templates
+        let failed: Vec<KeptOut> = live(point)
             .filter(|w| policy.deployments.contains(&w.name))
             .filter(|w| !good.contains(&(w.name.as_str(), w.release.as_str())))
             .map(|w| entry(&w.name, not_refused(policy)))
@@ -119,9 +118,17 @@ fn good_templates(seen: &Snapshot) -> BTreeSet<(&str, &str)> {
                 .as_deref()
                 .is_some_and(|r| !target::is_quarantined(seen, r))
         })
-        .flat_map(|p| &p.workloads)
+        .flat_map(live)
         .map(|w| (w.name.as_str(), w.release.as_str()))
         .collect()
+}
+
+/// The Deployments of a release that were live. An idle stack is on record beside them, and has neither
+/// proved itself nor failed.
+fn live(point: &Point) -> impl Iterator<Item = &PointWorkload> {
+    let stack = point.stack.as_ref().map(|s| s.workload.as_str());
+    let workloads = point.workloads.iter();
+    workloads.filter(move |w| stack.is_none_or(|stack| stack == w.name))
 }
 
 /// A reason as it can stand in a refusal: without line breaks, and not too long.
