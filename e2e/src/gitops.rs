@@ -1,11 +1,17 @@
 //! GitOps tools, as far as the API server sees them: they apply what Git says, again and again, under
 //! field managers of their own.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use anyhow::{Context as _, bail, ensure};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{Patch, PatchParams};
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 
-use crate::world::{App, World};
+use crate::world::{APP, App, World};
 
 /// The field manager of Flux.
 pub const FLUX: &str = "kustomize-controller";
@@ -71,4 +77,91 @@ impl Try<'_> {
 /// What a refusal says, without the API server's own words before it.
 pub fn reason(said: &str) -> &str {
     said.split_once("denied request: ").map_or(said, |(_, reason)| reason)
+}
+
+/// What came of an apply, and when.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// When it was answered.
+    pub at: Instant,
+    /// Why it was refused; `None` where it passed.
+    pub refused: Option<String>,
+}
+
+/// What a Deployment was seen to be, from then on.
+#[derive(Debug, Clone)]
+pub struct Sight {
+    /// When.
+    pub at: Instant,
+    /// The version that its template names.
+    pub version: String,
+}
+
+/// A GitOps tool that applies the same release every second, and somebody who watches what is live.
+/// Ends when it is dropped.
+pub struct Reapplied {
+    tasks: JoinSet<()>,
+    attempts: Arc<Mutex<Vec<Attempt>>>,
+    sights: Arc<Mutex<Vec<Sight>>>,
+}
+
+/// How often a GitOps tool that is in a hurry applies what Git says.
+const EVERY: Duration = Duration::from_secs(1);
+/// How closely it is watched what is live.
+const WATCHED: Duration = Duration::from_millis(25);
+
+impl Reapplied {
+    /// Begins to apply a release as this field manager.
+    pub fn start(world: &World, app: &App, manager: &str) -> Self {
+        let mut tasks = JoinSet::new();
+        let (attempts, sights) = (Arc::<Mutex<Vec<_>>>::default(), Arc::<Mutex<Vec<_>>>::default());
+        let api = world.api::<Deployment>();
+        let params = PatchParams::apply(manager).force();
+        let (manifest, noted) = (app.manifest(), attempts.clone());
+        let tool = api.clone();
+        tasks.spawn(async move {
+            let mut clock = tokio::time::interval(EVERY);
+            loop {
+                clock.tick().await;
+                let applied = tool.patch(APP, &params, &Patch::Apply(&manifest)).await;
+                noted.lock().await.push(Attempt {
+                    at: Instant::now(),
+                    refused: applied.err().map(|error| error.to_string()),
+                });
+            }
+        });
+        let seen = sights.clone();
+        tasks.spawn(async move {
+            let mut clock = tokio::time::interval(WATCHED);
+            loop {
+                clock.tick().await;
+                let Ok(deployment) = api.get(APP).await else {
+                    continue;
+                };
+                let version = version(&deployment).unwrap_or_default();
+                let mut seen = seen.lock().await;
+                if seen.last().is_none_or(|last| last.version != version) {
+                    let at = Instant::now();
+                    seen.push(Sight { at, version });
+                }
+            }
+        });
+        Self {
+            tasks,
+            attempts,
+            sights,
+        }
+    }
+
+    /// Stops, and tells every attempt and every change of what was live.
+    pub async fn stop(mut self) -> (Vec<Attempt>, Vec<Sight>) {
+        self.tasks.shutdown().await;
+        (self.attempts.lock().await.clone(), self.sights.lock().await.clone())
+    }
+}
+
+fn version(deployment: &Deployment) -> Option<String> {
+    let pod = deployment.spec.as_ref()?.template.spec.as_ref()?;
+    let image = pod.containers.first()?.image.as_ref()?;
+    Some(image.rsplit(':').next()?.to_owned())
 }

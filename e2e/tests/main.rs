@@ -14,6 +14,7 @@ mod config_store;
 mod crds;
 mod docs;
 mod gitops;
+mod gitops_loop;
 mod guards;
 mod incidents;
 mod isolate;
