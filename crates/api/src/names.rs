@@ -62,6 +62,10 @@ pub const ANNOTATION_CANCEL: &str = "backstop.dev/cancel";
 pub const ANNOTATION_PROVED_AT: &str = "backstop.dev/proved-at";
 /// Annotation on a Quarantined RollbackPoint: the rollback that made it.
 pub const ANNOTATION_EVENT: &str = "backstop.dev/event";
+/// Annotation on an object of a GitOps tool that rests: the rollback that made it rest, and why.
+pub const ANNOTATION_SUSPENDED_BY: &str = "backstop.dev/suspended-by";
+/// Annotation on an Argo CD Application that rests: its automated sync as it was before, as JSON.
+pub const ANNOTATION_AUTOMATED: &str = "backstop.dev/automated-sync";
 /// Annotation of kubectl: the whole manifest that was last applied from the client's side.
 pub const ANNOTATION_LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// Annotation of `kubectl rollout restart`, on the template: says nothing about the release.

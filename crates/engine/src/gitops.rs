@@ -1,5 +1,7 @@
 //! The GitOps tools, as far as they can be told from what they write.
 
+pub mod object;
+
 use backstop_api::event::GitOpsTool;
 
 /// Field managers of the tools, by the name under which each writes.

@@ -140,13 +140,6 @@ pub fn validate(name: &str, spec: &RollbackPolicySpec) -> Result<ValidPolicy, Ve
             "must be from 1s to 720h, for example 24h",
         );
     }
-    if spec.gitops.on_conflict == OnConflict::Suspend {
-        refuse(
-            "spec.gitops.onConflict".into(),
-            "Suspend".into(),
-            "is not available in this version; write Quarantine or Notify",
-        );
-    }
     if spec.limits.max_attempts == 0 {
         refuse(
             "spec.limits.maxAttempts".into(),

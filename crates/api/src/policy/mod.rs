@@ -12,7 +12,7 @@ pub use source::{MinimumSamples, PrometheusSource, Signal, WebHeader, WebSource,
 pub use gitops::{GitOps, OnConflict};
 pub use spec::{Limits, Mode, Points, RollbackPolicy, RollbackPolicySpec, WorkloadRef};
 pub use status::{
-    Health, Phase, QuarantinedTemplate, ReleaseStatus, RollbackPolicyStatus, TriggerState,
+    Health, Phase, QuarantinedTemplate, ReleaseStatus, RollbackPolicyStatus, Suspended, TriggerState,
     TriggerStatus,
 };
 pub use strategy::{

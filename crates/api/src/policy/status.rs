@@ -53,6 +53,10 @@ pub struct RollbackPolicyStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub quarantined: Vec<QuarantinedTemplate>,
+    /// The objects of GitOps tools that rest because of a rollback.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub suspended: Vec<Suspended>,
 }
 
 /// Where a policy stands.
@@ -165,6 +169,34 @@ pub enum TriggerState {
     NoData,
     /// The source or the condition cannot be evaluated.
     Error,
+}
+
+/// An object of a GitOps tool that rests because of a rollback. Written down before it is made to rest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Suspended {
+    /// Its kind: Kustomization, HelmRelease or Application.
+    pub kind: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// The Deployment that it applies.
+    pub workload: String,
+    /// The rollback.
+    pub event: String,
+    /// Since when it rests; absent where it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// What it would have applied then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// When it was made to work again, though the rollback holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumed_at: Option<Timestamp>,
+    /// What is so, for a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 /// A Deployment's template of a release that failed.
