@@ -146,15 +146,15 @@ fn put_back_by(
     } else {
         (look.workload.release == failed).then(|| {
             let did = |kind| event.status.steps.iter().any(|s| s.step.kind == kind);
-            if did(StepKind::SwapSelector) {
+            let by = if did(StepKind::SwapSelector) {
                 look.seen.service.as_ref().and_then(|s| s.last_writer.clone())
             } else if did(StepKind::ShiftWeight) {
                 look.seen.route.as_ref().and_then(|r| r.last_writer.clone())
             } else {
                 // Of configuration it is not watched who writes it.
                 None
-            }
-            .unwrap_or_else(somebody)
+            };
+            by.unwrap_or_else(somebody)
         })?
     };
     let tool = gitops::tool(&by);
