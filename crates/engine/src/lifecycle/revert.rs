@@ -146,15 +146,18 @@ fn put_back_by(
     } else {
         (look.workload.release == failed).then(|| {
             let did = |kind| event.status.steps.iter().any(|s| s.step.kind == kind);
-            if did(StepKind::SwapSelector) {
-                look.seen.service.as_ref().and_then(|s| s.last_writer.clone())
+            let by = if did(StepKind::SwapSelector) {
+                look.seen
+                    .service
+                    .as_ref()
+                    .and_then(|s| s.last_writer.clone())
             } else if did(StepKind::ShiftWeight) {
                 look.seen.route.as_ref().and_then(|r| r.last_writer.clone())
             } else {
                 // Of configuration it is not watched who writes it.
                 None
-            }
-            .unwrap_or_else(somebody)
+            };
+            by.unwrap_or_else(somebody)
         })?
     };
     let tool = gitops::tool(&by);
@@ -180,7 +183,11 @@ fn part(look: &Look<'_>, event: &Event, workload: &Workload) -> Option<Part> {
         .find_map(|s| Some((&s.step, s.restored.as_ref()?)));
     let Some((step, restored)) = write else {
         let point = event.status.to.as_ref().map(|t| t.point.as_str());
-        let held = look.seen.points.iter().find(|p| Some(p.name.as_str()) == point);
+        let held = look
+            .seen
+            .points
+            .iter()
+            .find(|p| Some(p.name.as_str()) == point);
         let as_held = held
             .and_then(|p| p.workload(&workload.name))
             .is_none_or(|h| h.release == workload.release);

@@ -430,7 +430,7 @@ impl Monitor {
 
     /// A rollback's status is written.
     pub fn status_written(&mut self, before: &RollbackEventStatus, now: &RollbackEventStatus) {
-        if let (None, Some(outcome)) = (before.outcome, now.outcome) {
+        if let Some(outcome) = now.outcome.filter(|o| before.outcome != Some(*o)) {
             self.reached(&format!("outcome {outcome:?}"));
         }
         let over = before.phase.is_some_and(EventPhase::is_terminal);
