@@ -14,11 +14,8 @@ mod config_store;
 mod crds;
 mod docs;
 mod gitops;
-<<<<<<< HEAD
 mod gitops_loop;
-=======
 mod gitops_uninstall;
->>>>>>> gitops
 mod guards;
 mod incidents;
 mod isolate;
