@@ -6,7 +6,7 @@ use anyhow::{Context as _, ensure};
 use backstop_api::RollbackPoint;
 use backstop_api::event::{EventPhase, Outcome};
 use backstop_api::policy::QuarantinedTemplate;
-use backstop_e2e::gitops::{FLUX, Try, reason};
+use backstop_e2e::gitops::{FLUX, reason};
 use backstop_e2e::install::install;
 use backstop_e2e::raw::Raw;
 use backstop_e2e::strategies::set_mode;

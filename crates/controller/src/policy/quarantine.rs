@@ -58,10 +58,8 @@ async fn hold(
     entry: &mut QuarantinedTemplate,
 ) -> Result<(), CallError> {
     let (version, since) = context.server.get();
-    let before = object.status.iter().flat_map(|s| &s.quarantined);
-    let before = before
-        .into_iter()
-        .find(|q| q.workload == entry.workload && q.release == entry.release);
+    let mut before = object.status.iter().flat_map(|s| &s.quarantined);
+    let before = before.find(|q| q.workload == entry.workload && q.release == entry.release);
     if let Some(before) = before
         && before.server_version.as_ref() == Some(&version)
     {
@@ -135,7 +133,7 @@ async fn as_returned_now(context: &Context, namespace: &str, held: &WorkloadRele
         .calls
         .try_json_patch("dry-run deployment", &api, &held.name, &operations)
         .await;
-    match tried {
+    let template = match tried {
         Ok(object) => object.data.pointer("/spec/template").cloned(),
         Err(error) => {
             tracing::warn!(
@@ -145,6 +143,6 @@ async fn as_returned_now(context: &Context, namespace: &str, held: &WorkloadRele
             );
             None
         }
-    }
-    .unwrap_or_else(|| held.template.clone())
+    };
+    template.unwrap_or_else(|| held.template.clone())
 }
