@@ -80,7 +80,6 @@ impl Try<'_> {
 pub fn reason(said: &str) -> &str {
     said.split_once("denied request: ")
         .map_or(said, |(_, reason)| reason)
-<<<<<<< HEAD
 }
 
 /// What came of an apply, and when.
@@ -174,6 +173,4 @@ fn version(deployment: &Deployment) -> Option<String> {
     let pod = deployment.spec.as_ref()?.template.spec.as_ref()?;
     let image = pod.containers.first()?.image.as_ref()?;
     Some(image.rsplit(':').next()?.to_owned())
-=======
->>>>>>> gitops
 }
