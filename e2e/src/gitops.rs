@@ -54,7 +54,9 @@ impl Try<'_> {
         self.world
             .eventually("the apply to be refused", async || {
                 match self.once().await {
-                    Err(kube::Error::Api(status)) if status.message.contains("backstop-quarantine") => {
+                    Err(kube::Error::Api(status))
+                        if status.message.contains("backstop-quarantine") =>
+                    {
                         ensure!(status.code == 403, "{status:?}");
                         Ok(status.message.clone())
                     }
@@ -76,7 +78,8 @@ impl Try<'_> {
 
 /// What a refusal says, without the API server's own words before it.
 pub fn reason(said: &str) -> &str {
-    said.split_once("denied request: ").map_or(said, |(_, reason)| reason)
+    said.split_once("denied request: ")
+        .map_or(said, |(_, reason)| reason)
 }
 
 /// What came of an apply, and when.
@@ -114,7 +117,10 @@ impl Reapplied {
     /// Begins to apply a release as this field manager.
     pub fn start(world: &World, app: &App, manager: &str) -> Self {
         let mut tasks = JoinSet::new();
-        let (attempts, sights) = (Arc::<Mutex<Vec<_>>>::default(), Arc::<Mutex<Vec<_>>>::default());
+        let (attempts, sights) = (
+            Arc::<Mutex<Vec<_>>>::default(),
+            Arc::<Mutex<Vec<_>>>::default(),
+        );
         let api = world.api::<Deployment>();
         let params = PatchParams::apply(manager).force();
         let (manifest, noted) = (app.manifest(), attempts.clone());
@@ -156,7 +162,10 @@ impl Reapplied {
     /// Stops, and tells every attempt and every change of what was live.
     pub async fn stop(mut self) -> (Vec<Attempt>, Vec<Sight>) {
         self.tasks.shutdown().await;
-        (self.attempts.lock().await.clone(), self.sights.lock().await.clone())
+        (
+            self.attempts.lock().await.clone(),
+            self.sights.lock().await.clone(),
+        )
     }
 }
 

@@ -389,26 +389,22 @@ async fn the_admission_policies_name_only_fields_that_there_are() -> anyhow::Res
     let cluster = Cluster::shared().await?;
     install(cluster).await?;
     let policies: Api<ValidatingAdmissionPolicy> = Api::all(cluster.client().await?);
-    eventually(
-        "six checked policies without a warning",
-        SOON,
-        async || {
-            let all = policies.list(&ListParams::default()).await?.items;
-            ensure!(all.len() == 6, "{} policies", all.len());
-            for policy in all {
-                let name = policy.name_any();
-                let checked = policy
-                    .status
-                    .and_then(|status| status.type_checking)
-                    .with_context(|| format!("{name} is not checked yet"))?;
-                ensure!(
-                    checked.expression_warnings.unwrap_or_default().is_empty(),
-                    "{name} has warnings: see its status"
-                );
-            }
-            Ok(())
-        },
-    )
+    eventually("six checked policies without a warning", SOON, async || {
+        let all = policies.list(&ListParams::default()).await?.items;
+        ensure!(all.len() == 6, "{} policies", all.len());
+        for policy in all {
+            let name = policy.name_any();
+            let checked = policy
+                .status
+                .and_then(|status| status.type_checking)
+                .with_context(|| format!("{name} is not checked yet"))?;
+            ensure!(
+                checked.expression_warnings.unwrap_or_default().is_empty(),
+                "{name} has warnings: see its status"
+            );
+        }
+        Ok(())
+    })
     .await
 }
 

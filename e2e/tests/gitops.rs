@@ -6,7 +6,7 @@ use anyhow::{Context as _, ensure};
 use backstop_api::RollbackPoint;
 use backstop_api::event::{EventPhase, Outcome};
 use backstop_api::policy::QuarantinedTemplate;
-use backstop_e2e::gitops::{FLUX, Try, reason};
+use backstop_e2e::gitops::{FLUX, reason};
 use backstop_e2e::install::install;
 use backstop_e2e::raw::Raw;
 use backstop_e2e::strategies::set_mode;
@@ -70,7 +70,10 @@ async fn a_template_that_failed_is_refused_in_words_that_say_why_and_what_to_do(
             "kubectl annotate deployment web --namespace {} backstop.dev/override=",
             world.namespace
         ),
-        &format!("kubectl delete rollbackpoint {}", kept.point.unwrap_or_default()),
+        &format!(
+            "kubectl delete rollbackpoint {}",
+            kept.point.unwrap_or_default()
+        ),
     ] {
         ensure!(said.contains(words), "'{words}' is not in: {said}");
     }
@@ -131,15 +134,19 @@ async fn only_the_template_that_failed_is_refused() -> anyhow::Result<()> {
 async fn an_override_lets_the_release_in_and_backstop_leaves_it_alone() -> anyhow::Result<()> {
     let world = taken_back("gitops-override", quick_policy()).await?;
     world.try_apply(&v2(), FLUX).refused().await?;
-    let annotate = |value: Value| json!({"metadata": {"annotations": {"backstop.dev/override": value}}});
+    let annotate =
+        |value: Value| json!({"metadata": {"annotations": {"backstop.dev/override": value}}});
     world
         .patch_deployment(annotate(json!("we need it for the demo")))
         .await?;
-    world.deploy(&v2().deployment_annotation("backstop.dev/override", "we need it for the demo"))
+    world
+        .deploy(&v2().deployment_annotation("backstop.dev/override", "we need it for the demo"))
         .await?;
     world
         .policy_says("the crash to be held", |s| {
-            s.message.as_deref().is_some_and(|m| m.contains("a person has taken over web"))
+            s.message
+                .as_deref()
+                .is_some_and(|m| m.contains("a person has taken over web"))
         })
         .await?;
     world.nothing_happens(Duration::from_secs(2)).await?;
@@ -197,7 +204,10 @@ async fn a_policy_that_changes_nothing_keeps_nothing_out() -> anyhow::Result<()>
         world.policy(policy).await?;
         world.try_apply(&v2(), FLUX).passes().await?;
         let why = kept_out_and_let_pass(&world).await?;
-        ensure!(why.contains("Notify") || why.contains("changes nothing"), "{why}");
+        ensure!(
+            why.contains("Notify") || why.contains("changes nothing"),
+            "{why}"
+        );
     }
     Ok(())
 }
@@ -205,7 +215,9 @@ async fn a_policy_that_changes_nothing_keeps_nothing_out() -> anyhow::Result<()>
 async fn kept_out_and_let_pass(world: &World) -> anyhow::Result<String> {
     let status = world
         .policy_says("why it is let pass", |s| {
-            s.quarantined.first().is_some_and(|q| q.let_pass.is_some() && q.template.is_none())
+            s.quarantined
+                .first()
+                .is_some_and(|q| q.let_pass.is_some() && q.template.is_none())
         })
         .await?;
     Ok(status.quarantined[0].let_pass.clone().unwrap_or_default())
@@ -265,7 +277,11 @@ async fn a_failure_of_configuration_alone_keeps_no_template_out() -> anyhow::Res
     let why = kept_out_and_let_pass(&world).await?;
     ensure!(why.contains("what failed is its configuration"), "{why}");
     world
-        .try_apply(&app.clone().annotation("kubectl.kubernetes.io/restartedAt", "now"), FLUX)
+        .try_apply(
+            &app.clone()
+                .annotation("kubectl.kubernetes.io/restartedAt", "now"),
+            FLUX,
+        )
         .passes()
         .await
 }
@@ -273,14 +289,18 @@ async fn a_failure_of_configuration_alone_keeps_no_template_out() -> anyhow::Res
 #[tokio::test]
 async fn a_template_that_is_too_large_is_said_to_be_let_pass() -> anyhow::Result<()> {
     let (world, _) = World::with_good_release("gitops-large", quick_policy(), &v1()).await?;
-    world.deploy(&v2().env("LARGE", &"x".repeat(70_000))).await?;
+    world
+        .deploy(&v2().env("LARGE", &"x".repeat(70_000)))
+        .await?;
     world
         .ended("web-1", EventPhase::Succeeded, Outcome::Recovered)
         .await?;
     let why = kept_out_and_let_pass(&world).await?;
     ensure!(why.contains("bytes long, and none over 65536"), "{why}");
     // One that just fits is not too much for the API server to compare.
-    let fits = App::version("v3").fate(fate::CRASH_LOOP).env("LARGE", &"x".repeat(60_000));
+    let fits = App::version("v3")
+        .fate(fate::CRASH_LOOP)
+        .env("LARGE", &"x".repeat(60_000));
     world.deploy(&fits).await?;
     world
         .ended("web-2", EventPhase::Succeeded, Outcome::Recovered)

@@ -49,7 +49,11 @@ async fn holds_under(name: &str, manager: &str) -> anyhow::Result<()> {
     let after: Vec<_> = attempts.iter().filter(|a| a.at > taken_back).collect();
     let first = after.first().context("nobody tried")?.at;
     let out_since = sights.last().context("nothing was seen")?;
-    ensure!(out_since.version == "v1", "in the end {} is live", out_since.version);
+    ensure!(
+        out_since.version == "v1",
+        "in the end {} is live",
+        out_since.version
+    );
     let took = out_since.at.saturating_duration_since(first);
     let passed = after.iter().filter(|a| a.refused.is_none()).count();
     println!(
@@ -57,7 +61,10 @@ async fn holds_under(name: &str, manager: &str) -> anyhow::Result<()> {
         after.len(),
         trying()?,
     );
-    ensure!(took <= OUT_WITHIN, "v2 was out for good only {took:?} after the first attempt");
+    ensure!(
+        took <= OUT_WITHIN,
+        "v2 was out for good only {took:?} after the first attempt"
+    );
     // Whatever passed, passed before that.
     for attempt in after.iter().filter(|a| a.at > first + OUT_WITHIN) {
         let said = attempt.refused.as_deref().unwrap_or_default();
@@ -71,7 +78,10 @@ async fn holds_under(name: &str, manager: &str) -> anyhow::Result<()> {
         .await
         .context("a new version is refused")?;
     world.proved("v3").await?;
-    ensure!(world.events().await?.len() == 1, "it was taken back more than once");
+    ensure!(
+        world.events().await?.len() == 1,
+        "it was taken back more than once"
+    );
     Ok(())
 }
 
@@ -102,12 +112,23 @@ async fn what_comes_back_all_the_same_is_taken_back_five_times_by_the_same_rollb
     for times in 1..=5 {
         world.deploy_as(&large(), FLUX).await?;
         let event = taken_back_again(&world, "web-1", times).await?;
-        let last = event.status.unwrap_or_default().reverts.pop().context("none")?;
-        assert_eq!((last.by.as_str(), last.tool), (FLUX, Some(GitOpsTool::Flux)));
+        let last = event
+            .status
+            .unwrap_or_default()
+            .reverts
+            .pop()
+            .context("none")?;
+        assert_eq!(
+            (last.by.as_str(), last.tool),
+            (FLUX, Some(GitOpsTool::Flux))
+        );
         assert_eq!(world.live().await?, "v1");
     }
     let said = world.said("Deployment", "ReleasePutBack").await?;
-    ensure!(said.contains("Flux (kustomize-controller) put release"), "{said}");
+    ensure!(
+        said.contains("Flux (kustomize-controller) put release"),
+        "{said}"
+    );
 
     world.deploy_as(&large(), FLUX).await?;
     let event = world
@@ -116,28 +137,41 @@ async fn what_comes_back_all_the_same_is_taken_back_five_times_by_the_same_rollb
     let status = event.status.unwrap_or_default();
     assert_eq!(status.reverts.len(), 6);
     let message = status.message.unwrap_or_default();
-    ensure!(message.contains("Backstop does so no more") && message.contains("flux suspend"), "{message}");
+    ensure!(
+        message.contains("Backstop does so no more") && message.contains("flux suspend"),
+        "{message}"
+    );
     world.condition("ActionRequired", true, "Reverted").await?;
     assert_eq!(world.live().await?, "v2");
-    ensure!(world.events().await?.len() == 1, "another rollback was begun");
+    ensure!(
+        world.events().await?.len() == 1,
+        "another rollback was begun"
+    );
     Ok(())
 }
 
 /// Waits until a rollback has taken its release back again so many times, and has ended well.
-async fn taken_back_again(world: &World, name: &str, times: usize) -> anyhow::Result<RollbackEvent> {
+async fn taken_back_again(
+    world: &World,
+    name: &str,
+    times: usize,
+) -> anyhow::Result<RollbackEvent> {
     world
-        .eventually(&format!("{name} to take it back for the {times}. time"), async || {
-            let event = world.api::<RollbackEvent>().get(name).await?;
-            let status = event.status.clone().unwrap_or_default();
-            let again = status.reverts.iter().filter(|r| r.written_back).count();
-            ensure!(
-                again == times && status.phase == Some(EventPhase::Succeeded),
-                "{again} times, {:?}: {:?}",
-                status.phase,
-                status.message
-            );
-            Ok(event)
-        })
+        .eventually(
+            &format!("{name} to take it back for the {times}. time"),
+            async || {
+                let event = world.api::<RollbackEvent>().get(name).await?;
+                let status = event.status.clone().unwrap_or_default();
+                let again = status.reverts.iter().filter(|r| r.written_back).count();
+                ensure!(
+                    again == times && status.phase == Some(EventPhase::Succeeded),
+                    "{again} times, {:?}: {:?}",
+                    status.phase,
+                    status.message
+                );
+                Ok(event)
+            },
+        )
         .await
 }
 
@@ -204,7 +238,12 @@ async fn a_selector_that_is_put_back_is_taken_back_again() -> anyhow::Result<()>
         .patch(APP, &params, &Patch::Apply(bad))
         .await?;
     let event = taken_back_again(&world, "web-1", 1).await?;
-    let revert = event.status.unwrap_or_default().reverts.pop().context("none")?;
+    let revert = event
+        .status
+        .unwrap_or_default()
+        .reverts
+        .pop()
+        .context("none")?;
     assert_eq!(revert.by, FLUX);
     set.is_back(&world).await
 }

@@ -22,14 +22,23 @@ const AFTERWARDS: Duration = Duration::from_secs(3);
 async fn tried(api: &Api<Deployment>) -> Option<String> {
     let params = PatchParams::apply("kustomize-controller").force().dry_run();
     let bad = Patch::Apply(App::version("v2").manifest());
-    api.patch(APP, &params, &bad).await.err().map(|e| e.to_string())
+    api.patch(APP, &params, &bad)
+        .await
+        .err()
+        .map(|e| e.to_string())
 }
 
 /// Installs the chart, and has v2 of a Deployment kept out.
 async fn keeps_out(cluster: &Cluster, api: &Api<Deployment>) -> anyhow::Result<()> {
     let chart = chart::path();
     let install = [
-        "upgrade", "--install", "backstop", &chart, "--create-namespace", "--namespace", chart::NAMESPACE,
+        "upgrade",
+        "--install",
+        "backstop",
+        &chart,
+        "--create-namespace",
+        "--namespace",
+        chart::NAMESPACE,
     ];
     cluster.helm(&install).await?.success()?;
     let operator = cluster
@@ -39,7 +48,11 @@ async fn keeps_out(cluster: &Cluster, api: &Api<Deployment>) -> anyhow::Result<(
     api.patch(APP, &params, &Patch::Apply(App::version("v1").manifest()))
         .await?;
     let bad = api
-        .patch(APP, &params.clone().dry_run(), &Patch::Apply(App::version("v2").manifest()))
+        .patch(
+            APP,
+            &params.clone().dry_run(),
+            &Patch::Apply(App::version("v2").manifest()),
+        )
         .await?;
     let template = serde_json::to_value(bad.spec.context("no spec")?.template)?;
     let policies = Raw::policies(&cluster.client().await?, "default");
@@ -61,7 +74,10 @@ async fn keeps_out(cluster: &Cluster, api: &Api<Deployment>) -> anyhow::Result<(
         .await?;
     eventually("v2 to be refused", SOON, async || {
         let said = tried(api).await.context("it passes")?;
-        ensure!(said.contains("taken back by RollbackEvent 'web-1'"), "{said}");
+        ensure!(
+            said.contains("taken back by RollbackEvent 'web-1'"),
+            "{said}"
+        );
         Ok(())
     })
     .await
@@ -97,7 +113,8 @@ async fn let_in_by(
 }
 
 #[tokio::test]
-async fn an_uninstall_lets_in_what_was_kept_out_and_refuses_nothing_on_the_way() -> anyhow::Result<()> {
+async fn an_uninstall_lets_in_what_was_kept_out_and_refuses_nothing_on_the_way()
+-> anyhow::Result<()> {
     // Of its own, since a release is of the whole cluster.
     let cluster = Cluster::start(ClusterOptions::default()).await?;
     let api: Api<Deployment> = Api::namespaced(cluster.client().await?, "default");

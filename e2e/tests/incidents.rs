@@ -107,8 +107,10 @@ async fn a_worse_release_on_top_of_a_rollback_is_taken_back_to_the_good_one() ->
 
 #[tokio::test]
 async fn a_bad_release_that_comes_again_is_taken_back_again() -> anyhow::Result<()> {
-    let (world, point) =
-        World::with_good_release("again", quick_policy(), &App::version("v1")).await?;
+    // Otherwise the API server would refuse it.
+    let mut policy = quick_policy();
+    policy["gitops"] = json!({"onConflict": "Notify"});
+    let (world, point) = World::with_good_release("again", policy, &App::version("v1")).await?;
     for name in ["web-1", "web-2"] {
         world.deploy(&bad("v2")).await?;
         let event = world

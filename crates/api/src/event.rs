@@ -254,7 +254,9 @@ pub struct Revert {
 }
 
 /// A GitOps tool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 pub enum GitOpsTool {
     /// Argo CD.
     ArgoCD,

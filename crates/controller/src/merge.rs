@@ -11,7 +11,9 @@ pub(crate) fn patch(old: &Value, new: &Value) -> Value {
     let mut patch: Map<String, Value> = new
         .iter()
         .map(|(key, value)| {
-            let value = old.get(key).map_or_else(|| value.clone(), |o| self::patch(o, value));
+            let value = old
+                .get(key)
+                .map_or_else(|| value.clone(), |o| self::patch(o, value));
             (key.clone(), value)
         })
         .collect();

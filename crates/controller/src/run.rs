@@ -143,7 +143,9 @@ async fn lead(
     stopped: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     let calls = Calls::new(leadership.clone(), metrics.clone());
-    let version = calls.read("get version", client.apiserver_version()).await?;
+    let version = calls
+        .read("get version", client.apiserver_version())
+        .await?;
     let (gone, went) = mpsc::unbounded();
     let policies = watched::<RollbackPolicy>(client, settings, &gone, |_| {});
     let points = watched::<RollbackPoint>(client, settings, &gone, without_template);

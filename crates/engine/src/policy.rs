@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, fmt};
 
 use backstop_api::{
-    RollbackPolicySpec,
+    Duration, RollbackPolicySpec,
     config::{ConfigCapture, SecretCapture},
     policy::{IntOrPercent, IsolateParameters, Mode, OnConflict, RollingParameters, Window},
 };

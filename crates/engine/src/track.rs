@@ -21,7 +21,10 @@ pub fn track(state: &mut State, seen: &Snapshot, workload: &Workload, now: Times
         r.hash == workload.release && r.workload_uid == workload.uid && !has_returned(r, restorer)
     });
     if !same {
-        let before = state.release.take().filter(|r| r.workload_uid == workload.uid);
+        let before = state
+            .release
+            .take()
+            .filter(|r| r.workload_uid == workload.uid);
         let previous = before.and_then(|r| {
             if r.hash == workload.release {
                 r.previous

@@ -7,7 +7,7 @@ use backstop_api::{
     point::{Stack, Verdict},
 };
 use backstop_engine::{
-    quarantine::{KeptOut, kept_out, keeps_out},
+    quarantine::{KeptOut, keeps_out, kept_out},
     snapshot::{Point, Snapshot},
 };
 use common::{GOOD, LIVE, at, errors, event, held, point, policy, seen};
@@ -42,9 +42,19 @@ fn what_failed_is_kept_out_until_its_time_is_over() {
     assert_eq!(kept[0].event, "web-1");
     assert_eq!(kept[0].reason.as_deref(), Some("trigger errors fires"));
     assert_eq!((kept[0].expires_at, &kept[0].let_pass), (at(60), &None));
-    assert!(keeps_out(&policy(&[errors()], gitops.clone()), &seen, LIVE, at(59)));
+    assert!(keeps_out(
+        &policy(&[errors()], gitops.clone()),
+        &seen,
+        LIVE,
+        at(59)
+    ));
     assert!(of(&seen, gitops.clone(), 60).is_empty());
-    assert!(!keeps_out(&policy(&[errors()], gitops), &seen, LIVE, at(60)));
+    assert!(!keeps_out(
+        &policy(&[errors()], gitops),
+        &seen,
+        LIVE,
+        at(60)
+    ));
 }
 
 #[test]

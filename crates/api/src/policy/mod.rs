@@ -1,15 +1,15 @@
 //! RollbackPolicy: what to watch on which workload, and what to do about it.
 
-mod source;
 mod gitops;
+mod source;
 mod spec;
 mod status;
 mod strategy;
 mod trigger;
 mod window;
 
-pub use source::{MinimumSamples, PrometheusSource, Signal, WebHeader, WebSource, WorkloadSource};
 pub use gitops::{GitOps, OnConflict};
+pub use source::{MinimumSamples, PrometheusSource, Signal, WebHeader, WebSource, WorkloadSource};
 pub use spec::{Limits, Mode, Points, RollbackPolicy, RollbackPolicySpec, WorkloadRef};
 pub use status::{
     Health, Phase, QuarantinedTemplate, ReleaseStatus, RollbackPolicyStatus, Suspended, TriggerState,

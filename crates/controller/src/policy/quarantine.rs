@@ -2,12 +2,13 @@
 //! refuses.
 
 use backstop_api::{
-    RollbackPoint, RollbackPolicy,
-    point::WorkloadRelease,
-    policy::QuarantinedTemplate,
+    RollbackPoint, RollbackPolicy, point::WorkloadRelease, policy::QuarantinedTemplate,
 };
 use backstop_engine::quarantine::KeptOut;
-use kube::{Api, ResourceExt, api::{ApiResource, DynamicObject}};
+use kube::{
+    Api, ResourceExt,
+    api::{ApiResource, DynamicObject},
+};
 use serde_json::{Value, json};
 
 use crate::{calls::CallError, context::Context};
@@ -57,10 +58,8 @@ async fn hold(
     entry: &mut QuarantinedTemplate,
 ) -> Result<(), CallError> {
     let (version, since) = context.server.get();
-    let before = object.status.iter().flat_map(|s| &s.quarantined);
-    let before = before
-        .into_iter()
-        .find(|q| q.workload == entry.workload && q.release == entry.release);
+    let mut before = object.status.iter().flat_map(|s| &s.quarantined);
+    let before = before.find(|q| q.workload == entry.workload && q.release == entry.release);
     if let Some(before) = before
         && before.server_version.as_ref() == Some(&version)
     {
@@ -72,7 +71,11 @@ async fn hold(
     let namespace = object.namespace().unwrap_or_default();
     let api: Api<RollbackPoint> = Api::namespaced(context.client.clone(), &namespace);
     let point = entry.point.clone().unwrap_or_default();
-    let point = match context.calls.read("get rollbackpoint", api.get(&point)).await {
+    let point = match context
+        .calls
+        .read("get rollbackpoint", api.get(&point))
+        .await
+    {
         Ok(point) => point,
         Err(CallError::NotFound { .. }) => {
             entry.let_pass = Some("its record was deleted".to_owned());
@@ -81,7 +84,12 @@ async fn hold(
         Err(error) => return Err(error),
     };
     let recorded_at = crate::observe::point(&point).proved_at;
-    let Some(held) = point.spec.release.as_ref().and_then(|r| r.workload(&entry.workload)) else {
+    let Some(held) = point
+        .spec
+        .release
+        .as_ref()
+        .and_then(|r| r.workload(&entry.workload))
+    else {
         entry.let_pass = Some("its record does not hold the template".to_owned());
         return Ok(());
     };
@@ -115,7 +123,8 @@ async fn as_returned_now(context: &Context, namespace: &str, held: &WorkloadRele
         kind: "Deployment".into(),
         plural: "deployments".into(),
     };
-    let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), namespace, &resource);
+    let api: Api<DynamicObject> =
+        Api::namespaced_with(context.client.clone(), namespace, &resource);
     let operations = json!([
         {"op": "test", "path": "/metadata/uid", "value": held.uid},
         {"op": "replace", "path": "/spec/template", "value": held.template},
@@ -124,7 +133,7 @@ async fn as_returned_now(context: &Context, namespace: &str, held: &WorkloadRele
         .calls
         .try_json_patch("dry-run deployment", &api, &held.name, &operations)
         .await;
-    match tried {
+    let template = match tried {
         Ok(object) => object.data.pointer("/spec/template").cloned(),
         Err(error) => {
             tracing::warn!(
@@ -134,6 +143,6 @@ async fn as_returned_now(context: &Context, namespace: &str, held: &WorkloadRele
             );
             None
         }
-    }
-    .unwrap_or_else(|| held.template.clone())
+    };
+    template.unwrap_or_else(|| held.template.clone())
 }

@@ -147,7 +147,10 @@ fn put_back_by(
         (look.workload.release == failed).then(|| {
             let did = |kind| event.status.steps.iter().any(|s| s.step.kind == kind);
             let by = if did(StepKind::SwapSelector) {
-                look.seen.service.as_ref().and_then(|s| s.last_writer.clone())
+                look.seen
+                    .service
+                    .as_ref()
+                    .and_then(|s| s.last_writer.clone())
             } else if did(StepKind::ShiftWeight) {
                 look.seen.route.as_ref().and_then(|r| r.last_writer.clone())
             } else {
@@ -180,7 +183,11 @@ fn part(look: &Look<'_>, event: &Event, workload: &Workload) -> Option<Part> {
         .find_map(|s| Some((&s.step, s.restored.as_ref()?)));
     let Some((step, restored)) = write else {
         let point = event.status.to.as_ref().map(|t| t.point.as_str());
-        let held = look.seen.points.iter().find(|p| Some(p.name.as_str()) == point);
+        let held = look
+            .seen
+            .points
+            .iter()
+            .find(|p| Some(p.name.as_str()) == point);
         let as_held = held
             .and_then(|p| p.workload(&workload.name))
             .is_none_or(|h| h.release == workload.release);

@@ -24,7 +24,12 @@ pub(super) async fn perform(
     let status = &progress.status;
     // One that takes its release back again restarts the pods again.
     let again = status.reverts.last().map(|r| r.at);
-    let at = json!(again.or(status.times.decided).unwrap_or_default().to_string());
+    let at = json!(
+        again
+            .or(status.times.decided)
+            .unwrap_or_default()
+            .to_string()
+    );
     let template = &found["spec"]["template"];
     let ignored = ignored_annotations(context, namespace, &progress.event.spec.policy);
     let live = release::identity(template, &ignored);
