@@ -55,6 +55,8 @@ pub struct Context {
     pub allowed: AllowList,
     /// Which web services may be asked.
     pub web_allowed: AllowList,
+    /// Namespaces beside a policy's own whose GitOps objects may be made to rest.
+    pub gitops_namespaces: Vec<String>,
     /// Every policy.
     pub policies: Store<Guarded<RollbackPolicy>>,
     /// Every point, without its template.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use backstop_api::{RollbackEvent, RollbackPoint, RollbackPolicy, event::EventPhase};
+use backstop_api::{RollbackEvent, RollbackPoint, RollbackPolicy, event::EventPhase, policy::Suspended};
 use backstop_sources::{AllowList, Limits, Outcome, Querier};
 use backstop_traffic::Table;
 use futures::{Stream, StreamExt, TryStreamExt, channel::mpsc};
@@ -171,6 +171,7 @@ async fn lead(
         web_allowed: web_allowed.clone(),
         routes: routes.clone(),
         keys: has_keys,
+        gitops_namespaces: settings.gitops_namespaces.clone(),
         policies: policies.store.clone(),
         points: points.store.clone(),
         events: events.store.clone(),
@@ -266,17 +267,27 @@ where
 struct Gone {
     namespace: String,
     workloads: Vec<String>,
+    /// What rests because of it.
+    suspended: Vec<Suspended>,
 }
 
 /// What speaks of workloads.
 trait About {
     fn workloads(&self) -> Vec<String>;
+
+    fn suspended(&self) -> Vec<Suspended> {
+        Vec::new()
+    }
 }
 
 impl About for RollbackPolicy {
     fn workloads(&self) -> Vec<String> {
         let names = self.spec.deployments().into_iter();
         names.map(str::to_owned).collect()
+    }
+
+    fn suspended(&self) -> Vec<Suspended> {
+        self.status.iter().flat_map(|s| s.suspended.clone()).collect()
     }
 }
 
@@ -296,6 +307,12 @@ impl About for RollbackEvent {
 /// second policy takes over, a record is lifted.
 async fn follow_deletions(context: &Context, mut went: mpsc::UnboundedReceiver<Gone>) {
     while let Some(gone) = went.next().await {
+        for entry in &gone.suspended {
+            if let Err(error) = policy::gitops::resume(context, entry).await {
+                tracing::error!(%error, namespace = entry.namespace, name = entry.name, kind = entry.kind,
+                    "its policy is deleted, and it could not be made to work again; resume it by hand");
+            }
+        }
         context.poke_policies_of(&gone.namespace, &gone.workloads);
     }
 }
@@ -340,6 +357,7 @@ where
                 let _ = gone.unbounded_send(Gone {
                     namespace: object.meta().namespace.clone().unwrap_or_default(),
                     workloads: object.workloads(),
+                    suspended: object.suspended(),
                 });
             }
             _ => {}

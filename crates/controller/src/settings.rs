@@ -33,6 +33,10 @@ pub struct Settings {
     /// A YAML file with kinds of routes beside those that Backstop knows by itself.
     #[arg(long, env = "BACKSTOP_ROUTES_FILE")]
     pub routes_file: Option<std::path::PathBuf>,
+    /// Namespaces in which GitOps tools keep their objects, such as argocd, beside the policies' own: these may be
+    /// suspended too.
+    #[arg(long, env = "BACKSTOP_GITOPS_NAMESPACES", value_delimiter = ',')]
+    pub gitops_namespaces: Vec<String>,
     /// Watch this namespace alone; every namespace without it.
     #[arg(long, env = "BACKSTOP_WATCH_NAMESPACE")]
     pub watch_namespace: Option<String>,

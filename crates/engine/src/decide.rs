@@ -21,9 +21,11 @@ use crate::{
     target, track, trigger,
 };
 
+mod rest;
 mod say;
 mod wake;
 
+pub use rest::Rest;
 pub use say::{Notice, NoticeKind, Say};
 
 /// What to do, and what to say.
@@ -35,6 +37,8 @@ pub struct Decision {
     pub say: Say,
     /// Kubernetes Events to emit.
     pub notices: Vec<Notice>,
+    /// Whether the GitOps tool that applies the workload is to rest.
+    pub rest: Rest,
     /// When to look again at the latest.
     pub wake_at: Option<Timestamp>,
 }
@@ -135,6 +139,7 @@ pub fn decide(
             acts,
             say,
             notices,
+            rest: rest::wanted(&look),
             wake_at,
         },
     )
@@ -422,6 +427,7 @@ fn without_workload(
         acts,
         say: say::no_workload(policy, seen, now),
         notices: Vec::new(),
+        rest: Rest::AsItIs,
         wake_at: None,
     };
     (state, decision)

@@ -58,6 +58,8 @@ pub struct Observer {
     readings: Mutex<BTreeMap<String, Observed>>,
     question: watch::Sender<Option<Question>>,
     state: Mutex<State>,
+    /// When it was last looked whether a GitOps tool is to work again.
+    gitops_looked_at: Mutex<Option<Timestamp>>,
     /// Ends with the observer.
     _tasks: JoinSet<()>,
 }
@@ -169,6 +171,7 @@ impl Observer {
             readings: Mutex::default(),
             question: watch::Sender::new(None),
             state: Mutex::new(state),
+            gitops_looked_at: Mutex::default(),
             namespace,
             policy,
             _tasks: tasks,
@@ -323,6 +326,16 @@ impl Observer {
     #[must_use]
     pub fn readings(&self) -> BTreeMap<String, Observed> {
         lock(&self.readings).clone()
+    }
+
+    /// Whether it is time to look again whether a GitOps tool is to work; if so, that is noted.
+    pub fn looks_at_gitops(&self, now: Timestamp, every: jiff::SignedDuration) -> bool {
+        let mut last = lock(&self.gitops_looked_at);
+        let due = last.is_none_or(|last| now.duration_since(last) >= every);
+        if due {
+            *last = Some(now);
+        }
+        due
     }
 
     /// What the engine remembers.

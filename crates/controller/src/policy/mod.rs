@@ -1,6 +1,7 @@
 //! The policy reconciler: validate -> observe -> decide -> record -> say. The only one that decides.
 
 pub(crate) mod capture;
+pub(crate) mod gitops;
 mod quarantine;
 mod record;
 mod status;
@@ -37,6 +38,9 @@ pub enum Error {
     /// An action could not be recorded.
     #[error("recording: {0}")]
     Record(#[from] record::Error),
+    /// The GitOps tool could not be made to rest, or to work again.
+    #[error("gitops: {0}")]
+    GitOps(#[source] CallError),
     /// The status could not be written.
     #[error("status: {0}")]
     Status(#[source] CallError),
@@ -108,7 +112,11 @@ pub async fn reconcile(
     for act in &decision.acts {
         record::record(&context, policy, &observer, act).await?;
     }
-    status::write(&context, policy, &observer, &state, &decision.say, now)
+    let suspended = gitops::follow(&context, policy, &observer, &decision.rest, now)
+        .await
+        .map_err(Error::GitOps)?;
+    let watches_gitops = suspended.iter().any(|s| s.since.is_some() && s.resumed_at.is_none());
+    status::write(&context, policy, &observer, &state, &decision.say, suspended, now)
         .await
         .map_err(Error::Status)?;
     observer.remember(state);
@@ -138,10 +146,15 @@ pub async fn reconcile(
                 .await;
         }
     }
-    let next = decision.wake_at.map_or(AT_LEAST, |at| {
+    let at_least = if watches_gitops {
+        gitops::LOOKED_AT.unsigned_abs()
+    } else {
+        AT_LEAST
+    };
+    let next = decision.wake_at.map_or(at_least, |at| {
         Duration::try_from(at.duration_since(now))
             .unwrap_or(Duration::ZERO)
-            .min(AT_LEAST)
+            .min(at_least)
     });
     Ok(Action::requeue(next.max(Duration::from_millis(1))))
 }

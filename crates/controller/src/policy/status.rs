@@ -3,7 +3,7 @@
 use backstop_api::{
     RollbackPolicy, RollbackPolicyStatus,
     condition::{self, Condition, ConditionStatus},
-    policy::{Health, Phase, TriggerState},
+    policy::{Health, Phase, Suspended, TriggerState},
 };
 use backstop_engine::{decide::Say, state::State};
 use jiff::Timestamp;
@@ -23,6 +23,7 @@ pub(super) async fn write(
     observer: &Observer,
     state: &State,
     say: &Say,
+    suspended: Vec<Suspended>,
     now: Timestamp,
 ) -> Result<(), CallError> {
     let old = object.status.clone().unwrap_or_default();
@@ -56,6 +57,7 @@ pub(super) async fn write(
         attempts: say.attempts,
         cooldown_until: say.cooldown_until,
         quarantined: quarantine::templates(context, object, &say.quarantined).await?,
+        suspended,
     };
     if says_the_same(&old, &new) {
         return Ok(());

@@ -7,7 +7,7 @@ use backstop_api::{
 };
 use jiff::Timestamp;
 
-use super::{Course, Decision, newest_point};
+use super::{Course, Decision, Rest, newest_point};
 
 mod conditions;
 use conditions::{accepted, action_required, data_available, protected, ready, said};
@@ -104,6 +104,7 @@ pub(super) fn conflict(policy: &ValidPolicy, older: &str) -> Decision {
             held: None,
         },
         notices: Vec::new(),
+        rest: Rest::AsItIs,
         wake_at: None,
     }
 }
@@ -134,6 +135,7 @@ pub(super) fn misfit(
             held: None,
         },
         notices: Vec::new(),
+        rest: Rest::AsItIs,
         wake_at: None,
     }
 }
