@@ -29,6 +29,8 @@ struct Role {
     /// The object.
     name: &'static str,
     scope: Scope,
+    /// Whether it is given only where an administrator asks for it: the plain manifests leave it out.
+    on_demand: bool,
     about: &'static str,
     rules: &'static [Rule],
 }
@@ -42,11 +44,12 @@ enum Scope {
     Users(&'static [&'static str]),
 }
 
-const ROLES: [Role; 6] = [
+const ROLES: [Role; 7] = [
     Role {
         file: "operator",
         name: "backstop",
         scope: Scope::Workloads,
+        on_demand: false,
         about: "What the operator needs where it works: in all namespaces, or in those of `watchNamespaces`.",
         rules: &[
             Rule {
@@ -152,6 +155,7 @@ const ROLES: [Role; 6] = [
         file: "secrets",
         name: "backstop-secrets",
         scope: Scope::Workloads,
+        on_demand: false,
         about: "Apart from the rest, so that it can be left out (`rbac.readSecrets: false`) or bound in some namespaces only.",
         rules: &[Rule {
             group: "",
@@ -165,6 +169,7 @@ const ROLES: [Role; 6] = [
         file: "routes",
         name: "backstop-routes",
         scope: Scope::Workloads,
+        on_demand: false,
         about: "Apart from the rest, so that it can be left out (`rbac.routes: false`) where no policy has the strategy \
                 Canary. A kind of route that the operator's `--routes-file` adds needs a role of its own, with the same \
                 verbs.",
@@ -232,9 +237,44 @@ const ROLES: [Role; 6] = [
         ],
     },
     Role {
+        file: "gitops",
+        name: "backstop-gitops",
+        scope: Scope::Workloads,
+        on_demand: true,
+        about: "Given with `rbac.gitops: true` only, and needed for `gitops.onConflict: Suspend`. Bound in the namespaces \
+                of `gitops.namespaces` too.",
+        rules: &[
+            Rule {
+                group: "kustomize.toolkit.fluxcd.io",
+                resources: &["kustomizations"],
+                verbs: &["get", "patch"],
+                why: "to suspend a Kustomization of Flux that would undo a rollback, and to resume it",
+            },
+            Rule {
+                group: "helm.toolkit.fluxcd.io",
+                resources: &["helmreleases"],
+                verbs: &["get", "patch"],
+                why: "the same for a HelmRelease of Flux",
+            },
+            Rule {
+                group: "argoproj.io",
+                resources: &["applications"],
+                verbs: &["get", "patch"],
+                why: "to take automated sync from an Application of Argo CD, and to give it back",
+            },
+            Rule {
+                group: "source.toolkit.fluxcd.io",
+                resources: &["gitrepositories", "ocirepositories", "buckets", "externalartifacts"],
+                verbs: &["get"],
+                why: "to see that Git has another revision, so that Flux may go on",
+            },
+        ],
+    },
+    Role {
         file: "leader-election",
         name: "backstop-leader-election",
         scope: Scope::Own,
+        on_demand: false,
         about: "What the replicas of the operator need in its own namespace to agree on one that works.",
         rules: &[
             Rule {
@@ -255,6 +295,7 @@ const ROLES: [Role; 6] = [
         file: "view",
         name: "backstop-view",
         scope: Scope::Users(&["view", "edit", "admin"]),
+        on_demand: false,
         about: "To look, without being able to change anything.",
         rules: &[Rule {
             group: BACKSTOP,
@@ -267,6 +308,7 @@ const ROLES: [Role; 6] = [
         file: "edit",
         name: "backstop-edit",
         scope: Scope::Users(&["edit", "admin"]),
+        on_demand: false,
         about: "To protect workloads and to roll back. The admission policies ask besides for the right to patch the \
                 Deployment in question, and what else a policy reaches.",
         rules: &[
@@ -330,7 +372,7 @@ fn manifests() -> String {
     let mut text = format!(
         "{HEADER}apiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: {SERVICE_ACCOUNT}\n  namespace: {NAMESPACE}\n"
     );
-    for role in &ROLES {
+    for role in ROLES.iter().filter(|role| !role.on_demand) {
         let (kind, mut metadata) = match role.scope {
             Scope::Own => ("Role", format!("  namespace: {NAMESPACE}\n")),
             Scope::Workloads | Scope::Users(_) => ("ClusterRole", String::new()),
