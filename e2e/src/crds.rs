@@ -1,4 +1,4 @@
-//! The CRDs of the routes that teams have, as their projects publish them.
+//! The CRDs of the routes and of the GitOps tools that teams have, as their projects publish them.
 //!
 //! They come out of the Go modules that `e2e/tools/crds` pins, through Go's own cache, so that no copy of them ages here.
 
@@ -12,7 +12,22 @@ use serde_json::Value;
 use crate::chart::{documents, root};
 
 /// In which module, and in which of its files, the CRDs of a group are.
-const PUBLISHED: [(&str, &str, &[&str]); 4] = [
+const PUBLISHED: [(&str, &str, &[&str]); 7] = [
+    (
+        "kustomize.toolkit.fluxcd.io",
+        "github.com/fluxcd/kustomize-controller",
+        &["config/crd/bases/kustomize.toolkit.fluxcd.io_kustomizations.yaml"],
+    ),
+    (
+        "source.toolkit.fluxcd.io",
+        "github.com/fluxcd/source-controller",
+        &["config/crd/bases/source.toolkit.fluxcd.io_gitrepositories.yaml"],
+    ),
+    (
+        "argoproj.io",
+        "github.com/argoproj/argo-cd/v3",
+        &["manifests/crds/application-crd.yaml"],
+    ),
     (
         "gateway.networking.k8s.io",
         "sigs.k8s.io/gateway-api",

@@ -15,6 +15,7 @@ mod crds;
 mod docs;
 mod gitops;
 mod gitops_loop;
+mod gitops_suspend;
 mod gitops_uninstall;
 mod guards;
 mod incidents;

@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use backstop_api::{RollbackEvent, RollbackPoint, RollbackPolicy, event::EventPhase, policy::Suspended};
+use backstop_api::{
+    RollbackEvent, RollbackPoint, RollbackPolicy, event::EventPhase, policy::Suspended,
+};
 use backstop_sources::{AllowList, Limits, Outcome, Querier};
 use backstop_traffic::Table;
 use futures::{Stream, StreamExt, TryStreamExt, channel::mpsc};
@@ -287,7 +289,10 @@ impl About for RollbackPolicy {
     }
 
     fn suspended(&self) -> Vec<Suspended> {
-        self.status.iter().flat_map(|s| s.suspended.clone()).collect()
+        self.status
+            .iter()
+            .flat_map(|s| s.suspended.clone())
+            .collect()
     }
 }
 

@@ -3,6 +3,9 @@ module backstop.dev/e2e/tools/crds
 go 1.26.0
 
 require (
+	github.com/argoproj/argo-cd/v3 v3.5.7
+	github.com/fluxcd/kustomize-controller v1.9.5
+	github.com/fluxcd/source-controller v1.9.5
 	github.com/projectcontour/contour v1.33.8
 	github.com/traefik/traefik/v3 v3.7.13
 	istio.io/api v1.31.1

@@ -12,8 +12,8 @@ pub use gitops::{GitOps, OnConflict};
 pub use source::{MinimumSamples, PrometheusSource, Signal, WebHeader, WebSource, WorkloadSource};
 pub use spec::{Limits, Mode, Points, RollbackPolicy, RollbackPolicySpec, WorkloadRef};
 pub use status::{
-    Health, Phase, QuarantinedTemplate, ReleaseStatus, RollbackPolicyStatus, Suspended, TriggerState,
-    TriggerStatus,
+    Health, Phase, QuarantinedTemplate, ReleaseStatus, RollbackPolicyStatus, Suspended,
+    TriggerState, TriggerStatus,
 };
 pub use strategy::{
     BackendParameters, BlueGreenParameters, CanaryParameters, DeploymentName, IntOrPercent,

@@ -2,11 +2,7 @@
 //!
 //! What is to be done is written into the policy's status first, and done at the next look.
 
-use backstop_api::{
-    RollbackPolicy,
-    names::ANNOTATION_SUSPENDED_BY,
-    policy::Suspended,
-};
+use backstop_api::{RollbackPolicy, names::ANNOTATION_SUSPENDED_BY, policy::Suspended};
 use backstop_engine::{
     decide::Rest,
     gitops::object::{self, Kind, Owner},
@@ -87,11 +83,14 @@ async fn intended(
                 .and_then(|map| serde_json::from_value(map).ok())
                 .unwrap_or_default()
         };
-        let Some(owner) = object::owner(&map("/metadata/labels"), &map("/metadata/annotations")) else {
+        let Some(owner) = object::owner(&map("/metadata/labels"), &map("/metadata/annotations"))
+        else {
             continue;
         };
         let entry = find(context, observer, &owner, name, event).await?;
-        let known = |e: &Suspended| (&e.kind, &e.namespace, &e.name) == (&entry.kind, &entry.namespace, &entry.name);
+        let known = |e: &Suspended| {
+            (&e.kind, &e.namespace, &e.name) == (&entry.kind, &entry.namespace, &entry.name)
+        };
         if !entries.iter().any(known) {
             entries.push(entry);
         }
@@ -138,7 +137,9 @@ async fn find(
             Ok(found) if object::applies(owner.kind, &found, own, workload) => {
                 return Ok(entry(namespace, None));
             }
-            Ok(_) => seen = format!("it does not say that it applies Deployment {workload} of {own}"),
+            Ok(_) => {
+                seen = format!("it does not say that it applies Deployment {workload} of {own}")
+            }
             Err(CallError::NotFound { .. }) => {}
             Err(error @ CallError::Refused { .. }) => seen = error.to_string(),
             Err(error) => return Err(error),
@@ -175,7 +176,8 @@ async fn suspend(
             return Ok(());
         }
     };
-    let ours = object["metadata"]["annotations"][ANNOTATION_SUSPENDED_BY] == Value::from(mark.as_str());
+    let ours =
+        object["metadata"]["annotations"][ANNOTATION_SUSPENDED_BY] == Value::from(mark.as_str());
     let resting = match object::suspend(kind, &object, &mark) {
         // Done already, before a crash.
         _ if ours => object,
@@ -185,12 +187,18 @@ async fn suspend(
         }
         Some(patch) => {
             let api = api(context, kind, &entry.namespace);
-            let sent = context.calls.json_patch("patch gitops object", &api, &entry.name, &patch);
+            let sent = context
+                .calls
+                .json_patch("patch gitops object", &api, &entry.name, &patch);
             match sent.await {
                 Ok(object) => serde_json::to_value(&object).unwrap_or_default(),
                 Err(error) => {
                     entry.message = Some(format!("not made to rest: {}", refused(error)?));
-                    let note = format!("{}: {}", named(entry), entry.message.clone().unwrap_or_default());
+                    let note = format!(
+                        "{}: {}",
+                        named(entry),
+                        entry.message.clone().unwrap_or_default()
+                    );
                     say(context, policy, true, "GitOpsNotSuspended", &note).await;
                     return Ok(());
                 }
@@ -269,8 +277,13 @@ async fn revision(context: &Context, kind: Kind, object: &Value) -> String {
             _ => "externalartifacts",
         };
         let resource = resource("source.toolkit.fluxcd.io", "v1", plural, &of);
-        let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), &namespace, &resource);
-        match context.calls.read("get gitops source", api.get(&name)).await {
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(context.client.clone(), &namespace, &resource);
+        match context
+            .calls
+            .read("get gitops source", api.get(&name))
+            .await
+        {
             Ok(found) => source = serde_json::to_value(&found).ok(),
             Err(error) => tracing::debug!(%error, namespace, name, "the source could not be read"),
         }
@@ -285,7 +298,10 @@ async fn read(
     name: &str,
 ) -> Result<Value, CallError> {
     let api = api(context, kind, namespace);
-    let found = context.calls.read("get gitops object", api.get(name)).await?;
+    let found = context
+        .calls
+        .read("get gitops object", api.get(name))
+        .await?;
     Ok(serde_json::to_value(&found).unwrap_or_default())
 }
 
@@ -311,5 +327,8 @@ fn named(entry: &Suspended) -> String {
 
 async fn say(context: &Context, policy: &RollbackPolicy, warning: bool, reason: &str, note: &str) {
     let about = [policy.object_ref(&())];
-    context.teller.say(&about, warning, reason, "Suspend", note).await;
+    context
+        .teller
+        .say(&about, warning, reason, "Suspend", note)
+        .await;
 }

@@ -115,10 +115,20 @@ pub async fn reconcile(
     let suspended = gitops::follow(&context, policy, &observer, &decision.rest, now)
         .await
         .map_err(Error::GitOps)?;
-    let watches_gitops = suspended.iter().any(|s| s.since.is_some() && s.resumed_at.is_none());
-    status::write(&context, policy, &observer, &state, &decision.say, suspended, now)
-        .await
-        .map_err(Error::Status)?;
+    let watches_gitops = suspended
+        .iter()
+        .any(|s| s.since.is_some() && s.resumed_at.is_none());
+    status::write(
+        &context,
+        policy,
+        &observer,
+        &state,
+        &decision.say,
+        suspended,
+        now,
+    )
+    .await
+    .map_err(Error::Status)?;
     observer.remember(state);
 
     // Say.

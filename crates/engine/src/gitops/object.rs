@@ -229,7 +229,10 @@ pub fn resume(kind: Kind, object: &Value) -> Option<Value> {
                 .and_then(|text| serde_json::from_str(text).ok());
             let resting = object.pointer("/spec/syncPolicy/automated").is_none();
             if let Some(before) = before.filter(|_| resting) {
-                let mut policy = object.pointer("/spec/syncPolicy").cloned().unwrap_or(json!({}));
+                let mut policy = object
+                    .pointer("/spec/syncPolicy")
+                    .cloned()
+                    .unwrap_or(json!({}));
                 policy["automated"] = before;
                 operations.push(json!({"op": "add", "path": "/spec/syncPolicy", "value": policy}));
             }
@@ -251,7 +254,10 @@ fn tests(object: &Value) -> Vec<Value> {
 
 fn annotations(object: &Value) -> Value {
     let found = object.pointer("/metadata/annotations");
-    found.filter(|a| a.is_object()).cloned().unwrap_or(json!({}))
+    found
+        .filter(|a| a.is_object())
+        .cloned()
+        .unwrap_or(json!({}))
 }
 
 #[cfg(test)]
@@ -279,12 +285,18 @@ mod tests {
             named(&kustomization, &[]),
             Some((Kind::Kustomization, "flux-system/apps".into()))
         );
-        let tracked = [("argocd.argoproj.io/tracking-id", "shop:apps/Deployment:shop/web")];
+        let tracked = [(
+            "argocd.argoproj.io/tracking-id",
+            "shop:apps/Deployment:shop/web",
+        )];
         assert_eq!(
             named(&[("app.kubernetes.io/instance", "other")], &tracked),
             Some((Kind::Application, "-/shop".into()))
         );
-        let elsewhere = [("argocd.argoproj.io/tracking-id", "team_shop:apps/Deployment:shop/web")];
+        let elsewhere = [(
+            "argocd.argoproj.io/tracking-id",
+            "team_shop:apps/Deployment:shop/web",
+        )];
         assert_eq!(
             named(&[], &elsewhere),
             Some((Kind::Application, "team/shop".into()))
@@ -326,12 +338,18 @@ mod tests {
         for (kind, spec) in [
             (Kind::Kustomization, json!({"path": "./"})),
             (Kind::HelmRelease, json!({"interval": "1m"})),
-            (Kind::Application, json!({"syncPolicy": {"automated": automated, "retry": {}}})),
+            (
+                Kind::Application,
+                json!({"syncPolicy": {"automated": automated, "retry": {}}}),
+            ),
         ] {
             let before = json!({"metadata": meta, "spec": spec});
             let resting = patched(before.clone(), &suspend(kind, &before, "web-1").unwrap());
             assert_ne!(resting["spec"], before["spec"], "{kind:?}");
-            assert_eq!(resting["metadata"]["annotations"][ANNOTATION_SUSPENDED_BY], "web-1");
+            assert_eq!(
+                resting["metadata"]["annotations"][ANNOTATION_SUSPENDED_BY],
+                "web-1"
+            );
             let after = patched(resting.clone(), &resume(kind, &resting).unwrap());
             assert_eq!(after, before, "{kind:?}");
         }

@@ -264,7 +264,12 @@ const ROLES: [Role; 7] = [
             },
             Rule {
                 group: "source.toolkit.fluxcd.io",
-                resources: &["gitrepositories", "ocirepositories", "buckets", "externalartifacts"],
+                resources: &[
+                    "gitrepositories",
+                    "ocirepositories",
+                    "buckets",
+                    "externalartifacts",
+                ],
                 verbs: &["get"],
                 why: "to see that Git has another revision, so that Flux may go on",
             },
