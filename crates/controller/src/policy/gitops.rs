@@ -269,23 +269,20 @@ pub(crate) async fn resume(context: &Context, entry: &Suspended) -> Result<bool,
 /// What it would apply.
 async fn revision(context: &Context, kind: Kind, object: &Value) -> String {
     let mut source = None;
-    if let Some((of, namespace, name)) = object::source(kind, object) {
-        let plural = match of.as_str() {
-            "GitRepository" => "gitrepositories",
-            "OCIRepository" => "ocirepositories",
-            "Bucket" => "buckets",
-            _ => "externalartifacts",
-        };
-        let resource = resource("source.toolkit.fluxcd.io", "v1", plural, &of);
+    if let Some(from) = object::source(kind, object) {
+        let resource = resource("source.toolkit.fluxcd.io", "v1", from.plural, from.kind);
         let api: Api<DynamicObject> =
-            Api::namespaced_with(context.client.clone(), &namespace, &resource);
+            Api::namespaced_with(context.client.clone(), &from.namespace, &resource);
         match context
             .calls
-            .read("get gitops source", api.get(&name))
+            .read("get gitops source", api.get(&from.name))
             .await
         {
             Ok(found) => source = serde_json::to_value(&found).ok(),
-            Err(error) => tracing::debug!(%error, namespace, name, "the source could not be read"),
+            Err(error) => {
+                tracing::warn!(%error, namespace = from.namespace, name = from.name,
+                    "a source could not be read: what rests works again only when something newer is live");
+            }
         }
     }
     object::revision(kind, object, source.as_ref())
@@ -329,6 +326,6 @@ async fn say(context: &Context, policy: &RollbackPolicy, warning: bool, reason: 
     let about = [policy.object_ref(&())];
     context
         .teller
-        .say(&about, warning, reason, "Suspend", note)
+        .say(&about, warning, reason, "Rollback", note)
         .await;
 }

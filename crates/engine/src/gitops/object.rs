@@ -136,20 +136,44 @@ pub fn applies(kind: Kind, object: &Value, namespace: &str, deployment: &str) ->
     }
 }
 
-/// Where what the object applies comes from: kind, namespace and name of its source, if it has one.
+/// Where what an object applies comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Its kind.
+    pub kind: &'static str,
+    /// The same in the API's paths.
+    pub plural: &'static str,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// The kinds of sources of Flux.
+const SOURCES: [(&str, &str); 4] = [
+    ("GitRepository", "gitrepositories"),
+    ("OCIRepository", "ocirepositories"),
+    ("Bucket", "buckets"),
+    ("ExternalArtifact", "externalartifacts"),
+];
+
+/// Where what the object applies comes from, if that is an object of its own.
 #[must_use]
-pub fn source(kind: Kind, object: &Value) -> Option<(String, String, String)> {
+pub fn source(kind: Kind, object: &Value) -> Option<Source> {
     if kind != Kind::Kustomization {
         return None;
     }
     let reference = object.pointer("/spec/sourceRef")?;
     let own = object.pointer("/metadata/namespace")?.as_str()?;
     let text = |key: &str| reference.get(key).and_then(Value::as_str);
-    Some((
-        text("kind")?.to_owned(),
-        text("namespace").unwrap_or(own).to_owned(),
-        text("name")?.to_owned(),
-    ))
+    let of = text("kind")?;
+    let (kind, plural) = SOURCES.into_iter().find(|(kind, _)| *kind == of)?;
+    Some(Source {
+        kind,
+        plural,
+        namespace: text("namespace").unwrap_or(own).to_owned(),
+        name: text("name")?.to_owned(),
+    })
 }
 
 /// What the object would apply: when this is another text, something else is wanted.
