@@ -93,6 +93,25 @@ impl fmt::Display for FieldError {
     }
 }
 
+/// What becomes of a release that failed.
+fn gitops(spec: &RollbackPolicySpec, refuse: &mut impl FnMut(String, String, &str)) {
+    let kept_out = spec.gitops.quarantine_for;
+    if !(Duration::from_secs(1)..=LONGEST_QUARANTINE).contains(&kept_out) {
+        refuse(
+            "spec.gitops.quarantineFor".into(),
+            kept_out.to_string(),
+            "must be from 1s to 720h, for example 24h",
+        );
+    }
+    if spec.gitops.on_conflict == OnConflict::Suspend {
+        refuse(
+            "spec.gitops.onConflict".into(),
+            "Suspend".into(),
+            "is not available in this version; write Quarantine or Notify",
+        );
+    }
+}
+
 /// A release that failed is kept out for so long at most.
 const LONGEST_QUARANTINE: Duration = Duration::from_mins(720 * 60);
 
@@ -132,21 +151,7 @@ pub fn validate(name: &str, spec: &RollbackPolicySpec) -> Result<ValidPolicy, Ve
             );
         }
     }
-    let kept_out = spec.gitops.quarantine_for;
-    if !(Duration::from_secs(1)..=LONGEST_QUARANTINE).contains(&kept_out) {
-        refuse(
-            "spec.gitops.quarantineFor".into(),
-            kept_out.to_string(),
-            "must be from 1s to 720h, for example 24h",
-        );
-    }
-    if spec.gitops.on_conflict == OnConflict::Suspend {
-        refuse(
-            "spec.gitops.onConflict".into(),
-            "Suspend".into(),
-            "is not available in this version; write Quarantine or Notify",
-        );
-    }
+    gitops(spec, &mut refuse);
     if spec.limits.max_attempts == 0 {
         refuse(
             "spec.limits.maxAttempts".into(),
