@@ -118,8 +118,8 @@ impl Reapplied {
     pub fn start(world: &World, app: &App, manager: &str) -> Self {
         let mut tasks = JoinSet::new();
         let (attempts, sights) = (
-            Arc::<Mutex<Vec<_>>>::default(),
-            Arc::<Mutex<Vec<_>>>::default(),
+            Arc::<Mutex<Vec<Attempt>>>::default(),
+            Arc::<Mutex<Vec<Sight>>>::default(),
         );
         let api = world.api::<Deployment>();
         let params = PatchParams::apply(manager).force();

@@ -172,7 +172,7 @@ fn every_state_phase_outcome_and_reason_to_hold_is_explained_and_no_other() -> a
         (
             "docs/policies.md",
             "### workload: what the cluster itself says",
-            "crates/api/src/policy/trigger.rs",
+            "crates/api/src/policy/source/workload.rs",
             "Signal",
         ),
         (

@@ -132,6 +132,7 @@ pub fn decide(
     let say = say::status(&look, &course);
     let notices = say::notices(&before, &look, &course, proof);
     let wake_at = wake::at(&look, &course, &say.quarantined);
+    let rest = rest::wanted(&look);
     state.held.clone_from(&say.held);
     (
         state,
@@ -139,7 +140,7 @@ pub fn decide(
             acts,
             say,
             notices,
-            rest: rest::wanted(&look),
+            rest,
             wake_at,
         },
     )

@@ -93,6 +93,18 @@ impl fmt::Display for FieldError {
     }
 }
 
+/// What becomes of a release that failed.
+fn gitops(spec: &RollbackPolicySpec, refuse: &mut impl FnMut(String, String, &str)) {
+    let kept_out = spec.gitops.quarantine_for;
+    if !(Duration::from_secs(1)..=LONGEST_QUARANTINE).contains(&kept_out) {
+        refuse(
+            "spec.gitops.quarantineFor".into(),
+            kept_out.to_string(),
+            "must be from 1s to 720h, for example 24h",
+        );
+    }
+}
+
 /// A release that failed is kept out for so long at most.
 const LONGEST_QUARANTINE: Duration = Duration::from_mins(720 * 60);
 
@@ -132,14 +144,7 @@ pub fn validate(name: &str, spec: &RollbackPolicySpec) -> Result<ValidPolicy, Ve
             );
         }
     }
-    let kept_out = spec.gitops.quarantine_for;
-    if !(Duration::from_secs(1)..=LONGEST_QUARANTINE).contains(&kept_out) {
-        refuse(
-            "spec.gitops.quarantineFor".into(),
-            kept_out.to_string(),
-            "must be from 1s to 720h, for example 24h",
-        );
-    }
+    gitops(spec, &mut refuse);
     if spec.limits.max_attempts == 0 {
         refuse(
             "spec.limits.maxAttempts".into(),
