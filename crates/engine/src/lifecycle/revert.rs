@@ -67,7 +67,10 @@ pub(crate) fn again(look: &Look<'_>, event: &Event) -> Option<Next> {
         );
         return over(status, EventPhase::Superseded, Outcome::Reverted, message);
     }
-    let point = status.to.as_ref().map_or_else(String::new, |t| t.point.clone());
+    let point = status
+        .to
+        .as_ref()
+        .map_or_else(String::new, |t| t.point.clone());
     let Some(held) = look.seen.points.iter().find(|p| p.name == point) else {
         let message = format!(
             "{who} put release {failed} back, and RollbackPoint {point} is gone, so it is not taken back again"
