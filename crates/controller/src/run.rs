@@ -236,20 +236,27 @@ async fn lead(
             context.clone(),
         )
         .for_each(|_| futures::future::ready(()));
-    let sweep = sweep(context.clone());
-    let keys = keep_keys(
-        context.clone(),
-        settings.leader_election_namespace.clone(),
-        keys,
-    );
     tokio::select! {
         _ = async { tokio::join!(policy_work, event_work, point_work) } => {}
-        () = sweep => {}
-        () = keys => {}
-        () = server::follow(&context) => {}
-        () = follow_deletions(&context, went) => {}
+        () = beside(&context, settings, keys, went) => {}
     }
     Ok(())
+}
+
+/// What is looked after beside the objects.
+async fn beside(
+    context: &Arc<Context>,
+    settings: &Settings,
+    keys: watch::Sender<Keys>,
+    went: mpsc::UnboundedReceiver<Gone>,
+) {
+    let namespace = settings.leader_election_namespace.clone();
+    tokio::select! {
+        () = sweep(context.clone()) => {}
+        () = keep_keys(context.clone(), namespace, keys) => {}
+        () = server::follow(context) => {}
+        () = follow_deletions(context, went) => {}
+    }
 }
 
 /// A cache of a kind.

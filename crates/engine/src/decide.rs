@@ -57,9 +57,10 @@ pub enum Act {
     Start {
         /// What it is about.
         spec: Box<RollbackEventSpec>,
-        /// The UIDs of the rollbacks that this was decided on. Where there are others, it was
-        /// decided on an old picture, and must be decided again.
-        known: Vec<String>,
+        /// UID and version of the rollbacks that this was decided on. Where there are others, or one
+        /// has changed (one that was over may go on), it was decided on an old picture, and must be
+        /// decided again.
+        known: Vec<(String, String)>,
     },
     /// Change a rollback's status.
     Change(Box<EventChange>),
@@ -125,7 +126,7 @@ pub fn decide(
         Course::UnderWay { acts, .. } => acts.clone(),
         Course::Start { spec } => vec![Act::Start {
             spec: spec.clone(),
-            known: seen.events.iter().map(|e| e.uid.clone()).collect(),
+            known: versions(seen),
         }],
         Course::Held { .. } | Course::Quiet => Vec::new(),
     });
@@ -144,6 +145,12 @@ pub fn decide(
             wake_at,
         },
     )
+}
+
+/// UID and version of every rollback.
+pub(crate) fn versions(seen: &Snapshot) -> Vec<(String, String)> {
+    let events = seen.events.iter();
+    events.map(|e| (e.uid.clone(), e.version.clone())).collect()
 }
 
 /// Where things go from here.

@@ -445,8 +445,7 @@ fn begin(
 
 /// What the beginning of a rollback was decided on.
 fn known(next: &mut Next, look: &Look<'_>) {
-    let events = look.seen.events.iter();
-    let known: Vec<_> = events.map(|e| (e.uid.clone(), e.version.clone())).collect();
+    let known = decide::versions(look.seen);
     for act in &mut next.acts {
         if let Act::Change(change) = act {
             change.known.clone_from(&known);

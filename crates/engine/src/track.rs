@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use crate::{
+    incident,
     snapshot::{Event, Snapshot, Workload},
     state::{Release, State, TriggerMemory},
     target,
@@ -18,7 +19,10 @@ pub fn track(state: &mut State, seen: &Snapshot, workload: &Workload, now: Times
     }
     let restorer = restored_by(seen, workload);
     let same = state.release.as_ref().is_some_and(|r| {
-        r.hash == workload.release && r.workload_uid == workload.uid && !has_returned(r, restorer)
+        r.hash == workload.release
+            && r.workload_uid == workload.uid
+            && !has_returned(r, restorer)
+            && !was_put_back(r, seen, workload)
     });
     if !same {
         let before = state
@@ -26,7 +30,11 @@ pub fn track(state: &mut State, seen: &Snapshot, workload: &Workload, now: Times
             .take()
             .filter(|r| r.workload_uid == workload.uid);
         let previous = before.and_then(|r| {
-            if r.hash == workload.release {
+            if was_put_back(&r, seen, workload) {
+                incident::acted(seen)
+                    .first()
+                    .and_then(|e| e.status.restored_hash.clone())
+            } else if r.hash == workload.release {
                 r.previous
             } else {
                 Some(r.hash)
@@ -100,6 +108,31 @@ fn has_returned(release: &Release, restorer: Option<&Event>) -> bool {
         e.status.times.decided > Some(release.since)
             && release.restored_by.as_ref() != Some(&e.name)
     })
+}
+
+/// Whether the release was taken back since it was seen to become live, and is live again: another one
+/// was live meanwhile, for so short a time that it was not seen.
+fn was_put_back(release: &Release, seen: &Snapshot, workload: &Workload) -> bool {
+    let acted = incident::acted(seen);
+    let Some(event) = acted
+        .first()
+        .filter(|e| e.from_hash() == Some(&release.hash))
+    else {
+        return false;
+    };
+    let written = event.status.steps.iter().filter_map(|s| {
+        let restored = s.restored.as_ref()?;
+        Some((
+            s.finished_at?,
+            s.step.workload.as_str(),
+            restored.generation,
+        ))
+    });
+    release.hash == workload.release
+        && written.into_iter().any(|(at, name, generation)| {
+            let there = workload.deployment(name);
+            at > release.since && there.is_some_and(|w| w.generation > generation)
+        })
 }
 
 /// The rollback that restored the live release.

@@ -69,7 +69,7 @@ async fn start(
     context: &Context,
     policy: &RollbackPolicy,
     spec: &RollbackEventSpec,
-    known: &[String],
+    known: &[(String, String)],
 ) -> Result<(), Error> {
     let namespace = policy.namespace().unwrap_or_default();
     let api: Api<RollbackEvent> = Api::namespaced(context.client.clone(), &namespace);
@@ -78,10 +78,11 @@ async fn start(
         .calls
         .read("list rollbackevents", api.list(&params))
         .await?;
-    if all
-        .iter()
-        .any(|e| e.uid().is_none_or(|uid| !known.contains(&uid)))
-    {
+    let is_known = |e: &RollbackEvent| {
+        let as_it_is = e.uid().zip(e.resource_version());
+        as_it_is.is_some_and(|pair| known.contains(&pair))
+    };
+    if !all.iter().all(is_known) {
         return Err(Error::OldPicture);
     }
     let highest = all

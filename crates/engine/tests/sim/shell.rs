@@ -168,7 +168,10 @@ fn apply(world: &mut World, act: &Act, policy: &ValidPolicy, monitor: &mut Monit
             world.capture(release, baselines.clone());
         }
         Act::Start { spec, known } => {
-            let there = |uid: &String| world.events.iter().any(|e| &e.uid == uid);
+            let there = |(uid, version): &(String, String)| {
+                let mut events = world.events.iter();
+                events.any(|e| &e.uid == uid && &e.version == version)
+            };
             if known.len() != world.events.len() || !known.iter().all(there) {
                 monitor.reached("start refused: decided on an old picture");
                 return;
