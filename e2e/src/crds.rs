@@ -1,4 +1,4 @@
-//! The CRDs of the routes and reports that teams have, as their projects publish them.
+//! The CRDs that teams have beside Backstop's, of routes, reports and monitoring, as their projects publish them.
 //!
 //! They come out of the Go modules that `e2e/tools/crds` pins, through Go's own cache, so that no copy of them ages here.
 
@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::chart::{documents, root};
 
 /// In which module, and in which of its files, the CRDs of a group are.
-const PUBLISHED: [(&str, &str, &[&str]); 5] = [
+const PUBLISHED: [(&str, &str, &[&str]); 6] = [
     (
         "aquasecurity.github.io",
         "github.com/aquasecurity/trivy-operator",
@@ -44,6 +44,15 @@ const PUBLISHED: [(&str, &str, &[&str]); 5] = [
         "github.com/projectcontour/contour",
         &["examples/contour/01-crds.yaml"],
     ),
+    (
+        "monitoring.coreos.com",
+        "github.com/prometheus-operator/prometheus-operator",
+        &[
+            "example/prometheus-operator-crd/monitoring.coreos.com_alertmanagerconfigs.yaml",
+            "example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml",
+            "example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml",
+        ],
+    ),
 ];
 
 /// The CRD of a kind, such as `httproutes` of `gateway.networking.k8s.io`; `None` for groups that are not pinned.
@@ -65,6 +74,15 @@ pub fn published(group: &str, plural: &str) -> anyhow::Result<Option<Value>> {
         }
     }
     anyhow::bail!("{module} has no CRD {name} in {files:?}")
+}
+
+/// Installs those of the Prometheus Operator that the chart and the docs speak of.
+pub async fn install_monitoring(cluster: &Access) -> anyhow::Result<()> {
+    for plural in ["alertmanagerconfigs", "prometheusrules", "servicemonitors"] {
+        let crd = published("monitoring.coreos.com", plural)?;
+        install(cluster, &crd.context("not published")?).await?;
+    }
+    Ok(())
 }
 
 /// Installs a CRD and waits until it is served.

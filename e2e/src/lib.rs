@@ -1,5 +1,6 @@
 //! Black-box tests of Backstop against a real API server, and what they share.
 
+pub mod alerts;
 pub mod chart;
 pub mod crds;
 pub mod figures;

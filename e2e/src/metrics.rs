@@ -82,12 +82,17 @@ impl Metrics {
 
     /// Some of one's own, to be stopped.
     pub async fn start() -> anyhow::Result<Self> {
+        Self::with(PrometheusOptions::default()).await
+    }
+
+    /// The same with a Prometheus of one's choice.
+    pub async fn with(options: PrometheusOptions) -> anyhow::Result<Self> {
         let traffic = AppTraffic::default();
         let exporter = Exporter::start(traffic.clone())?;
         let targets = vec![exporter.target()];
         let prometheus = Prometheus::start(PrometheusOptions {
             targets: targets.clone(),
-            ..PrometheusOptions::default()
+            ..options
         })
         .await?;
         prometheus.scraped(&targets).await?;

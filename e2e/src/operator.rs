@@ -143,6 +143,15 @@ impl Running {
         self.process.stop();
     }
 
+    /// Where it serves health and metrics: `host:port`.
+    pub fn address(&self) -> anyhow::Result<String> {
+        let log = self.log();
+        let mut lines = log.lines().filter(|it| it.contains("serving /healthz"));
+        let line = lines.next_back().context("it serves nothing yet")?;
+        let (_, address) = line.split_once("address=").context("no address")?;
+        Ok(address.trim().to_owned())
+    }
+
     /// Everything that it has logged.
     pub fn log(&self) -> String {
         self.process.log_tail(usize::MAX)

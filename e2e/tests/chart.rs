@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use backstop_api::RollbackPolicy;
-use backstop_e2e::{chart, install};
+use backstop_e2e::{chart, crds, install};
 use backstop_testenv::{Cluster, eventually};
 use backstop_traffic::Table;
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
@@ -26,6 +26,10 @@ imagePullSecrets: [{name: pull}]
 replicas: 3
 prometheus: {url: "http://prometheus.monitoring:9090", allow: ["https://a.example", "http://b.example:9090"]}
 web: {allow: ["https://c.example/api"]}
+alerts: {enabled: true, port: 9999, credentialsSecret: alertmanager, tlsSecret: alerts-tls}
+serviceMonitor: {enabled: true, interval: 15s, labels: {release: prometheus}}
+prometheusRule: {enabled: true, labels: {release: prometheus}}
+dashboards: {enabled: true, labels: {grafana_dashboard: "2"}}
 logging: {format: json, filter: "backstop=debug,info"}
 leaderElection: {leaseName: other}
 crds: {keep: false}
@@ -113,6 +117,7 @@ async fn every_object_of_the_chart_is_taken_by_the_api_server() -> anyhow::Resul
     let objects = chart::render(cluster, &[]).await?;
     accepted(cluster, &objects).await?;
 
+    crds::install_monitoring(cluster).await?;
     let values = values_file(ALL_VALUES)?;
     let watched = cluster.namespace("watched").await?;
     let watch = format!("watchNamespaces={{{watched}}}");
@@ -134,6 +139,9 @@ async fn every_object_of_the_chart_is_taken_by_the_api_server() -> anyhow::Resul
         "--prometheus-allow=https://a.example",
         "--prometheus-allow=http://b.example:9090",
         "--web-allow=https://c.example/api",
+        "--alerts-listen=0.0.0.0:9999",
+        "--alerts-credentials=/etc/backstop-alerts/credentials",
+        "--alerts-tls=/etc/backstop-alerts/tls",
         &format!("--watch-namespace={watched}"),
         "--verbose",
     ] {

@@ -153,9 +153,8 @@ async fn a_policy_that_says_too_much_or_too_little_is_refused() -> anyhow::Resul
 async fn a_trigger_that_cannot_work_is_refused() -> anyhow::Result<()> {
     let people = People::new().await?;
     let query = json!({"query": "up"});
-    let source = "this source is not available in this version; available are prometheus, workload, web, probe, resource and vulnerability";
     let apart = "workload.signals: Restarts and UnreadyShare are numbers of their own; put each in a trigger of its own";
-    let one = "a trigger has exactly one source: set prometheus, workload, web, probe, resource or vulnerability";
+    let one = "a trigger has exactly one source: set prometheus, workload, web, probe, resource, alert or vulnerability";
     let mut broken = vec![
         (trigger(json!({})), one),
         (
@@ -176,6 +175,22 @@ async fn a_trigger_that_cannot_work_is_refused() -> anyhow::Result<()> {
                 "web": {"url": "https://a/b", "jsonPath": "$.rate", "range": "25h"},
             })),
             "web.range must be at most 24h",
+        ),
+        (
+            trigger(json!({"alert": {}})),
+            "alert needs matchLabels or matchers that say which alerts are meant, for example matchLabels: {alertname: HighErrorRate}",
+        ),
+        (
+            trigger(json!({"alert": {"matchLabels": {"alertname": "A"}, "heartbeat": {}}})),
+            "alert.heartbeat needs matchLabels or matchers, for example matchLabels: {alertname: Watchdog}",
+        ),
+        (
+            trigger(json!({"alert": {"matchLabels": {"alertname": "A"}, "range": "25h"}})),
+            "alert.range must be at most 24h",
+        ),
+        (
+            trigger(json!({"alert": {"matchLabels": {"alertname": "A"}, "expireAfter": "1s"}})),
+            "alert.expireAfter must be from 5s to 24h, and longer than Alertmanager's repeat_interval",
         ),
         (
             crashes(json!({"minimumSamples": {"query": "up", "atLeast": 1}})),
@@ -220,7 +235,6 @@ async fn a_trigger_that_cannot_work_is_refused() -> anyhow::Result<()> {
             "spec.triggers[1]: Duplicate value: {\"name\":\"t\"}",
         ),
     ];
-    broken.push((trigger(json!({"alert": {}})), source));
     broken.extend(probes());
     broken.push((
         trigger(json!({"resource": {"name": "cpu"}})),

@@ -36,3 +36,44 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   name: {{ include "backstop.serviceAccountName" . }}
   namespace: {{ .Release.Namespace }}
 {{- end }}
+
+{{/* What the operator's pod mounts, and where. */}}
+{{- define "backstop.volumeMounts" -}}
+{{- if .Values.routes.providers -}}
+- name: routes
+  mountPath: /etc/backstop
+  readOnly: true
+{{ end -}}
+{{- with .Values.alerts }}
+{{- if and .enabled .credentialsSecret -}}
+- name: alerts-credentials
+  mountPath: /etc/backstop-alerts/credentials
+  readOnly: true
+{{ end -}}
+{{- if and .enabled .tlsSecret -}}
+- name: alerts-tls
+  mountPath: /etc/backstop-alerts/tls
+  readOnly: true
+{{ end -}}
+{{- end }}
+{{- end }}
+
+{{- define "backstop.volumes" -}}
+{{- if .Values.routes.providers -}}
+- name: routes
+  configMap:
+    name: {{ include "backstop.fullname" . }}-routes
+{{ end -}}
+{{- with .Values.alerts }}
+{{- if and .enabled .credentialsSecret -}}
+- name: alerts-credentials
+  secret:
+    secretName: {{ .credentialsSecret }}
+{{ end -}}
+{{- if and .enabled .tlsSecret -}}
+- name: alerts-tls
+  secret:
+    secretName: {{ .tlsSecret }}
+{{ end -}}
+{{- end }}
+{{- end }}

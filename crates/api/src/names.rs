@@ -44,6 +44,9 @@ pub const ANNOTATION_RESTORED_BY: &str = "backstop.dev/restored-by";
 /// Annotation on the Secret of keys: the key that encrypts, where it is not the newest.
 pub const ANNOTATION_ENCRYPTS_WITH: &str = "backstop.dev/encrypts-with";
 
+/// The Secret by which whoever posts alerts about its namespace alone signs in.
+pub const ALERTS_SECRET: &str = "backstop-alerts";
+
 /// The type of the Secrets in which configuration is kept beside points.
 pub const CONFIG_STORE_TYPE: &str = "backstop.dev/config";
 /// What the names of those Secrets begin with.

@@ -21,8 +21,8 @@ use kube::{
 use tokio::sync::watch;
 
 use crate::{
-    calls::Calls, config::keys::KeyRing, metrics::Metrics, observe::Observers, pause::Switch,
-    server::ServerVersion, tell::Teller,
+    alerts::Inbox, calls::Calls, config::keys::KeyRing, metrics::Metrics, observe::Observers,
+    pause::Switch, server::ServerVersion, tell::Teller,
 };
 
 /// The keys, or why there are none; `None` while nobody has looked yet.
@@ -49,6 +49,8 @@ pub struct Context {
     pub querier: Querier,
     /// Asks for health.
     pub prober: Prober,
+    /// The alerts that were heard; none where the operator listens for none.
+    pub alerts: Option<Arc<Inbox>>,
     /// The kinds of routes that are known.
     pub routes: Table,
     /// The keys under which configuration is told apart and kept; or why there are none.

@@ -9,6 +9,7 @@
 //! Every call to the API server goes through [`calls`]: with a timeout, counted, and, where it
 //! writes, only while this instance is the leader.
 
+pub mod alerts;
 mod cache;
 pub mod calls;
 pub mod config;
@@ -25,6 +26,7 @@ pub mod policy;
 pub mod run;
 pub mod server;
 pub mod settings;
+mod standing;
 pub mod tell;
 mod union;
 

@@ -1,6 +1,8 @@
 //! Backstop's own metrics.
 
-use std::time::Duration;
+mod process;
+
+use std::{collections::BTreeMap, time::Duration};
 
 use backstop_api::event::GitOpsTool;
 use prometheus_client::{
@@ -73,6 +75,52 @@ pub struct Reconciler {
     pub kind: &'static str,
 }
 
+/// Rollbacks, by how far they have come.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Stands {
+    /// One of the phases.
+    pub phase: String,
+}
+
+/// Triggers, by state.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Judged {
+    /// One of the states.
+    pub state: String,
+}
+
+/// Policies, by the health of what they look after.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Does {
+    /// One of the kinds of health.
+    pub health: String,
+}
+
+/// A post of alerts.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Post {
+    /// How it ended: a closed set.
+    pub result: &'static str,
+}
+
+/// How many stand where: by phase, state and health, each of which is there even if none stands in it.
+#[derive(Debug, Default)]
+pub struct Standing {
+    /// Rollbacks by phase.
+    pub phases: BTreeMap<String, i64>,
+    /// Triggers by state.
+    pub triggers: BTreeMap<String, i64>,
+    /// Policies by health.
+    pub health: BTreeMap<String, i64>,
+}
+
+fn ended(phase: impl std::fmt::Debug, outcome: impl std::fmt::Debug) -> Ended {
+    Ended {
+        phase: format!("{phase:?}"),
+        outcome: format!("{outcome:?}"),
+    }
+}
+
 type Seconds<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// Backstop's own metrics.
@@ -88,9 +136,16 @@ pub struct Metrics {
     rollbacks: Family<Ended, Counter>,
     rollback_seconds: Histogram,
     triggered: Counter,
+    deployments: Counter,
+    deployment_failures: Counter,
+    status: Family<Stands, Gauge>,
+    triggers: Family<Judged, Gauge>,
+    health: Family<Does, Gauge>,
     put_back: Family<PutBack, Counter>,
     steps: Family<StepDone, Counter>,
     failures: Family<Reconciler, Counter>,
+    alert_posts: Family<Post, Counter>,
+    alerts: Gauge,
     leader: Gauge,
     paused: Gauge,
     policies: Gauge,
@@ -117,9 +172,16 @@ impl Default for Metrics {
             rollbacks: Family::default(),
             rollback_seconds: Histogram::new([1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0]),
             triggered: Counter::default(),
+            deployments: Counter::default(),
+            deployment_failures: Counter::default(),
+            status: Family::default(),
+            triggers: Family::default(),
+            health: Family::default(),
             put_back: Family::default(),
             steps: Family::default(),
             failures: Family::default(),
+            alert_posts: Family::default(),
+            alerts: Gauge::default(),
             leader: Gauge::default(),
             paused: Gauge::default(),
             policies: Gauge::default(),
@@ -127,7 +189,10 @@ impl Default for Metrics {
             scores: Family::default(),
             registry: Registry::default(),
         };
-        metrics.register(&mut registry);
+        metrics.register_rollbacks(&mut registry);
+        metrics.register_work(&mut registry);
+        registry.register_collector(Box::new(process::Process));
+        metrics.begin_at_zero();
         Self {
             registry,
             ..metrics
@@ -136,82 +201,6 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    fn register(&self, registry: &mut Registry) {
-        registry.register("api_calls", "Calls to the API server", self.calls.clone());
-        registry.register(
-            "api_call_duration_seconds",
-            "How long calls to the API server take",
-            self.call_seconds.clone(),
-        );
-        registry.register(
-            "queries",
-            "Queries to metrics sources",
-            self.queries.clone(),
-        );
-        registry.register(
-            "query_duration_seconds",
-            "How long queries take",
-            self.query_seconds.clone(),
-        );
-        registry.register(
-            "probes",
-            "Questions about health, by what came of them",
-            self.probes.clone(),
-        );
-        registry.register(
-            "probe_duration_seconds",
-            "How long questions about health take",
-            self.probe_seconds.clone(),
-        );
-        registry.register(
-            "rollback_count",
-            "Rollbacks that ended",
-            self.rollbacks.clone(),
-        );
-        registry.register(
-            "rollback_duration_seconds",
-            "From firing to the end of a rollback",
-            self.rollback_seconds.clone(),
-        );
-        registry.register(
-            "rollback_triggered",
-            "Rollbacks recorded because a trigger fired",
-            self.triggered.clone(),
-        );
-        registry.register(
-            "release_put_back",
-            "Releases that were put back after they failed, and taken back again",
-            self.put_back.clone(),
-        );
-        registry.register("steps", "Steps of plans that ended", self.steps.clone());
-        registry.register(
-            "reconcile_failures",
-            "Reconciliations that failed",
-            self.failures.clone(),
-        );
-        registry.register("leader", "Whether this replica acts", self.leader.clone());
-        registry.register(
-            "paused",
-            "Whether Backstop is paused for the whole cluster",
-            self.paused.clone(),
-        );
-        registry.register(
-            "policies",
-            "Policies that are looked after",
-            self.policies.clone(),
-        );
-        registry.register(
-            "rollback_queue_size",
-            "Rollbacks that are not over",
-            self.queue.clone(),
-        );
-        registry.register(
-            "health_score",
-            "How the live release of a policy does, from 0 to 100; absent where nothing can be judged",
-            self.scores.clone(),
-        );
-    }
-
     /// A call to the API server has ended.
     pub fn called(&self, operation: &'static str, result: &'static str, took: Duration) {
         let call = Call { operation, result };
@@ -244,6 +233,168 @@ impl Metrics {
         self.triggered.inc();
     }
 
+    /// What is taken back, and what there is to take back.
+    fn register_rollbacks(&self, registry: &mut Registry) {
+        registry.register(
+            "rollback_count",
+            "Rollbacks that ended",
+            self.rollbacks.clone(),
+        );
+        registry.register(
+            "rollback_duration_seconds",
+            "From firing to the end of a rollback",
+            self.rollback_seconds.clone(),
+        );
+        registry.register(
+            "rollback_triggered",
+            "Rollbacks recorded because a trigger fired",
+            self.triggered.clone(),
+        );
+        registry.register(
+            "release_put_back",
+            "Releases that were put back after they failed, and taken back again",
+            self.put_back.clone(),
+        );
+        registry.register(
+            "health_score",
+            "How the live release of a policy does, from 0 to 100; absent where nothing can be judged",
+            self.scores.clone(),
+        );
+        registry.register(
+            "rollback_status",
+            "Rollbacks on record, by phase",
+            self.status.clone(),
+        );
+        registry.register(
+            "deployments",
+            "Releases that began while they were looked after",
+            self.deployments.clone(),
+        );
+        registry.register(
+            "deployment_failures",
+            "Releases that a trigger had taken back",
+            self.deployment_failures.clone(),
+        );
+        registry.register("triggers", "Triggers, by state", self.triggers.clone());
+        registry.register(
+            "health",
+            "Policies, by the health of what they look after",
+            self.health.clone(),
+        );
+    }
+
+    /// What is done for that.
+    fn register_work(&self, registry: &mut Registry) {
+        registry.register("api_calls", "Calls to the API server", self.calls.clone());
+        registry.register(
+            "api_call_duration_seconds",
+            "How long calls to the API server take",
+            self.call_seconds.clone(),
+        );
+        registry.register(
+            "queries",
+            "Queries to metrics sources",
+            self.queries.clone(),
+        );
+        registry.register(
+            "query_duration_seconds",
+            "How long queries take",
+            self.query_seconds.clone(),
+        );
+        registry.register(
+            "probes",
+            "Questions about health, by what came of them",
+            self.probes.clone(),
+        );
+        registry.register(
+            "probe_duration_seconds",
+            "How long questions about health take",
+            self.probe_seconds.clone(),
+        );
+        registry.register("steps", "Steps of plans that ended", self.steps.clone());
+        registry.register(
+            "reconcile_failures",
+            "Reconciliations that failed",
+            self.failures.clone(),
+        );
+        registry.register(
+            "alert_posts",
+            "Posts of alerts to the operator",
+            self.alert_posts.clone(),
+        );
+        registry.register(
+            "alerts",
+            "Alerts that are kept, firing or resolved",
+            self.alerts.clone(),
+        );
+        registry.register("leader", "Whether this replica acts", self.leader.clone());
+        registry.register(
+            "paused",
+            "Whether Backstop is paused for the whole cluster",
+            self.paused.clone(),
+        );
+        registry.register(
+            "policies",
+            "Policies that are looked after",
+            self.policies.clone(),
+        );
+        registry.register(
+            "rollback_queue_size",
+            "Rollbacks that are not over",
+            self.queue.clone(),
+        );
+    }
+
+    /// Counts nothing of what will be counted, so that the first one is a rise and not a beginning.
+    fn begin_at_zero(&self) {
+        use backstop_api::event::{EventPhase, Outcome};
+        let ends = [
+            (EventPhase::Succeeded, Outcome::Recovered),
+            (EventPhase::Succeeded, Outcome::Held),
+            (EventPhase::Failed, Outcome::NotCausedByRelease),
+            (EventPhase::Failed, Outcome::TargetCannotStart),
+            (EventPhase::Failed, Outcome::TargetUnhealthy),
+            (EventPhase::Failed, Outcome::TimedOut),
+            (EventPhase::Failed, Outcome::WriteRefused),
+            (EventPhase::Failed, Outcome::PointUnusable),
+            (EventPhase::Failed, Outcome::WorkloadDeleted),
+        ];
+        for (phase, outcome) in ends {
+            drop(self.rollbacks.get_or_create(&ended(phase, outcome)));
+        }
+        for kind in ["policy", "event", "point"] {
+            drop(self.failures.get_or_create(&Reconciler { kind }));
+        }
+    }
+
+    /// A release has begun.
+    pub fn deployed(&self) {
+        self.deployments.inc();
+    }
+
+    /// A release is taken back because a trigger fired.
+    pub fn deployment_failed(&self) {
+        self.deployment_failures.inc();
+    }
+
+    /// How many rollbacks, triggers and policies stand where. What is not there counts none.
+    pub fn stand(&self, now: &Standing) {
+        fn set<L>(
+            family: &Family<L, Gauge>,
+            label: impl Fn(String) -> L,
+            now: &BTreeMap<String, i64>,
+        ) where
+            L: Clone + std::fmt::Debug + Eq + std::hash::Hash,
+        {
+            for (name, count) in now {
+                family.get_or_create(&label(name.clone())).set(*count);
+            }
+        }
+        set(&self.status, |phase| Stands { phase }, &now.phases);
+        set(&self.triggers, |state| Judged { state }, &now.triggers);
+        set(&self.health, |health| Does { health }, &now.health);
+    }
+
     /// A release that failed was put back, and is taken back again.
     pub fn put_back(&self, tool: Option<GitOpsTool>) {
         let tool = tool.map_or_else(|| "other".to_owned(), |tool| format!("{tool:?}"));
@@ -266,11 +417,7 @@ impl Metrics {
         outcome: impl std::fmt::Debug,
         took: Option<jiff::SignedDuration>,
     ) {
-        let ended = Ended {
-            phase: format!("{phase:?}"),
-            outcome: format!("{outcome:?}"),
-        };
-        self.rollbacks.get_or_create(&ended).inc();
+        self.rollbacks.get_or_create(&ended(phase, outcome)).inc();
         if let Some(took) = took {
             self.rollback_seconds.observe(took.as_secs_f64());
         }
@@ -279,6 +426,16 @@ impl Metrics {
     /// A reconciliation has failed.
     pub fn failed(&self, kind: &'static str) {
         self.failures.get_or_create(&Reconciler { kind }).inc();
+    }
+
+    /// Alerts have been posted.
+    pub fn alerts_posted(&self, result: &'static str) {
+        self.alert_posts.get_or_create(&Post { result }).inc();
+    }
+
+    /// So many alerts are kept.
+    pub fn alerts(&self, kept: usize) {
+        self.alerts.set(i64::try_from(kept).unwrap_or(i64::MAX));
     }
 
     /// Whether this replica acts.
@@ -307,11 +464,15 @@ impl Metrics {
         self.paused.set(i64::from(yes));
     }
 
-    /// How many policies are looked after, and how many rollbacks are not over.
-    pub fn sizes(&self, policies: usize, open: usize) {
+    /// How many policies are looked after.
+    pub fn sizes(&self, policies: usize) {
         self.policies
             .set(i64::try_from(policies).unwrap_or(i64::MAX));
-        self.queue.set(i64::try_from(open).unwrap_or(i64::MAX));
+    }
+
+    /// How many rollbacks are not over.
+    pub fn queue(&self, open: i64) {
+        self.queue.set(open);
     }
 
     /// Everything, as OpenMetrics text.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use backstop_api::{RollbackEvent, RollbackPoint, RollbackPolicy, event::EventPhase};
+use backstop_api::{RollbackEvent, RollbackPoint, RollbackPolicy};
 use backstop_sources::{AllowList, Limits, Outcome, Prober, Querier};
 use backstop_traffic::Table;
 use futures::{StreamExt, channel::mpsc};
@@ -21,6 +21,7 @@ use tokio::{
 };
 
 use crate::{
+    alerts::{self, Inbox},
     cache::{Gone, watched, without_template},
     calls::Calls,
     config::{Place, keys::key_ring},
@@ -33,6 +34,7 @@ use crate::{
     point, policy,
     server::{self, ServerVersion},
     settings::Settings,
+    standing,
     tell::Teller,
 };
 
@@ -48,6 +50,15 @@ const SWEEP: Duration = Duration::from_secs(15);
 /// given.
 const UNDER_WAY: Duration = Duration::from_secs(15);
 
+/// What stays the same from one time of leading to the next.
+struct Common {
+    metrics: Arc<Metrics>,
+    allowed: AllowList,
+    web_allowed: AllowList,
+    routes: Table,
+    alerts: Option<Arc<Inbox>>,
+}
+
 /// Runs the operator until it is told to stop.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::default());
@@ -57,7 +68,6 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     )?;
     // A list of its own: what answers queries is not there to be sent whatever a policy likes.
     let web_allowed = AllowList::new(None, &settings.web_allow)?;
-    let routes = routes(&settings)?;
     let client = Client::try_default().await?;
     let (stop, stopped) = watch::channel(false);
     let (ready, is_ready) = watch::channel(false);
@@ -72,8 +82,16 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         is_ready,
         until(stopped.clone()),
     ));
+    let hearing = alerts::start(&settings, &metrics, until(stopped.clone())).await?;
+    let common = Common {
+        metrics: metrics.clone(),
+        allowed,
+        web_allowed,
+        routes: routes(&settings)?,
+        alerts: hearing.as_ref().map(|hearing| hearing.inbox.clone()),
+    };
     let version = client.apiserver_version().await?;
-    tracing::info!(server = version.git_version, allowed = %allowed, web = %web_allowed, identity = settings.identity, "starting");
+    tracing::info!(server = version.git_version, allowed = %common.allowed, web = %common.web_allowed, identity = settings.identity, "starting");
     ready.send_replace(true);
 
     let (mut leadership, keeper) = leader::compete(client.clone(), &settings).await?;
@@ -85,20 +103,25 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         }
         tracing::info!("leading: policies are looked after from now on");
         metrics.leads(true);
-        Box::pin(lead(
+        let led = lead(
             &client,
             &settings,
-            &metrics,
-            (&allowed, &web_allowed),
-            &routes,
+            &common,
             leadership.clone(),
             stopped.clone(),
-        ))
-        .await?;
+        );
+        let led = Box::pin(led).await;
+        if let Some(inbox) = &common.alerts {
+            inbox.close();
+        }
+        led?;
         metrics.leads(false);
     }
     keeper.give_back().await;
     server.await??;
+    if let Some(hearing) = hearing {
+        hearing.ended().await?;
+    }
     tracing::info!("stopped");
     Ok(())
 }
@@ -151,12 +174,11 @@ async fn cut_short(end: impl Future<Output = ()>, caches: [watch::Receiver<bool>
 async fn lead(
     client: &Client,
     settings: &Settings,
-    metrics: &Arc<Metrics>,
-    (allowed, web_allowed): (&AllowList, &AllowList),
-    routes: &Table,
+    common: &Common,
     leadership: Leadership,
     stopped: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
+    let metrics = &common.metrics;
     let calls = Calls::new(leadership.clone(), metrics.clone());
     let (gone, went) = mpsc::unbounded();
     let policies = watched::<RollbackPolicy>(client, &settings.watch_namespace, &gone, |_| {});
@@ -177,9 +199,10 @@ async fn lead(
         observers: Observers::default(),
         querier,
         prober,
-        allowed: allowed.clone(),
-        web_allowed: web_allowed.clone(),
-        routes: routes.clone(),
+        allowed: common.allowed.clone(),
+        web_allowed: common.web_allowed.clone(),
+        alerts: common.alerts.clone(),
+        routes: common.routes.clone(),
         keys: has_keys,
         paused,
         policies: policies.store.clone(),
@@ -190,6 +213,9 @@ async fn lead(
         told: Told::default(),
         backoffs: Backoffs::default(),
     });
+    if let Some(inbox) = &common.alerts {
+        inbox.open(&context);
+    }
     let config = controller::Config::default().concurrency(settings.concurrency);
     let end = || over(leadership.clone(), stopped.clone());
 
@@ -264,6 +290,7 @@ async fn beside(
     let paused = pause::follow(context.clone(), place, switch);
     tokio::select! {
         () = sweep => {}
+        () = standing::count(context.clone()) => {}
         () = keys => {}
         () = paused => {}
         () = server::follow(context) => {}
@@ -380,14 +407,6 @@ async fn sweep(context: Arc<Context>) {
             }
             exists
         });
-        let open = context.events.state_filter(|e| {
-            e.0.as_ref().is_ok_and(|e| {
-                !e.status
-                    .as_ref()
-                    .and_then(|s| s.phase)
-                    .is_some_and(EventPhase::is_terminal)
-            })
-        });
-        context.metrics.sizes(left, open.len());
+        context.metrics.sizes(left);
     }
 }

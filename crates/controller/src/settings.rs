@@ -30,6 +30,16 @@ pub struct Settings {
     /// Addresses of web services that policies may ask, such as https://status.example.com/api.
     #[arg(long, env = "BACKSTOP_WEB_ALLOW", value_delimiter = ',')]
     pub web_allow: Vec<String>,
+    /// Where Alertmanager posts alerts, such as 0.0.0.0:8081; nothing is heard without it.
+    #[arg(long, env = "BACKSTOP_ALERTS_LISTEN")]
+    pub alerts_listen: Option<std::net::SocketAddr>,
+    /// A folder with `token`, or `username` and `password`: who signs in with them may post alerts
+    /// about every namespace.
+    #[arg(long, env = "BACKSTOP_ALERTS_CREDENTIALS", requires = "alerts_listen")]
+    pub alerts_credentials: Option<std::path::PathBuf>,
+    /// A folder with `tls.crt` and `tls.key`: alerts are posted by HTTPS.
+    #[arg(long, env = "BACKSTOP_ALERTS_TLS", requires = "alerts_listen")]
+    pub alerts_tls: Option<std::path::PathBuf>,
     /// A YAML file with kinds of routes beside those that Backstop knows by itself.
     #[arg(long, env = "BACKSTOP_ROUTES_FILE")]
     pub routes_file: Option<std::path::PathBuf>,

@@ -12,6 +12,7 @@
 //! ```
 
 mod aggregate;
+pub mod alert;
 pub mod baseline;
 pub mod compare;
 pub mod condition;

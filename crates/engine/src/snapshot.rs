@@ -12,7 +12,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{
-    condition::WorkloadNumbers, policy::FieldError, reading::Reading, vulnerability::Reports,
+    alert::Heard, condition::WorkloadNumbers, policy::FieldError, reading::Reading,
+    vulnerability::Reports,
 };
 
 /// What was seen of one policy's world.
@@ -30,6 +31,8 @@ pub struct Snapshot {
     pub route: Option<Route>,
     /// The newest answer for each trigger that asks a source, by the trigger's name.
     pub readings: BTreeMap<String, Observed>,
+    /// The alerts that the policy may hear, where it listens for any.
+    pub heard: Option<Heard>,
     /// The newest answer about what was not released, by the trigger's name.
     pub peers: BTreeMap<String, Observed>,
     /// The workload's points.

@@ -21,6 +21,7 @@ use crate::{
     track,
 };
 
+mod alerts;
 mod look;
 mod weigh;
 mod words;
@@ -189,8 +190,10 @@ fn was_interrupted(trigger: &ValidTrigger, memory: &TriggerMemory, asked_at: Tim
 /// nanosecond: without it every second `for` of two intervals would last three.
 fn punctuality(trigger: &ValidTrigger) -> SignedDuration {
     match trigger.source {
-        // The cluster tells by itself, and the end of `for` is waited for exactly.
-        Source::Workload { .. } | Source::Vulnerability(_) => SignedDuration::ZERO,
+        // The cluster and Alertmanager tell by themselves, and the end of `for` is waited for exactly.
+        Source::Workload { .. } | Source::Vulnerability(_) | Source::Alert(_) => {
+            SignedDuration::ZERO
+        }
         _ => (trigger.interval / JITTER_SHARE).min(JITTER_AT_MOST),
     }
 }

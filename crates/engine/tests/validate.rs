@@ -285,18 +285,6 @@ fn a_trigger_without_a_source_or_with_two_is_refused() {
 }
 
 #[test]
-fn sources_that_are_not_there_yet_are_refused_by_name() {
-    let other = json!({"name": "other", "condition": "value > 1.0", "alert": {"any": "thing"}});
-    let path = "spec.triggers[0].alert".to_owned();
-    says(
-        spec(&[other], json!({})),
-        &path,
-        "other",
-        "available are prometheus, workload, web, probe, resource and vulnerability",
-    );
-}
-
-#[test]
 fn a_probe_that_cannot_work_is_refused() {
     let probe = |fields: Value| {
         let probe = with(json!({"http": {"port": 8080}}), fields);
@@ -340,6 +328,48 @@ fn a_probe_and_a_resource_need_a_condition() {
             "",
             "write for example: value",
         );
+    }
+}
+
+#[test]
+fn alerts_that_cannot_be_told_apart_are_refused() {
+    let alert = |alert: Value| spec(&[json!({"name": "errors", "alert": alert})], json!({}));
+    for (matchers, field, value, way_out) in [
+        (
+            json!({"matchers": [{"name": "severity", "matchType": "!=", "value": "none"}]}),
+            "alert.matchLabels",
+            "{severity!=\"none\"}",
+            "name one, such as alertname",
+        ),
+        (
+            json!({"matchers": [{"name": "severity", "matchType": "=~", "value": ".*"}]}),
+            "alert.matchLabels",
+            "{severity=~\".*\"}",
+            "name one, such as alertname",
+        ),
+        (
+            json!({"matchLabels": {"alertname": "A"}, "matchers": [
+                {"name": "severity", "matchType": "=~", "value": "critical("},
+            ]}),
+            "alert.matchers[0].value",
+            "critical(",
+            "is no regular expression that can be used",
+        ),
+        (
+            json!({"matchLabels": {"alertname": "A"}, "heartbeat": {"matchLabels": {"a": ""}}}),
+            "alert.heartbeat.matchLabels",
+            "{a=\"\"}",
+            "name one, such as alertname",
+        ),
+        (
+            json!({"matchLabels": {"alertname": "A"}, "range": "25h"}),
+            "alert.range",
+            "25h0m0s",
+            "must be at most 24h",
+        ),
+    ] {
+        let field = format!("spec.triggers[0].{field}");
+        says(alert(matchers), &field, value, way_out);
     }
 }
 

@@ -11,6 +11,7 @@ use reqwest::header::HeaderValue;
 use reqwest::{Certificate, Identity};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq as _;
 use thiserror::Error;
 
 const USERNAME: &str = "username";
@@ -95,6 +96,22 @@ impl Credentials {
         })))
     }
 
+    /// Whether a request that signs in like this may come in: its `Authorization` header says what a
+    /// request with these credentials would. Takes the same time whatever is wrong with it.
+    ///
+    /// Nobody may come in where there is neither a token nor a password.
+    pub fn admit(&self, header: &[u8]) -> bool {
+        let Some(authorization) = &self.0.authorization else {
+            return false;
+        };
+        let wanted = authorization.header.expose_secret().as_bytes();
+        // By hashes: comparing the texts would tell how long the right one is.
+        same_scheme(header, wanted)
+            && bool::from(
+                Sha256::digest(secret_of(header)).ct_eq(&Sha256::digest(secret_of(wanted))),
+            )
+    }
+
     pub(crate) fn authorization(&self) -> Option<HeaderValue> {
         let header = self.0.authorization.as_ref()?.header.expose_secret();
         let mut value = HeaderValue::from_str(header).ok()?;
@@ -149,6 +166,21 @@ impl Authorization {
             secrets: vec![token.into()],
         })
     }
+}
+
+/// The name of a scheme may be written in any case.
+fn same_scheme(one: &[u8], other: &[u8]) -> bool {
+    let scheme = |header: &[u8]| {
+        let mut parts = header.split(|byte| *byte == b' ');
+        parts.next().map(<[u8]>::to_ascii_lowercase)
+    };
+    scheme(one) == scheme(other)
+}
+
+/// What stands behind the scheme.
+fn secret_of(header: &[u8]) -> &[u8] {
+    let space = header.iter().position(|byte| *byte == b' ');
+    space.map_or(&[], |space| &header[space + 1..])
 }
 
 fn text<'a>(
@@ -300,6 +332,34 @@ mod tests {
     fn a_token_is_sent_as_bearer_and_other_keys_are_ignored() {
         let credentials = parsed(&[("token", "abc\r\n"), ("namespace", "shop")]).expect("valid");
         assert_eq!(header(&credentials), "Bearer abc");
+    }
+
+    #[test]
+    fn who_signs_in_with_the_same_is_admitted_and_nobody_else() {
+        let token = parsed(&[("token", "s3cret")]).expect("valid");
+        let password = parsed(&[("username", "Aladdin"), ("password", "open sesame")]);
+        let password = password.expect("valid");
+        let basic = "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==";
+        for (credentials, header, admitted) in [
+            (&token, "Bearer s3cret", true),
+            (&token, "bearer s3cret", true),
+            (&token, "Bearer s3cre", false),
+            (&token, "Bearer s3cret ", false),
+            (&token, "Bearer S3CRET", false),
+            (&token, "Bearer", false),
+            (&token, "Bearer ", false),
+            (&token, "Basic s3cret", false),
+            (&token, "s3cret", false),
+            (&token, "", false),
+            (&password, basic, true),
+            (&password, "Bearer QWxhZGRpbjpvcGVuIHNlc2FtZQ==", false),
+            (&password, "Basic QWxhZGRpbjpvcGVu", false),
+            (&Credentials::none(), "", false),
+            (&Credentials::none(), "Bearer ", false),
+        ] {
+            let is = credentials.admit(header.as_bytes());
+            assert_eq!(is, admitted, "{header:?}");
+        }
     }
 
     #[test]

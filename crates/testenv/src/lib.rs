@@ -22,6 +22,7 @@
 //! Every process ends with the one that started it, however that one ends ([`Process`]).
 
 pub mod access;
+pub mod alertmanager;
 pub mod cluster;
 pub mod exporter;
 pub mod fate;
@@ -42,6 +43,7 @@ pub mod traffic;
 pub mod wait;
 
 pub use access::Access;
+pub use alertmanager::Alertmanager;
 pub use cluster::{Cluster, ClusterOptions, Part};
 pub use exporter::Exporter;
 pub use load::{LoadGenerator, LoadOptions, Responses};

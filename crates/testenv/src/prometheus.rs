@@ -30,6 +30,8 @@ pub struct PrometheusOptions {
     pub targets: Vec<String>,
     /// Rule groups, in Prometheus' own format; empty for none.
     pub rules: String,
+    /// The Alertmanagers that it tells of alerts, as `host:port`.
+    pub alertmanagers: Vec<String>,
     /// Further flags.
     pub flags: Vec<String>,
 }
@@ -55,6 +57,7 @@ impl Default for PrometheusOptions {
             scrape_interval: Duration::from_secs(1),
             targets: Vec::new(),
             rules: String::new(),
+            alertmanagers: Vec::new(),
             flags: Vec::new(),
         }
     }
@@ -97,10 +100,7 @@ impl Prometheus {
             vec![state.write("rules.yaml", &options.rules)?]
         };
         write_targets(&state, "targets", &without_labels(&options.targets))?;
-        let config = state.write(
-            "prometheus.yaml",
-            configuration(options.scrape_interval, &rules)?,
-        )?;
+        let config = state.write("prometheus.yaml", configuration(options, &rules)?)?;
         let mut args = vec![
             format!("--config.file={}", config.display()),
             format!(
@@ -218,11 +218,12 @@ impl Prometheus {
     }
 }
 
-fn configuration(interval: Duration, rules: &[PathBuf]) -> anyhow::Result<String> {
-    let interval = format!("{}ms", interval.as_millis());
+fn configuration(options: &PrometheusOptions, rules: &[PathBuf]) -> anyhow::Result<String> {
+    let interval = format!("{}ms", options.scrape_interval.as_millis());
     Ok(serde_yaml_ng::to_string(&json!({
         "global": {"scrape_interval": interval, "scrape_timeout": interval, "evaluation_interval": interval},
         "rule_files": rules,
+        "alerting": {"alertmanagers": [{"static_configs": [{"targets": options.alertmanagers}]}]},
         "storage": {"tsdb": {"out_of_order_time_window": "15d"}},
         "scrape_configs": [{
             "job_name": "testenv",

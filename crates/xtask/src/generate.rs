@@ -1,8 +1,9 @@
 //! What is derived from the code, so that it cannot drift from it: the CRDs, the operator's rights, their reference
-//! pages, and the copies of each in the chart and the plain manifests.
+//! pages, rules and dashboards, and the copies of each in the chart and the plain manifests.
 
 mod admission;
 mod crds;
+mod monitoring;
 mod rbac;
 mod reference;
 
@@ -19,10 +20,11 @@ use crate::workspace::root;
 type Files = BTreeMap<String, String>;
 
 /// What holds generated files alone, so that one without an origin is one left behind.
-const FOLDERS: [&str; 3] = [
+const FOLDERS: [&str; 4] = [
     "crds",
     "charts/backstop/files/crds",
     "charts/backstop/files/rbac",
+    "charts/backstop/files/monitoring/dashboards",
 ];
 
 #[derive(clap::Args)]
@@ -75,6 +77,7 @@ fn files(root: &Path) -> anyhow::Result<Files> {
     let mut files = crds::files(&crds)?;
     files.extend(rbac::files());
     files.extend(admission::files(root)?);
+    files.extend(monitoring::files()?);
     files.insert("docs/reference/api.md".to_owned(), reference::page(&crds)?);
     Ok(files)
 }

@@ -24,6 +24,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 /// What the end-to-end tests run on this machine.
 pub(crate) fn e2e() -> Vec<Tool> {
     let mut tools = Tool::E2E.to_vec();
+    tools.extend(Tool::ALERTING);
     match node::available() {
         Ok(()) => {
             tools.extend(Tool::NODE);

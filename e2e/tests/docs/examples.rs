@@ -6,8 +6,8 @@ use std::io::Write as _;
 use anyhow::{Context as _, bail, ensure};
 use backstop_api::{RollbackPolicy, condition};
 use backstop_e2e::world::World;
-use backstop_e2e::{chart, install};
-use backstop_testenv::Cluster;
+use backstop_e2e::{chart, crds, install};
+use backstop_testenv::{Alertmanager, Cluster};
 use kube::ResourceExt as _;
 use kube::api::ListParams;
 use serde_json::{Value, json};
@@ -46,6 +46,7 @@ fn is_ours(object: &Value) -> bool {
 async fn every_example_is_accepted_by_the_api_server() -> anyhow::Result<()> {
     let cluster = Cluster::shared().await?;
     install(cluster).await?;
+    crds::install_monitoring(cluster).await?;
     let mut seen = 0;
     for block in examples()? {
         let (documents, whole) = parsed(&block)?;
@@ -144,6 +145,7 @@ async fn every_policy_is_accepted_by_a_running_operator() -> anyhow::Result<()> 
     let mut flags = vec![
         "--prometheus-url".to_owned(),
         "http://127.0.0.1:9".to_owned(),
+        "--alerts-listen=127.0.0.1:0".to_owned(),
     ];
     for (_, spec) in &policies {
         for trigger in spec["triggers"].as_array().into_iter().flatten() {
@@ -203,6 +205,23 @@ async fn every_policy_is_accepted_by_a_running_operator() -> anyhow::Result<()> 
             Ok(())
         })
         .await
+}
+
+/// Alertmanager itself reads what the docs tell people to give it.
+#[tokio::test]
+async fn every_receiver_is_accepted_by_alertmanager() -> anyhow::Result<()> {
+    let mut seen = 0;
+    for block in examples()?.into_iter().filter(|block| block.fragment) {
+        let (documents, _) = parsed(&block)?;
+        for document in documents.iter().filter(|d| d.get("receivers").is_some()) {
+            Alertmanager::start(document)
+                .await
+                .with_context(|| block.place.clone())?;
+            seen += 1;
+        }
+    }
+    ensure!(seen > 0, "no receiver was found");
+    Ok(())
 }
 
 #[tokio::test]

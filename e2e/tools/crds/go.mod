@@ -3,6 +3,7 @@ module backstop.dev/e2e/tools/crds
 go 1.26.0
 
 require (
+	github.com/prometheus-operator/prometheus-operator v0.85.0
 	github.com/aquasecurity/trivy-operator v0.29.0
 	github.com/projectcontour/contour v1.33.8
 	github.com/traefik/traefik/v3 v3.7.13

@@ -23,9 +23,10 @@ pub use gitops::{GitOps, OnConflict};
 pub use peers::Peers;
 pub use record::{CountedUntil, DailyCounts, Figures, Monitored, ReleaseVerdict, ScoreAt, Trend};
 pub use source::{
-    Aggregate, GrpcProbe, HttpProbe, MinimumSamples, Port, ProbeMeasure, ProbeScheme, ProbeSource,
-    PrometheusSource, Ratio, ResourceMeasure, ResourceName, ResourceSource, Signal,
-    VulnerabilityLimits, WebHeader, WebSource, WorkloadSource,
+    Aggregate, AlertHeartbeat, AlertMatcher, AlertSource, GrpcProbe, HttpProbe, MatchType,
+    MinimumSamples, Port, ProbeMeasure, ProbeScheme, ProbeSource, PrometheusSource, Ratio,
+    ResourceMeasure, ResourceName, ResourceSource, Signal, VulnerabilityLimits, WebHeader,
+    WebSource, WorkloadSource,
 };
 pub use spec::{Limits, Mode, Points, RollbackPolicy, RollbackPolicySpec, WorkloadRef};
 pub use status::{

@@ -3,22 +3,19 @@
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::{
-    BaselineSource, Comparison, MinimumSamples, Peers, ProbeSource, PrometheusSource,
+    AlertSource, BaselineSource, Comparison, MinimumSamples, Peers, ProbeSource, PrometheusSource,
     ResourceSource, VulnerabilityLimits, WebSource, WorkloadSource,
 };
-use crate::{duration::Duration, schema};
+use crate::duration::Duration;
 
 /// One thing to watch, with a condition and what to do when it holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("[has(self.prometheus), has(self.workload), has(self.probe), has(self.resource), has(self.alert), has(self.web), has(self.vulnerability)].filter(x, x).size() == 1")
-        .message("a trigger has exactly one source: set prometheus, workload, web, probe, resource or vulnerability"),
-    validation = Rule::new("!has(self.alert)")
-        .message("this source is not available in this version; available are prometheus, workload, web, probe, resource and vulnerability"),
+        .message("a trigger has exactly one source: set prometheus, workload, web, probe, resource, alert or vulnerability"),
     validation = Rule::new("!has(self.prometheus) || has(self.condition) || has(self.compare)")
         .message("condition or compare is required with prometheus, for example condition: value > 0.05"),
     validation = Rule::new("!has(self.web) || has(self.condition) || has(self.compare)")
@@ -70,10 +67,9 @@ pub struct Trigger {
     /// What the release's pods use of CPU and memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource: Option<ResourceSource>,
-    /// Alertmanager. Not available yet.
+    /// Alerts that Alertmanager posts to the operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::any_object")]
-    pub alert: Option<Value>,
+    pub alert: Option<AlertSource>,
     /// Ask a web service for a number in JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub web: Option<WebSource>,
@@ -82,8 +78,8 @@ pub struct Trigger {
     pub vulnerability: Option<VulnerabilityLimits>,
     /// When it is bad: CEL over `value`, `baseline` (what it is compared with), `stable` (the same
     /// of the side that is not released to, now) and `workload` (desired, updated, ready, available,
-    /// unreadyShare, restarts). For `workload` and `vulnerability` sources `value > 0.0` unless said
-    /// otherwise.
+    /// unreadyShare, restarts). For `workload`, `alert` and `vulnerability` sources `value > 0.0`
+    /// unless said otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub condition: Option<String>,
@@ -107,7 +103,8 @@ pub struct Trigger {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub recovery: Option<String>,
-    /// How often to ask. `workload` and `vulnerability` sources do not ask: they are told.
+    /// How often to ask. `workload` and `vulnerability` sources do not ask: they are told. So are
+    /// `alert` sources, which are looked at again so often, since time alone can end an alert.
     #[serde(default = "default_interval")]
     pub interval: Duration,
     /// How long to wait between firing and acting. Recovery in this time calls the rollback off.

@@ -2,7 +2,7 @@
 
 use backstop_api::{
     RollbackEvent,
-    event::{EventPhase, Outcome},
+    event::{Cause, EventPhase, Outcome},
 };
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
@@ -23,6 +23,9 @@ pub(super) fn begun(context: &Context, event: &RollbackEvent) {
             .first(format!("{} begun", event.uid().unwrap_or_default()))
     {
         return;
+    }
+    if event.spec.cause == Cause::Trigger {
+        context.metrics.deployment_failed();
     }
     let note = format!(
         "{}: {}",

@@ -20,6 +20,7 @@ use std::{
 
 use backstop_api::{RollbackPolicy, RollbackPolicyStatus, config::ConfigCapture};
 use backstop_engine::{
+    alert::Heard,
     config::references::{Reference, references},
     policy::{FieldError, ValidPolicy, ValidTrigger},
     snapshot::{Observed, Route, Service, Workload},
@@ -37,7 +38,7 @@ pub use queries::Question;
 pub use snapshot::{event, measured, point, snapshot};
 pub(crate) use workload::managed_fields;
 
-use crate::{config::objects::Looked, context::Context};
+use crate::{alerts, config::objects::Looked, context::Context};
 
 /// What is watched, by the policy's namespace and name.
 #[derive(Default)]
@@ -364,6 +365,17 @@ impl Observer {
             }
             changed
         });
+    }
+
+    /// The alerts that the policy may hear, where it listens for any.
+    #[must_use]
+    pub fn heard(&self, context: &Context) -> Option<Heard> {
+        if !alerts::listens(&self.policy) {
+            return None;
+        }
+        let about = self.question.borrow().as_ref().map(Question::context);
+        let heard = context.alerts.as_ref()?.heard(&self.namespace)?;
+        Some(Heard { about, ..heard })
     }
 
     /// The hashes of the pods that serve beside the live release and are not of it: the stable side

@@ -41,6 +41,12 @@ pub struct Question {
 }
 
 impl Question {
+    /// The release that is asked about.
+    #[must_use]
+    pub fn context(&self) -> QueryContext {
+        self.context.clone()
+    }
+
     /// About the live release of a workload, and beside it about the pods with the hashes of
     /// `stable`, if there are any: those of a release that serves too.
     #[must_use]
@@ -196,7 +202,7 @@ async fn look(
             backstop_engine::resource::in_words(source),
             resource::usage(observer, context, source, asked).await,
         ),
-        Source::Workload { .. } | Source::Vulnerability(_) => {
+        Source::Workload { .. } | Source::Vulnerability(_) | Source::Alert(_) => {
             unreachable!("only such triggers ask")
         }
     };

@@ -37,6 +37,7 @@ pub fn snapshot(context: &Context, object: &RollbackPolicy, observer: &Observer)
         service: observer.service(),
         route: observer.route().and_then(Result::ok),
         readings: observer.readings(),
+        heard: observer.heard(context),
         peers: observer.peers(),
         points: context
             .points_of(namespace, observer.policy.primary())

@@ -13,6 +13,7 @@ use backstop_api::RollbackPolicy;
 use backstop_engine::{
     decide::{NoticeKind, decide},
     snapshot::Workload,
+    state::State,
 };
 use jiff::Timestamp;
 use kube::{Resource, ResourceExt, runtime::controller::Action};
@@ -55,6 +56,18 @@ impl Error {
                 )
         )
     }
+}
+
+/// Whether a release has begun that nobody restored.
+fn is_another_release(before: &State, now: &State) -> bool {
+    let live = |state: &State| state.release.as_ref().map(|r| r.hash.clone());
+    let restored = |state: &State| {
+        state
+            .release
+            .as_ref()
+            .is_some_and(|r| r.restored_by.is_some())
+    };
+    live(before).is_some() && live(now).is_some() && live(before) != live(now) && !restored(now)
 }
 
 /// Looks at one policy.
@@ -104,7 +117,8 @@ pub async fn reconcile(
     // Observe, decide.
     let seen = observe::snapshot(&context, policy, &observer);
     let now = Timestamp::now();
-    let (state, decision) = decide(&observer.policy, &observer.state(), &seen, now);
+    let before = observer.state();
+    let (state, decision) = decide(&observer.policy, &before, &seen, now);
 
     context
         .metrics
@@ -117,6 +131,9 @@ pub async fn reconcile(
     status::write(&context, policy, &observer, &state, &decision.say, now)
         .await
         .map_err(Error::Status)?;
+    if is_another_release(&before, &state) {
+        context.metrics.deployed();
+    }
     observer.remember(state);
 
     // Say.

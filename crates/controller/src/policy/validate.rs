@@ -39,10 +39,18 @@ pub(super) fn validate(context: &Context, object: &RollbackPolicy) -> Result<Val
                 // Pods' own addresses are always allowed.
                 (None, _) => continue,
             },
+            Source::Alert(_) if context.alerts.is_none() => {
+                errors.push(format!(
+                    "spec.triggers[{index}].alert: the operator hears no alerts; set alerts.enabled in \
+                     the chart's values, or --alerts-listen"
+                ));
+                continue;
+            }
             Source::Web(_)
             | Source::Workload { .. }
             | Source::Resource(_)
-            | Source::Vulnerability(_) => continue,
+            | Source::Vulnerability(_)
+            | Source::Alert(_) => continue,
         };
         if let Err(error) = checked {
             // The error names the address, without a password that somebody may have put into it.

@@ -4,7 +4,7 @@ use backstop_api::policy::TriggerState;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Course;
-use crate::{guards::Look, hysteresis, quarantine::KeptOut, trigger};
+use crate::{guards::Look, hysteresis, policy::Source, quarantine::KeptOut, trigger};
 
 /// The earliest time at which a new look can come to another answer.
 pub(super) fn at(
@@ -29,6 +29,10 @@ pub(super) fn at(
                     .active_since
                     .and_then(|t| t.checked_add(trigger.for_).ok()),
             );
+        }
+        if let Source::Alert(_) = &trigger.source {
+            // Nobody tells that an alert, or a heartbeat, was not heard again.
+            times.extend(look.now.checked_add(trigger.interval).ok());
         }
         if !told && let Some(asked) = memory.asked_at {
             // The first moment at which that answer is too old.

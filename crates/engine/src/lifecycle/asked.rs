@@ -11,7 +11,7 @@ use crate::{
     decide,
     guards::{self, Look},
     peers,
-    policy::ValidTrigger,
+    policy::{Source, ValidTrigger},
     rollout,
     snapshot::Event,
     state::TriggerMemory,
@@ -78,7 +78,7 @@ pub(super) fn calmed_down(
     let Some(memory) = look.state.triggers.get(name) else {
         return Some(Next::wait(format!("waiting to see trigger {name}"), None));
     };
-    let of_the_cluster = !trigger.is_asked();
+    let of_the_cluster = matches!(trigger.source, Source::Workload { .. });
     let breath = memory.since.checked_add(BREATH).unwrap_or(Timestamp::MAX);
     if memory.is_quiet() && of_the_cluster && look.now < breath {
         let message = format!(

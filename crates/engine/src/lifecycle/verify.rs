@@ -18,7 +18,8 @@ use super::{Next, ended, is_in_place, longest_interval, revert};
 const STAYS_AT_LEAST: SignedDuration = SignedDuration::from_secs(5);
 /// And for so many looks at the slowest source.
 const STAYS_FOR_LOOKS: i32 = 2;
-/// Data that prove the recovery are waited for: the longest range, or the samples to compare, and `for`, so many looks, and
+/// Data that prove the recovery are waited for: the longest range, or the samples to compare, `for` and silence, so many
+/// looks, and
 /// this much beside.
 const WAITS_FOR_LOOKS: i32 = 6;
 const WAITS_BESIDE: SignedDuration = SignedDuration::from_secs(30);
@@ -195,7 +196,11 @@ fn patience(look: &Look<'_>) -> SignedDuration {
         .max()
         .unwrap_or_default();
     let for_ = triggers().map(|t| t.for_).max().unwrap_or_default();
-    longest + for_ + longest_interval(look) * WAITS_FOR_LOOKS + WAITS_BESIDE
+    let silence = triggers()
+        .map(ValidTrigger::silence)
+        .max()
+        .unwrap_or_default();
+    longest + for_ + silence + longest_interval(look) * WAITS_FOR_LOOKS + WAITS_BESIDE
 }
 
 fn after(start: Timestamp, length: SignedDuration) -> Timestamp {

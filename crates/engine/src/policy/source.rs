@@ -5,7 +5,7 @@ use backstop_api::policy::{
 };
 use jiff::SignedDuration;
 
-use crate::{probe::Probe, query::QueryTemplate, web::WebTemplate};
+use crate::{alert::AlertTemplate, probe::Probe, query::QueryTemplate, web::WebTemplate};
 
 /// Where a trigger's value comes from.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub enum Source {
     Probe(Box<Probe>),
     /// What the release's pods use of CPU and memory.
     Resource(ResourceSource),
+    /// Alerts that Alertmanager posts.
+    Alert(Box<AlertTemplate>),
     /// The workload's own status.
     Workload {
         /// Which signs.
@@ -138,18 +140,15 @@ pub(super) fn source(
         ["probe"] => Probe::parse(trigger.probe.as_ref()?, trigger.interval, refuse)
             .map(|probe| Source::Probe(Box::new(probe))),
         ["resource"] => trigger.resource.clone().map(Source::Resource),
+        ["alert"] => AlertTemplate::parse(trigger.alert.as_ref()?, refuse)
+            .map(|alert| Source::Alert(Box::new(alert))),
         ["vulnerability"] => trigger.vulnerability.clone().map(Source::Vulnerability),
-        others => {
-            // What is asked for by name is refused by name.
-            let field = match others {
-                [later] => *later,
-                _ => "prometheus",
-            };
+        _ => {
             refuse(
-                field,
+                "prometheus",
                 trigger.name.clone(),
                 "needs exactly one source; available are prometheus, workload, web, probe, \
-                 resource and vulnerability"
+                 resource, alert and vulnerability"
                     .into(),
             );
             None

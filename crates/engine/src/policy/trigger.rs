@@ -55,13 +55,23 @@ impl ValidTrigger {
         !matches!(self.action, Action::Notify | Action::BlockDeployment)
     }
 
-    /// Whether it is asked, at its interval. What the workload's own status says is told.
+    /// Whether it is asked, at its interval. What the workload's own status says is told, and so are
+    /// alerts.
     #[must_use]
     pub fn is_asked(&self) -> bool {
         !matches!(
             self.source,
-            Source::Workload { .. } | Source::Vulnerability(_)
+            Source::Workload { .. } | Source::Vulnerability(_) | Source::Alert(_)
         )
+    }
+
+    /// How long its source may say nothing although all is well.
+    #[must_use]
+    pub fn silence(&self) -> SignedDuration {
+        match &self.source {
+            Source::Alert(alert) => alert.expire_after,
+            _ => SignedDuration::ZERO,
+        }
     }
 
     /// The other half of a ratio, for a trigger that judges one.
@@ -136,6 +146,7 @@ impl ValidTrigger {
                 })
             }
             Source::Web(web) => web.range,
+            Source::Alert(alert) => alert.range,
             Source::Probe(probe) => probe.range(),
             Source::Resource(_) => resource::REACH,
         }
@@ -157,7 +168,10 @@ pub(super) fn validate(index: usize, trigger: &Trigger) -> Result<ValidTrigger, 
     let text = match (&trigger.condition, &source) {
         (Some(text), _) => text.as_str(),
         (None, _) if trigger.compare.is_some() => ALWAYS,
-        (None, None | Some(Source::Workload { .. } | Source::Vulnerability(_))) => "value > 0.0",
+        (
+            None,
+            None | Some(Source::Workload { .. } | Source::Vulnerability(_) | Source::Alert(_)),
+        ) => "value > 0.0",
         (None, Some(source)) => {
             let example = match source {
                 Source::Probe(_) => "value >= 3",

@@ -132,6 +132,33 @@ pub struct QueryContext {
 }
 
 impl QueryContext {
+    /// Whether a pod of this name is one of the release's.
+    pub fn has_pod(&self, pod: &str) -> Result<bool, QueryError> {
+        self.pods_show_their_release()?;
+        let is_random = |rest: &str| {
+            let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+            !rest.is_empty() && rest.chars().all(plain)
+        };
+        Ok(self.workloads.iter().any(|name| {
+            let mut hashes = self.template_hashes.iter();
+            hashes.any(|hash| {
+                let rest = pod.strip_prefix(&format!("{name}-{hash}-"));
+                rest.is_some_and(is_random)
+            })
+        }))
+    }
+
+    /// Refuses workloads whose names are so long that those of their pods are cut.
+    fn pods_show_their_release(&self) -> Result<(), QueryError> {
+        let hashes = self.template_hashes.iter();
+        let hash = hashes.map(String::len).max().unwrap_or_default();
+        let is_cut = |name: &&String| name.len() + 1 + hash + 1 > LONGEST_POD_PREFIX;
+        match self.workloads.iter().find(is_cut).cloned() {
+            Some(workload) => Err(QueryError::PodNamesCut { workload }),
+            None => Ok(()),
+        }
+    }
+
     /// The text for a placeholder: safe in single and double quotes, without any backslash.
     ///
     /// An empty value is refused: `pod=~""` would select every series without that label.
@@ -149,11 +176,7 @@ impl QueryContext {
             Placeholder::Pods => {
                 let names = self.names(placeholder)?;
                 let hashes = self.hashes(placeholder)?;
-                let hash = hashes.iter().map(String::len).max().unwrap_or_default();
-                let is_cut = |name: &&String| name.len() + 1 + hash + 1 > LONGEST_POD_PREFIX;
-                if let Some(workload) = names.iter().find(is_cut).cloned() {
-                    return Err(QueryError::PodNamesCut { workload });
-                }
+                self.pods_show_their_release()?;
                 let (names, hashes) = (any_of(&names), any_of(&hashes));
                 Ok(format!("{names}-{hashes}-[a-z0-9]+"))
             }

@@ -3,7 +3,7 @@
 use backstop_api::policy::{Signal, VulnerabilityLimits};
 use jiff::Timestamp;
 
-use super::{number, too_old};
+use super::{alerts, number, too_old};
 use crate::{
     baseline, peers,
     policy::{Source, ValidTrigger},
@@ -44,7 +44,7 @@ pub(super) struct Scope<'a> {
 
 impl Scope<'_> {
     /// From when on readings of this trigger are evidence; `None` while that cannot be said.
-    fn evidence_from(&self, trigger: &ValidTrigger) -> Option<Timestamp> {
+    pub(super) fn evidence_from(&self, trigger: &ValidTrigger) -> Option<Timestamp> {
         let scoped = match &trigger.source {
             Source::Workload { .. } | Source::Vulnerability(_) => {
                 return Some(self.release.since);
@@ -68,7 +68,7 @@ impl Scope<'_> {
 
     /// Whether an empty answer is news. A release that has just begun has no samples yet, and that
     /// says nothing about it: its first pod must have been ready for as long as the query looks back.
-    fn silence_counts(&self, trigger: &ValidTrigger, asked_at: Timestamp) -> bool {
+    pub(super) fn silence_counts(&self, trigger: &ValidTrigger, asked_at: Timestamp) -> bool {
         let ready = self.release.first_ready_at;
         let from = ready.and_then(|ready| ready.checked_add(trigger.range()).ok());
         from.is_some_and(|from| asked_at >= from)
@@ -92,6 +92,8 @@ fn is_scoped(trigger: &ValidTrigger) -> bool {
         }
         Source::Web(web) => web.is_scoped(),
         Source::Probe(probe) => probe.is_scoped(),
+        // An alert that names a pod has its own answer.
+        Source::Alert(_) => false,
     }
 }
 
@@ -106,6 +108,9 @@ pub(super) fn look(
 ) -> (Look, Timestamp) {
     if let Source::Workload { signals } = &trigger.source {
         return (look_at_workload(signals, memory, workload, now), now);
+    }
+    if let Source::Alert(alert) = &trigger.source {
+        return alerts::look(alert, trigger, memory, seen, workload, scope, now);
     }
     if let Source::Vulnerability(limits) = &trigger.source {
         return (look_at_reports(limits, memory, seen, scope, now), now);
@@ -128,9 +133,10 @@ pub(super) fn look(
             Source::Web(_) => "the web service",
             Source::Probe(_) => "what is probed",
             Source::Resource(_) => "metrics.k8s.io",
-            Source::Prometheus { .. } | Source::Workload { .. } | Source::Vulnerability(_) => {
-                "Prometheus"
-            }
+            Source::Prometheus { .. }
+            | Source::Workload { .. }
+            | Source::Vulnerability(_)
+            | Source::Alert(_) => "Prometheus",
         };
         let why = format!("the newest answer is from {asked_at:.0}; is {whom} slow?");
         return (Look::Error(why), asked_at);
@@ -286,7 +292,7 @@ fn pods(found: &[String]) -> (f64, &[String]) {
     )
 }
 
-fn behind(workload: &Workload) -> String {
+pub(super) fn behind(workload: &Workload) -> String {
     format!(
         "the Deployment controller has seen generation {} of {}",
         workload.observed_generation, workload.generation

@@ -197,17 +197,8 @@ impl Monitor {
         spec: &RollbackEventSpec,
     ) {
         self.holds(Rule::Mode, policy.mode != Mode::Paused, || "started".into());
-        // A block writes nothing to the workload: a paused rollout is no obstacle to it.
-        let blocks = spec.action == Some(Action::BlockDeployment);
-        if !(blocks
-            && seen
-                .workload
-                .as_ref()
-                .is_some_and(|w| w.paused && w.overridden.is_none() && !w.deleting))
-        {
-            self.person_is_heeded(seen, "started");
-        }
-        if blocks {
+        self.person_is_heeded(seen, "started");
+        if spec.action == Some(Action::BlockDeployment) {
             self.holds(Rule::OnlyGood, spec.to.is_none(), || {
                 format!("a block goes to {:?}", spec.to)
             });
@@ -231,6 +222,8 @@ impl Monitor {
         let trigger = policy.triggers.iter().find(|t| t.name == evidence.trigger);
         let measured = trigger.is_some_and(|t| match t.source {
             Source::Workload { .. } | Source::Vulnerability(_) => true,
+            // Nobody posts alerts in this world.
+            Source::Alert(_) => false,
             _ => {
                 t.no_data == NoDataPolicy::Fire
                     || spec.attempt > 1

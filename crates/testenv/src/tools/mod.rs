@@ -49,6 +49,10 @@ pub enum Tool {
     Kwok,
     /// Prometheus, without service discovery for clouds, which is most of its build.
     Prometheus,
+    /// Routes alerts, and tells receivers of them.
+    Alertmanager,
+    /// Checks Prometheus' rules, and tests them.
+    Promtool,
     /// Helm.
     Helm,
     /// Runs the containers of a real node.
@@ -127,6 +131,8 @@ impl Tool {
         Self::Prometheus,
         Self::Helm,
     ];
+    /// What the end-to-end tests of alerts and rules need besides.
+    pub const ALERTING: [Self; 2] = [Self::Alertmanager, Self::Promtool];
     /// What a [`Node`](crate::Node) needs besides its cluster.
     pub const NODE: [Self; 13] = [
         Self::Containerd,
@@ -156,6 +162,8 @@ impl Tool {
             Self::Kubectl => "kubectl",
             Self::Kwok => "kwok",
             Self::Prometheus => "prometheus",
+            Self::Alertmanager => "alertmanager",
+            Self::Promtool => "promtool",
             Self::Helm => "helm",
             Self::Containerd => "containerd",
             Self::ContainerdShim => "containerd-shim-runc-v2",
@@ -184,7 +192,8 @@ impl Tool {
             Self::KubeApiserver | Self::CargoDeny => 240,
             Self::KubeControllerManager | Self::Kwok | Self::Kubelet => 60,
             Self::KubeScheduler | Self::Kubectl | Self::KubeProxy => 15,
-            Self::Prometheus | Self::Containerd => 100,
+            Self::Prometheus | Self::Promtool | Self::Containerd => 100,
+            Self::Alertmanager => 35,
             Self::ContainerdShim | Self::Ctr | Self::App => 10,
             Self::CniHostLocal
             | Self::CniLoopback
@@ -233,6 +242,16 @@ impl Tool {
             Self::Prometheus => Origin::Go {
                 module: "prometheus",
                 package: "github.com/prometheus/prometheus/cmd/prometheus",
+                tags: "remove_all_sd",
+                ldflags: PROMETHEUS_LDFLAGS,
+            },
+            Self::Alertmanager => go(
+                "alertmanager",
+                "github.com/prometheus/alertmanager/cmd/alertmanager",
+            ),
+            Self::Promtool => Origin::Go {
+                module: "promtool",
+                package: "github.com/prometheus/prometheus/cmd/promtool",
                 tags: "remove_all_sd",
                 ldflags: PROMETHEUS_LDFLAGS,
             },
@@ -352,7 +371,10 @@ mod tests {
 
     #[test]
     fn every_go_tool_is_pinned_by_a_module_that_names_its_package() {
-        let all = Tool::E2E.into_iter().chain(Tool::NODE);
+        let all = Tool::E2E
+            .into_iter()
+            .chain(Tool::ALERTING)
+            .chain(Tool::NODE);
         for tool in all.chain([Tool::Traefik, Tool::MetricsServer]) {
             let Origin::Go {
                 module, package, ..
@@ -396,6 +418,10 @@ mod tests {
         assert!(HELM_LDFLAGS.ends_with(&format!("version={helm}")), "{helm}");
         // v0.315.0 stands for 3.15.0.
         let prometheus = pinned("prometheus", "github.com/prometheus/prometheus");
+        assert_eq!(
+            prometheus,
+            pinned("promtool", "github.com/prometheus/prometheus")
+        );
         let release = prometheus.replacen("v0.3", "3.", 1);
         assert!(
             PROMETHEUS_LDFLAGS.ends_with(&format!("Version={release}")),

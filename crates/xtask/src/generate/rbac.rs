@@ -246,8 +246,8 @@ const ROLES: [Role; 9] = [
             group: "",
             resources: &["secrets"],
             verbs: &["get", "create", "patch"],
-            why: "to sign in to Prometheus with the Secret that a policy names, and to keep the configuration of a release \
-                  and put it back; Secrets are never listed or watched",
+            why: "to sign in to Prometheus with the Secret that a policy names, to know who may post alerts about a namespace, \
+                  and to keep the configuration of a release and put it back; Secrets are never listed or watched",
         }]),
     },
     Role {

@@ -83,7 +83,7 @@ mod tests {
             "| `window` | duration or `Always` | `10m0s` |",
             "| `workloads` | list of [objects](#rollbackpolicyspecworkloads), at most 8 |",
             "`GradualRollback`: Take it back without losing capacity",
-            "- a trigger has exactly one source: set prometheus, workload, web, probe, resource or vulnerability\n",
+            "- a trigger has exactly one source: set prometheus, workload, web, probe, resource, alert or vulnerability\n",
         ] {
             assert!(page.contains(piece), "no {piece:?} in:\n{page}");
         }

@@ -1,5 +1,6 @@
 //! Where a trigger's value comes from: each kind of source in a file of its own.
 
+mod alert;
 mod probe;
 mod prometheus;
 mod ratio;
@@ -8,6 +9,7 @@ mod vulnerability;
 mod web;
 mod workload;
 
+pub use alert::{AlertHeartbeat, AlertMatcher, AlertSource, MatchType};
 pub use probe::{GrpcProbe, HttpProbe, Port, ProbeMeasure, ProbeScheme, ProbeSource};
 pub use prometheus::{MinimumSamples, PrometheusSource};
 pub use ratio::Ratio;

@@ -64,10 +64,7 @@ impl Access {
         let failed = matches!(
             reading,
             Reading::Unavailable {
-                // An authority that is not trusted, or a certificate that is not, is unreachable.
-                reason: Unavailable::Unauthorized
-                    | Unavailable::Misconfigured
-                    | Unavailable::Unreachable,
+                reason: Unavailable::Unauthorized | Unavailable::Misconfigured,
                 ..
             }
         );
