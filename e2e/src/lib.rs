@@ -13,6 +13,7 @@ pub mod people;
 pub mod presets;
 pub mod raw;
 pub mod real;
+pub mod receiver;
 pub mod refusal;
 pub mod reports;
 pub mod shared_out;

@@ -30,6 +30,7 @@ alerts: {enabled: true, port: 9999, credentialsSecret: alertmanager, tlsSecret: 
 serviceMonitor: {enabled: true, interval: 15s, labels: {release: prometheus}}
 prometheusRule: {enabled: true, labels: {release: prometheus}}
 dashboards: {enabled: true, labels: {grafana_dashboard: "2"}}
+notifications: {allow: ["https://d.example", "smtp://mail.example:587"], channels: [{name: all, webhook: {url: "https://d.example/x"}, template: {title: "{{ what }}"}}]}
 logging: {format: json, filter: "backstop=debug,info"}
 leaderElection: {leaseName: other}
 crds: {keep: false}
@@ -142,6 +143,9 @@ async fn every_object_of_the_chart_is_taken_by_the_api_server() -> anyhow::Resul
         "--alerts-listen=0.0.0.0:9999",
         "--alerts-credentials=/etc/backstop-alerts/credentials",
         "--alerts-tls=/etc/backstop-alerts/tls",
+        "--notifications-allow=https://d.example",
+        "--notifications-allow=smtp://mail.example:587",
+        "--notifications-file=/etc/backstop-notifications/channels.yaml",
         &format!("--watch-namespace={watched}"),
         "--verbose",
     ] {

@@ -118,8 +118,18 @@ async fn a_policy_that_says_too_much_or_too_little_is_refused() -> anyhow::Resul
             "gitops.quarantineFor must be from 1s to 720h, for example 24h",
         ),
         (
-            with(json!({"notifications": []})),
-            "notifications are not available in this version; watch Kubernetes Events meanwhile",
+            with(json!({"notifications": [{"name": "team"}]})),
+            "a channel is of exactly one kind: set slack, email, webhook, teams or pagerDuty",
+        ),
+        (
+            with(json!({"notifications": [{"name": "team", "webhook": {}}]})),
+            "webhook.url is missing; write it, or name a Secret with a key url in webhook.secretName",
+        ),
+        (
+            with(
+                json!({"notifications": [{"name": "team", "teams": {"secretName": "a"}, "outcomes": ["Done"]}]}),
+            ),
+            "spec.notifications[0].outcomes[0]: Unsupported value: \"Done\"",
         ),
         (
             with(json!({"strategy": {"timeout": "500ms"}})),

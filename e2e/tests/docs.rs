@@ -185,6 +185,18 @@ fn every_state_phase_outcome_and_reason_to_hold_is_explained_and_no_other() -> a
             "Mode",
         ),
         (
+            "docs/notifications.md",
+            "## What is told",
+            "crates/api/src/notification.rs",
+            "NotificationOutcome",
+        ),
+        (
+            "docs/notifications.md",
+            "## Who is told what",
+            "crates/api/src/notification.rs",
+            "Category",
+        ),
+        (
             "docs/policies.md",
             "### noData",
             "crates/api/src/policy/trigger.rs",
@@ -229,6 +241,7 @@ fn every_condition_and_every_event_reason_is_explained_and_no_other() -> anyhow:
         "crates/controller/src/policy/status.rs",
         "crates/controller/src/point/fill.rs",
         "crates/controller/src/event/tell.rs",
+        "crates/notify/src/health.rs",
     ] {
         code.extend(words(path)?);
     }

@@ -34,6 +34,7 @@ mod node;
 mod node_ends;
 mod node_routes;
 mod node_stories;
+mod notifications;
 mod operator;
 mod ownership;
 mod people;

@@ -44,6 +44,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   mountPath: /etc/backstop
   readOnly: true
 {{ end -}}
+{{- if .Values.notifications.channels -}}
+- name: notifications
+  mountPath: /etc/backstop-notifications
+  readOnly: true
+{{ end -}}
 {{- with .Values.alerts }}
 {{- if and .enabled .credentialsSecret -}}
 - name: alerts-credentials
@@ -63,6 +68,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - name: routes
   configMap:
     name: {{ include "backstop.fullname" . }}-routes
+{{ end -}}
+{{- if .Values.notifications.channels -}}
+- name: notifications
+  configMap:
+    name: {{ include "backstop.fullname" . }}-notifications
 {{ end -}}
 {{- with .Values.alerts }}
 {{- if and .enabled .credentialsSecret -}}

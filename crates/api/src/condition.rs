@@ -16,6 +16,8 @@ pub const PROTECTED: &str = "Protected";
 pub const ACTION_REQUIRED: &str = "ActionRequired";
 /// The type of a policy's condition: the live release was watched for its window, and passed.
 pub const MONITORED: &str = "Monitored";
+/// The type of a policy's condition: everybody was told who has to know. It is there only where there are channels.
+pub const NOTIFIED: &str = "Notified";
 /// The type of a policy's condition: its gates can be judged. It is there only where the policy has gates.
 pub const GATES_READY: &str = "GatesReady";
 /// The type of a policy's condition: a person has taken over a Deployment. It is there only while that is so.

@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::{
     condition::Condition,
     config::ConfigRef,
+    notification::NotificationStatus,
     point::Image,
     policy::{
         Action, Classification, IsolateParameters, RollingParameters, RouteParameters, Severity,
@@ -255,6 +256,10 @@ pub struct RollbackEventStatus {
     /// `Complete`: whether it has ended, and how.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
+    /// Who was told, of what, and when.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub notifications: Vec<NotificationStatus>,
 }
 
 /// Somebody put the release that failed back.

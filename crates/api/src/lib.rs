@@ -32,6 +32,7 @@ pub mod config;
 pub mod duration;
 pub mod event;
 pub mod names;
+pub mod notification;
 pub mod point;
 pub mod policy;
 mod schema;

@@ -3,7 +3,7 @@
 use backstop_api::{RollbackEvent, RollbackPoint, RollbackPolicy};
 use futures::{Stream, TryStreamExt, channel::mpsc};
 use kube::{
-    Api, Client, Resource,
+    Api, Client, Resource, ResourceExt,
     core::NamespaceResourceScope,
     runtime::{
         WatchStreamExt,
@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use crate::{
     context::Guarded,
+    notify::Subject,
     union::{Side, union},
 };
 
@@ -42,6 +43,9 @@ pub(crate) struct Gone {
 /// What speaks of workloads.
 pub(crate) trait About {
     fn workloads(&self) -> Vec<String>;
+
+    /// Of what it is that people may have to be told.
+    fn subject(&self) -> Option<Subject>;
 }
 
 impl About for RollbackPolicy {
@@ -49,11 +53,22 @@ impl About for RollbackPolicy {
         let names = self.spec.deployments().into_iter();
         names.map(str::to_owned).collect()
     }
+
+    fn subject(&self) -> Option<Subject> {
+        Some(Subject::Policy {
+            namespace: self.namespace()?,
+            name: self.name_any(),
+        })
+    }
 }
 
 impl About for RollbackPoint {
     fn workloads(&self) -> Vec<String> {
         vec![self.spec.workload.name.clone()]
+    }
+
+    fn subject(&self) -> Option<Subject> {
+        None
     }
 }
 
@@ -61,67 +76,97 @@ impl About for RollbackEvent {
     fn workloads(&self) -> Vec<String> {
         self.spec.workloads.iter().map(|w| w.name.clone()).collect()
     }
+
+    fn subject(&self) -> Option<Subject> {
+        Some(Subject::Event {
+            namespace: self.namespace()?,
+            name: self.name_any(),
+        })
+    }
 }
 
-/// Watches a kind, in these namespaces or, where none is named, in all.
-pub(crate) fn watched<K>(
-    client: &Client,
-    namespaces: &[String],
-    gone: &mpsc::UnboundedSender<Gone>,
-    trim: fn(&mut K),
-) -> Cache<K, impl Stream<Item = Result<Guarded<K>, watcher::Error>> + Send + 'static>
-where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + DeserializeOwned
-        + About
-        + std::fmt::Debug
-        + Send
-        + Sync
-        + 'static,
-{
-    let scopes = if namespaces.is_empty() {
-        vec![None]
-    } else {
-        namespaces.iter().map(Some).collect()
-    };
-    let watch = |scope: Option<&String>| {
-        let api: Api<Guarded<K>> = match scope {
-            Some(namespace) => Api::namespaced(client.clone(), namespace),
-            None => Api::all(client.clone()),
+/// What the caches of all kinds share.
+pub(crate) struct Watches<'a> {
+    pub(crate) client: &'a Client,
+    /// What is watched; all namespaces where none is named.
+    pub(crate) namespaces: &'a [String],
+    pub(crate) gone: mpsc::UnboundedSender<Gone>,
+    /// Of what people may have to be told now.
+    pub(crate) changed: mpsc::UnboundedSender<Subject>,
+}
+
+impl Watches<'_> {
+    /// Watches a kind.
+    pub(crate) fn watched<K>(
+        &self,
+        trim: fn(&mut K),
+    ) -> Cache<K, impl Stream<Item = Result<Guarded<K>, watcher::Error>> + Send + use<K> + 'static>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + DeserializeOwned
+            + About
+            + std::fmt::Debug
+            + Send
+            + Sync
+            + 'static,
+    {
+        let scopes = if self.namespaces.is_empty() {
+            vec![None]
+        } else {
+            self.namespaces.iter().map(Some).collect()
         };
-        let stream = watcher(api, watcher::Config::default())
-            .modify(move |object| {
-                object.meta_mut().managed_fields = None;
-                if let Ok(object) = &mut object.0 {
-                    trim(object);
+        let watch = |scope: Option<&String>| {
+            let api: Api<Guarded<K>> = match scope {
+                Some(namespace) => Api::namespaced(self.client.clone(), namespace),
+                None => Api::all(self.client.clone()),
+            };
+            let stream = watcher(api, watcher::Config::default())
+                .modify(move |object| {
+                    object.meta_mut().managed_fields = None;
+                    if let Ok(object) = &mut object.0 {
+                        trim(object);
+                    }
+                })
+                .default_backoff();
+            Side::new(scope.cloned(), stream)
+        };
+        let (store, writer) = reflector::store();
+        let stream = union(scopes.into_iter().map(watch).collect(), store.clone());
+        let (read, is_read) = watch::channel(false);
+        let (gone, changed) = (self.gone.clone(), self.changed.clone());
+        // Until everything is listed the cache shows nothing: what is in the list is said at its end.
+        let mut listed = Vec::new();
+        let stream = reflector::reflector(writer, stream)
+            .inspect_ok(move |event| match event {
+                watcher::Event::InitApply(Guarded { 0: Ok(object) }) => {
+                    listed.extend(object.subject());
                 }
+                watcher::Event::InitDone => {
+                    read.send_replace(true);
+                    for subject in listed.drain(..) {
+                        let _ = changed.unbounded_send(subject);
+                    }
+                }
+                watcher::Event::Apply(Guarded { 0: Ok(object) }) => {
+                    if let Some(subject) = object.subject() {
+                        let _ = changed.unbounded_send(subject);
+                    }
+                }
+                watcher::Event::Delete(Guarded { 0: Ok(object) }) => {
+                    let _ = gone.unbounded_send(Gone {
+                        namespace: object.meta().namespace.clone().unwrap_or_default(),
+                        workloads: object.workloads(),
+                    });
+                }
+                _ => {}
             })
-            .default_backoff();
-        Side::new(scope.cloned(), stream)
-    };
-    let (store, writer) = reflector::store();
-    let stream = union(scopes.into_iter().map(watch).collect(), store.clone());
-    let (read, is_read) = watch::channel(false);
-    let gone = gone.clone();
-    let stream = reflector::reflector(writer, stream)
-        .inspect_ok(move |event| match event {
-            watcher::Event::InitDone => {
-                read.send_replace(true);
-            }
-            watcher::Event::Delete(Guarded { 0: Ok(object) }) => {
-                let _ = gone.unbounded_send(Gone {
-                    namespace: object.meta().namespace.clone().unwrap_or_default(),
-                    workloads: object.workloads(),
-                });
-            }
-            _ => {}
-        })
-        .touched_objects();
-    Cache {
-        store,
-        stream,
-        read: is_read,
+            .touched_objects();
+        Cache {
+            store,
+            stream,
+            read: is_read,
+        }
     }
 }
 

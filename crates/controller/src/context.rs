@@ -21,8 +21,15 @@ use kube::{
 use tokio::sync::watch;
 
 use crate::{
-    alerts::Inbox, calls::Calls, config::keys::KeyRing, metrics::Metrics, observe::Observers,
-    pause::Switch, server::ServerVersion, tell::Teller,
+    alerts::Inbox,
+    calls::Calls,
+    config::keys::KeyRing,
+    metrics::Metrics,
+    notify::{Channels, Unusable},
+    observe::Observers,
+    pause::Switch,
+    server::ServerVersion,
+    tell::Teller,
 };
 
 /// The keys, or why there are none; `None` while nobody has looked yet.
@@ -61,6 +68,10 @@ pub struct Context {
     pub allowed: AllowList,
     /// Which web services may be asked.
     pub web_allowed: AllowList,
+    /// Whom the operator tells, and where messages may be sent.
+    pub channels: Channels,
+    /// Which channels could not be used if they had to be.
+    pub unusable: Unusable,
     /// Every policy.
     pub policies: Store<Guarded<RollbackPolicy>>,
     /// Every point, without its template.

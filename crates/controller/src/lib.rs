@@ -6,6 +6,8 @@
 //! - [`event`]: carries out the steps of a rollback that was decided, and tells how it ended.
 //! - [`point`]: fills in the points that people make, and keeps as many as are wanted.
 //!
+//! Beside them, [`notify`] tells people, so that a channel that hangs holds up nothing else.
+//!
 //! Every call to the API server goes through [`calls`]: with a timeout, counted, and, where it
 //! writes, only while this instance is the leader.
 
@@ -19,6 +21,7 @@ pub mod http;
 pub mod leader;
 mod merge;
 pub mod metrics;
+pub mod notify;
 pub mod observe;
 pub mod pause;
 pub mod point;

@@ -68,6 +68,15 @@ pub struct PutBack {
     pub tool: String,
 }
 
+/// An attempt to tell somebody.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Told {
+    /// The kind of channel: a closed set.
+    pub channel_kind: &'static str,
+    /// `sent`, or why not: a closed set.
+    pub outcome: &'static str,
+}
+
 /// A reconciler.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Reconciler {
@@ -143,6 +152,8 @@ pub struct Metrics {
     health: Family<Does, Gauge>,
     put_back: Family<PutBack, Counter>,
     steps: Family<StepDone, Counter>,
+    notifications: Family<Told, Counter>,
+    notification_seconds: Seconds<Told>,
     failures: Family<Reconciler, Counter>,
     alert_posts: Family<Post, Counter>,
     alerts: Gauge,
@@ -179,6 +190,8 @@ impl Default for Metrics {
             health: Family::default(),
             put_back: Family::default(),
             steps: Family::default(),
+            notifications: Family::default(),
+            notification_seconds: Family::new_with_constructor(fast as fn() -> Histogram),
             failures: Family::default(),
             alert_posts: Family::default(),
             alerts: Gauge::default(),
@@ -313,6 +326,16 @@ impl Metrics {
         );
         registry.register("steps", "Steps of plans that ended", self.steps.clone());
         registry.register(
+            "notifications",
+            "Attempts to send a notification",
+            self.notifications.clone(),
+        );
+        registry.register(
+            "notification_duration_seconds",
+            "How long attempts to send a notification take",
+            self.notification_seconds.clone(),
+        );
+        registry.register(
             "reconcile_failures",
             "Reconciliations that failed",
             self.failures.clone(),
@@ -408,6 +431,18 @@ impl Metrics {
             state: format!("{state:?}"),
         };
         self.steps.get_or_create(&done).inc();
+    }
+
+    /// An attempt to tell somebody has ended.
+    pub fn notified(&self, channel_kind: &'static str, outcome: &'static str, took: Duration) {
+        let told = Told {
+            channel_kind,
+            outcome,
+        };
+        self.notifications.get_or_create(&told).inc();
+        self.notification_seconds
+            .get_or_create(&told)
+            .observe(took.as_secs_f64());
     }
 
     /// A rollback has ended.

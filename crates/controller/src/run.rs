@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use backstop_api::{RollbackEvent, RollbackPoint, RollbackPolicy};
+use backstop_notify::{Allowed, operator_channels};
 use backstop_sources::{AllowList, Limits, Outcome, Prober, Querier};
 use backstop_traffic::Table;
 use futures::{StreamExt, channel::mpsc};
@@ -22,13 +23,14 @@ use tokio::{
 
 use crate::{
     alerts::{self, Inbox},
-    cache::{Gone, watched, without_template},
+    cache::{Gone, Watches, without_template},
     calls::Calls,
     config::{Place, keys::key_ring},
     context::{Backoffs, Context, Guarded, Keys, Told},
     event, http, leader,
     leader::Leadership,
     metrics::Metrics,
+    notify::{self, Channels, Subject, Unusable},
     observe::Observers,
     pause::{self, Switch},
     point, policy,
@@ -56,6 +58,7 @@ struct Common {
     allowed: AllowList,
     web_allowed: AllowList,
     routes: Table,
+    channels: Channels,
     alerts: Option<Arc<Inbox>>,
 }
 
@@ -88,10 +91,11 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         allowed,
         web_allowed,
         routes: routes(&settings)?,
+        channels: channels(&settings)?,
         alerts: hearing.as_ref().map(|hearing| hearing.inbox.clone()),
     };
     let version = client.apiserver_version().await?;
-    tracing::info!(server = version.git_version, allowed = %common.allowed, web = %common.web_allowed, identity = settings.identity, "starting");
+    tracing::info!(server = version.git_version, allowed = %common.allowed, web = %common.web_allowed, notifications = %common.channels.allowed, identity = settings.identity, "starting");
     ready.send_replace(true);
 
     let (mut leadership, keeper) = leader::compete(client.clone(), &settings).await?;
@@ -139,6 +143,28 @@ fn routes(settings: &Settings) -> anyhow::Result<Table> {
     })
 }
 
+/// Whom the operator tells itself, and where messages may be sent.
+fn channels(settings: &Settings) -> anyhow::Result<Channels> {
+    let allowed = Allowed::new(&settings.notifications_allow)
+        .map_err(|error| anyhow::anyhow!("--notifications-allow: {error}"))?;
+    let own = match &settings.notifications_file {
+        None => Vec::new(),
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|e| anyhow::anyhow!("--notifications-file {}: {e}", path.display()))?;
+            operator_channels(&text, &allowed).map_err(|errors| {
+                let words = errors.join("; ");
+                anyhow::anyhow!("--notifications-file {}: {words}", path.display())
+            })?
+        }
+    };
+    Ok(Channels {
+        allowed,
+        own,
+        namespace: settings.leader_election_namespace.clone(),
+    })
+}
+
 async fn wait_for_signal() {
     let Ok(mut terminate) = signal(SignalKind::terminate()) else {
         return;
@@ -181,10 +207,16 @@ async fn lead(
     let metrics = &common.metrics;
     let calls = Calls::new(leadership.clone(), metrics.clone());
     let (gone, went) = mpsc::unbounded();
-    let policies = watched::<RollbackPolicy>(client, &settings.watch_namespace, &gone, |_| {});
-    let points =
-        watched::<RollbackPoint>(client, &settings.watch_namespace, &gone, without_template);
-    let events = watched::<RollbackEvent>(client, &settings.watch_namespace, &gone, |_| {});
+    let (poke_teller, teller_pokes) = mpsc::unbounded();
+    let watches = Watches {
+        client,
+        namespaces: &settings.watch_namespace,
+        gone,
+        changed: poke_teller,
+    };
+    let policies = watches.watched::<RollbackPolicy>(|_| {});
+    let points = watches.watched::<RollbackPoint>(without_template);
+    let events = watches.watched::<RollbackEvent>(|_| {});
     let (poke_policy, policy_pokes) = mpsc::unbounded();
     let (poke_event, event_pokes) = mpsc::unbounded();
     let (querier, prober) = askers(metrics)?;
@@ -202,6 +234,8 @@ async fn lead(
         allowed: common.allowed.clone(),
         web_allowed: common.web_allowed.clone(),
         alerts: common.alerts.clone(),
+        channels: common.channels.clone(),
+        unusable: Unusable::default(),
         routes: common.routes.clone(),
         keys: has_keys,
         paused,
@@ -222,6 +256,7 @@ async fn lead(
     // Decisions need all three caches: a policy that saw no points would say that it has none.
     let read = [&policies.read, &points.read, &events.read].map(Clone::clone);
     let caches = read.clone();
+    let told_of = [policies.read.clone(), events.read.clone()];
     let policy_work = Controller::for_stream(policies.stream, policies.store)
         .with_config(config.clone())
         .reconcile_on(policy_pokes)
@@ -271,8 +306,21 @@ async fn lead(
         _ = async { tokio::join!(policy_work, event_work, point_work) } => {}
         () = beside(&context, settings, keys, switch, went) => {}
         () = cut_short(end(), read) => {}
+        () = tell(context.clone(), told_of, teller_pokes) => {}
     }
     Ok(())
+}
+
+/// Tells people, as soon as the caches have been read.
+async fn tell(
+    context: Arc<Context>,
+    caches: [watch::Receiver<bool>; 2],
+    pokes: mpsc::UnboundedReceiver<Subject>,
+) {
+    for read in caches {
+        until(read).await;
+    }
+    notify::tell(context, pokes).await;
 }
 
 /// What goes on beside the reconcilers, for as long as they do.

@@ -40,6 +40,12 @@ pub struct Settings {
     /// A folder with `tls.crt` and `tls.key`: alerts are posted by HTTPS.
     #[arg(long, env = "BACKSTOP_ALERTS_TLS", requires = "alerts_listen")]
     pub alerts_tls: Option<std::path::PathBuf>,
+    /// Where notifications may be sent: https://hooks.slack.com, or a mail server as smtp://mail.example.com:587.
+    #[arg(long, env = "BACKSTOP_NOTIFICATIONS_ALLOW", value_delimiter = ',')]
+    pub notifications_allow: Vec<String>,
+    /// A YAML file with the operator's own channels, which are told of every policy.
+    #[arg(long, env = "BACKSTOP_NOTIFICATIONS_FILE")]
+    pub notifications_file: Option<std::path::PathBuf>,
     /// A YAML file with kinds of routes beside those that Backstop knows by itself.
     #[arg(long, env = "BACKSTOP_ROUTES_FILE")]
     pub routes_file: Option<std::path::PathBuf>,

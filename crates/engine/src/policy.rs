@@ -139,13 +139,6 @@ pub fn validate(name: &str, spec: &RollbackPolicySpec) -> Result<ValidPolicy, Ve
             problem: problem.to_owned(),
         });
     };
-    if spec.notifications.is_some() {
-        refuse(
-            "spec.notifications".into(),
-            "…".into(),
-            "is not available in this version; remove it",
-        );
-    }
     if let Some(rolling) = &spec.strategy.rolling {
         let zero = |value: &Option<IntOrPercent>| {
             value

@@ -184,17 +184,6 @@ fn every_strategy_is_read_with_its_parameters() {
 }
 
 #[test]
-fn fields_that_are_not_there_yet_are_refused() {
-    let fields = json!({"notifications": [{"slack": "#ops"}]});
-    says(
-        spec(&[errors()], fields),
-        "spec.notifications",
-        "",
-        "remove it",
-    );
-}
-
-#[test]
 fn a_quarantine_lasts_for_a_second_to_a_month() {
     for wrong in ["0s", "721h"] {
         let gitops = json!({"gitops": {"quarantineFor": wrong}});

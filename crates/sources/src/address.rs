@@ -35,14 +35,15 @@ pub struct WebAddress(Url);
 
 impl WebAddress {
     /// Scheme, host and port.
-    pub(crate) fn origin(&self) -> Address {
+    pub fn origin(&self) -> Address {
         let mut origin = self.0.clone();
         origin.set_query(None);
         origin.set_path("");
         Address(origin)
     }
 
-    pub(crate) fn url(&self) -> &Url {
+    /// The whole of it, which may be secret.
+    pub fn url(&self) -> &Url {
         &self.0
     }
 }

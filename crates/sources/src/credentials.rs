@@ -128,7 +128,7 @@ impl Credentials {
     }
 
     /// The text without any of the secrets: servers and proxies repeat what they were sent.
-    pub(crate) fn scrub(&self, text: String) -> String {
+    pub fn scrub(&self, text: String) -> String {
         let secrets = self
             .0
             .authorization

@@ -1,5 +1,5 @@
-//! What all sources over HTTP have in common: a client for one endpoint, and reading an answer up to
-//! a limit.
+//! What everything over HTTP has in common: a client for one endpoint, reading an answer up to a limit,
+//! and errors without an address in them.
 
 use std::error::Error as _;
 
@@ -19,7 +19,7 @@ pub(crate) struct Answer {
 /// A client that signs in to the endpoint and trusts whom its credentials say.
 ///
 /// The first call makes ring the TLS provider of the process, unless there is one.
-pub(crate) fn client(endpoint: &Endpoint) -> Result<reqwest::Client, Failure> {
+pub fn client(endpoint: &Endpoint) -> Result<reqwest::Client, String> {
     install_tls();
     let Endpoint {
         address,
@@ -45,7 +45,7 @@ pub(crate) fn client(endpoint: &Endpoint) -> Result<reqwest::Client, Failure> {
     }
     builder
         .build()
-        .map_err(|error| Failure::new(Unavailable::Misconfigured, credentials.scrub(chain(&error))))
+        .map_err(|error| credentials.scrub(chain(&error)))
 }
 
 /// Makes ring the TLS provider of the process, unless there is one.
@@ -115,7 +115,7 @@ pub(crate) fn reason_for(status: StatusCode) -> Unavailable {
 }
 
 /// The status and what to do about it. The body is not repeated: it may be any page.
-pub(crate) fn described(status: StatusCode) -> String {
+pub fn described(status: StatusCode) -> String {
     let hint = match status.as_u16() {
         300..=399 => ", a redirect, which is not followed: use the address that it leads to",
         401 | 403 => ": are the credentials right, and is there a Secret with them?",
@@ -125,8 +125,9 @@ pub(crate) fn described(status: StatusCode) -> String {
     format!("HTTP {status}{hint}")
 }
 
-/// The causes of an error. The outermost text is left out: it repeats the URL and adds nothing.
-pub(crate) fn chain(error: &reqwest::Error) -> String {
+/// The causes of an error. The outermost text is left out: it repeats the URL, which may be secret,
+/// and adds nothing.
+pub fn chain(error: &reqwest::Error) -> String {
     let mut texts: Vec<String> = Vec::new();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -26,7 +26,7 @@
 
 mod address;
 mod credentials;
-mod http;
+pub mod http;
 mod outcome;
 mod probe;
 mod prometheus;

@@ -184,7 +184,7 @@ impl Prober {
         self.0
             .addresses
             .try_get_with_by_ref(&endpoint, || http::client(&endpoint))
-            .map_err(|failure| NoAnswer::Unconnected(failure.why.clone()))
+            .map_err(|why| NoAnswer::Unconnected(why.to_string()))
     }
 }
 

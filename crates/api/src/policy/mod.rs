@@ -4,6 +4,7 @@ mod baseline;
 mod decision;
 mod gates;
 mod gitops;
+mod notification;
 mod peers;
 mod record;
 mod source;
@@ -20,6 +21,10 @@ pub use gates::{
     Weekly,
 };
 pub use gitops::{GitOps, OnConflict};
+pub use notification::{
+    Channel, EmailChannel, MailAddress, MailSecurity, MessageTemplate, PagerDutyChannel,
+    SlackChannel, TeamsChannel, WebhookChannel,
+};
 pub use peers::Peers;
 pub use record::{CountedUntil, DailyCounts, Figures, Monitored, ReleaseVerdict, ScoreAt, Trend};
 pub use source::{

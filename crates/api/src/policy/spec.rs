@@ -3,13 +3,13 @@
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::{DecisionRules, Gates, GitOps, RollbackPolicyStatus, Strategy, Trigger, Window};
+use super::{
+    Channel, DecisionRules, Gates, GitOps, RollbackPolicyStatus, Strategy, Trigger, Window,
+};
 use crate::{
     config::{ConfigCapture, SecretCapture},
     duration::Duration,
-    schema,
 };
 
 /// What to watch on which workload, and what to do about it.
@@ -67,8 +67,6 @@ use crate::{
         .message("workloads: leave it out with BlueGreen and Canary, whose strategy names the Deployments"),
     validation = Rule::new("(has(self.strategy) && self.strategy.type in ['BlueGreen', 'Canary']) || self.workloads.size() > 0")
         .message("workloads: name at least one Deployment"),
-    validation = Rule::new("!has(self.notifications)")
-        .message("notifications are not available in this version; watch Kubernetes Events meanwhile"),
 )]
 pub struct RollbackPolicySpec {
     /// Whether Backstop acts, only says what it would do, or rests.
@@ -112,10 +110,11 @@ pub struct RollbackPolicySpec {
     /// What to do when a release that failed is put back, as GitOps tools do.
     #[serde(default)]
     pub gitops: GitOps,
-    /// Whom to tell. Not available yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::any_objects")]
-    pub notifications: Option<Vec<Value>>,
+    /// Whom to tell, beside those whom the operator tells of every policy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
+    pub notifications: Vec<Channel>,
 }
 
 /// Whether Backstop acts.

@@ -9,7 +9,7 @@ use super::{
     Classification, CountedUntil, DailyCounts, Figures, GatesStatus, ReleaseVerdict, ScoreAt,
     Severity, Trend,
 };
-use crate::{condition::Condition, schema};
+use crate::{condition::Condition, notification::NotificationStatus, schema};
 
 /// What Backstop says of a policy.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -41,7 +41,7 @@ pub struct RollbackPolicyStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 60))]
     pub health_history: Vec<ScoreAt>,
-    /// Accepted, Ready, DataAvailable, Protected, ActionRequired, Monitored.
+    /// Accepted, Ready, DataAvailable, Protected, ActionRequired, Monitored; with channels to tell, Notified.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
     /// The generation of the spec that this status speaks of.
@@ -77,6 +77,10 @@ pub struct RollbackPolicyStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub quarantined: Vec<QuarantinedTemplate>,
+    /// Who was told that a person has to act, and that it is over: the newest for each channel.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128))]
+    pub notifications: Vec<NotificationStatus>,
     /// What new templates are held against; absent where the policy has no gates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gates: Option<GatesStatus>,

@@ -8,7 +8,7 @@ use super::{
     AlertSource, BaselineSource, Comparison, MinimumSamples, Peers, ProbeSource, PrometheusSource,
     ResourceSource, VulnerabilityLimits, WebSource, WorkloadSource,
 };
-use crate::duration::Duration;
+use crate::{duration::Duration, notification::Category};
 
 /// One thing to watch, with a condition and what to do when it holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -123,6 +123,10 @@ pub struct Trigger {
     /// `BlockDeployment` for `vulnerability`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<Action>,
+    /// What kind of trouble it is, for notifications; from the source, the action and the severity
+    /// unless said otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub category: Option<Category>,
 }
 
 fn default_interval() -> Duration {

@@ -23,6 +23,8 @@ pub(super) struct Progress<'a> {
     /// Its status as it is now.
     pub(super) status: RollbackEventStatus,
     version: Option<String>,
+    /// The status as it was last read or written.
+    saved: RollbackEventStatus,
 }
 
 impl<'a> Progress<'a> {
@@ -33,6 +35,7 @@ impl<'a> Progress<'a> {
             event,
             status: event.status.clone().unwrap_or_default(),
             version: event.resource_version(),
+            saved: event.status.clone().unwrap_or_default(),
         }
     }
 
@@ -224,9 +227,50 @@ impl<'a> Progress<'a> {
         self.version.as_deref() == version
     }
 
-    /// Writes the status, if nobody has written it since it was read.
+    /// Writes the status, if nobody has written it since it was read. That people were told of it
+    /// does not count: it must not hold the rollback up.
     pub(super) async fn save(&mut self) -> Result<(), CallError> {
-        let api: Api<RollbackEvent> = Api::namespaced(self.context.client.clone(), self.namespace);
+        match self.write().await {
+            Err(conflict @ CallError::Conflict { .. }) => {
+                if self.was_only_told_of().await? {
+                    self.write().await
+                } else {
+                    Err(conflict)
+                }
+            }
+            written => written,
+        }
+    }
+
+    /// Whether what changed is only who was told. Then the progress is based on that from now on.
+    async fn was_only_told_of(&mut self) -> Result<bool, CallError> {
+        let (api, name) = (self.api(), self.event.name_any());
+        let calls = &self.context.calls;
+        let read = calls.read("get rollbackevent", api.get_opt(&name)).await?;
+        let Some(now) = read.filter(|now| now.uid() == self.event.uid()) else {
+            return Ok(false);
+        };
+        let told = now.status.clone().unwrap_or_default().notifications;
+        let untold = |status: &RollbackEventStatus| RollbackEventStatus {
+            notifications: Vec::new(),
+            ..status.clone()
+        };
+        let same = untold(&now.status.clone().unwrap_or_default()) == untold(&self.saved)
+            && now.annotations() == self.event.annotations()
+            && now.metadata.deletion_timestamp == self.event.metadata.deletion_timestamp;
+        if same {
+            self.version = now.resource_version();
+            self.status.notifications = told;
+        }
+        Ok(same)
+    }
+
+    fn api(&self) -> Api<RollbackEvent> {
+        Api::namespaced(self.context.client.clone(), self.namespace)
+    }
+
+    async fn write(&mut self) -> Result<(), CallError> {
+        let api = self.api();
         let patch = serde_json::json!({
             "metadata": {"uid": self.event.uid(), "resourceVersion": self.version},
             "status": self.status,
@@ -238,6 +282,7 @@ impl<'a> Progress<'a> {
             .merge_status("patch rollbackevent status", &api, &name, patch)
             .await?;
         self.version = written.resource_version();
+        self.saved = written.status.unwrap_or_default();
         Ok(())
     }
 }

@@ -6,6 +6,7 @@ use backstop_api::{
     policy::{CountedUntil, Health, PeersStatus, Phase, TriggerState},
 };
 use backstop_engine::{decide::Say, state::State};
+use backstop_notify::health::health;
 use jiff::Timestamp;
 use kube::{Api, ResourceExt};
 
@@ -40,7 +41,9 @@ pub(super) async fn write(
             },
         );
     }
-    let said: Vec<&str> = say.conditions.iter().map(|c| c.type_).collect();
+    let mut said: Vec<&str> = say.conditions.iter().map(|c| c.type_).collect();
+    said.push(condition::NOTIFIED);
+    set_notified(context, object, &mut conditions, now);
     // These two are there only while there is something to say.
     let passing = [condition::GATES_READY, condition::OVERRIDDEN];
     conditions.retain(|c| {
@@ -68,6 +71,7 @@ pub(super) async fn write(
         attempts: say.attempts,
         cooldown_until: say.cooldown_until,
         quarantined: quarantine::templates(context, object, &say.quarantined).await?,
+        notifications: old.notifications.clone(),
         gates: say.gates.clone(),
         overrides: state.overrides.clone(),
     };
@@ -75,6 +79,40 @@ pub(super) async fn write(
         return Ok(());
     }
     patch(context, object, &new).await
+}
+
+/// Whether everybody was told who has to know, by what is on record; nothing where nobody has to.
+fn set_notified(
+    context: &Context,
+    object: &RollbackPolicy,
+    conditions: &mut Vec<Condition>,
+    now: Timestamp,
+) {
+    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+    let events = context.events_of(&namespace, &name);
+    let of_events = events.iter().flat_map(|event| {
+        let records = event.status.iter().flat_map(|s| &s.notifications);
+        let name = event.metadata.name.as_deref().unwrap_or_default();
+        records.map(move |record| (name, record))
+    });
+    let own = object.status.iter().flat_map(|s| &s.notifications);
+    let records = own.map(|record| (name.as_str(), record)).chain(of_events);
+    let channels = context.channels.of(Some(object));
+    let unusable = context.unusable.of(object);
+    match health(&channels, records, &unusable) {
+        None => conditions.retain(|c| c.type_ != condition::NOTIFIED),
+        Some(health) => condition::set(
+            conditions,
+            Condition {
+                type_: condition::NOTIFIED.to_owned(),
+                status: health.status,
+                reason: health.reason.to_owned(),
+                message: health.message,
+                last_transition_time: now,
+                observed_generation: object.metadata.generation,
+            },
+        ),
+    }
 }
 
 /// What is not spoken of now is not known: an old answer would mislead.
@@ -207,7 +245,11 @@ async fn patch(
     );
     let json = |status: &RollbackPolicyStatus| serde_json::to_value(status).unwrap_or_default();
     let old = object.status.as_ref().map(json).unwrap_or_default();
-    let value = merge::patch(&old, &json(status));
+    let mut value = merge::patch(&old, &json(status));
+    // Who was told is written by whoever tells them, meanwhile too.
+    if let Some(value) = value.as_object_mut() {
+        value.remove("notifications");
+    }
     let patch = serde_json::json!({"metadata": {"uid": object.uid()}, "status": value});
     context
         .calls

@@ -62,6 +62,11 @@ pub(super) fn validate(context: &Context, object: &RollbackPolicy) -> Result<Val
     {
         errors.push(format!("spec.strategy.canary.route.provider: {error}"));
     }
+    if let Err(wrong) =
+        backstop_notify::channels(&object.spec.notifications, &context.channels.allowed)
+    {
+        errors.extend(wrong);
+    }
     if errors.is_empty() {
         Ok(policy)
     } else {

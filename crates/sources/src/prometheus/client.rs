@@ -31,7 +31,8 @@ impl PrometheusClient {
     }
 
     pub(crate) fn build(endpoint: Endpoint) -> Result<Self, Failure> {
-        let web = http::client(&endpoint)?;
+        let web =
+            http::client(&endpoint).map_err(|why| Failure::new(Unavailable::Misconfigured, why))?;
         let http = promql::Client::from(web.clone(), endpoint.address.as_str())
             .map_err(|error| Failure::new(Unavailable::Misconfigured, error.to_string()))?;
         Ok(Self {

@@ -81,6 +81,8 @@ pub enum Tool {
     Traefik,
     /// Tells what the pods of a real node use.
     MetricsServer,
+    /// A mail server that keeps what it is sent.
+    Mailpit,
     /// The application that releases are made of on a real node.
     App,
     /// Holds the namespaces of a pod.
@@ -121,7 +123,7 @@ impl Tool {
         Self::Kwok,
     ];
     /// What the end-to-end tests need, besides what those on a real node do.
-    pub const E2E: [Self; 8] = [
+    pub const E2E: [Self; 9] = [
         Self::Etcd,
         Self::KubeApiserver,
         Self::KubeControllerManager,
@@ -130,6 +132,7 @@ impl Tool {
         Self::Kwok,
         Self::Prometheus,
         Self::Helm,
+        Self::Mailpit,
     ];
     /// What the end-to-end tests of alerts and rules need besides.
     pub const ALERTING: [Self; 2] = [Self::Alertmanager, Self::Promtool];
@@ -178,6 +181,7 @@ impl Tool {
             Self::Ip => "ip",
             Self::Traefik => "traefik",
             Self::MetricsServer => "metrics-server",
+            Self::Mailpit => "mailpit",
             Self::App => "app",
             Self::Pause => "pause",
             Self::CargoDeny => "cargo-deny",
@@ -192,7 +196,7 @@ impl Tool {
             Self::KubeApiserver | Self::CargoDeny => 240,
             Self::KubeControllerManager | Self::Kwok | Self::Kubelet => 60,
             Self::KubeScheduler | Self::Kubectl | Self::KubeProxy => 15,
-            Self::Prometheus | Self::Promtool | Self::Containerd => 100,
+            Self::Prometheus | Self::Promtool | Self::Containerd | Self::Mailpit => 100,
             Self::Alertmanager => 35,
             Self::ContainerdShim | Self::Ctr | Self::App => 10,
             Self::CniHostLocal
@@ -288,6 +292,7 @@ impl Tool {
                 "metrics-server",
                 "sigs.k8s.io/metrics-server/cmd/metrics-server",
             ),
+            Self::Mailpit => go("mailpit", "github.com/axllent/mailpit"),
             Self::App => go("app", "."),
             Self::Pause => go("app", "./pause"),
             Self::CargoDeny => Origin::Cargo { version: "0.20.2" },

@@ -246,8 +246,9 @@ const ROLES: [Role; 9] = [
             group: "",
             resources: &["secrets"],
             verbs: &["get", "create", "patch"],
-            why: "to sign in to Prometheus with the Secret that a policy names, to know who may post alerts about a namespace, \
-                  and to keep the configuration of a release and put it back; Secrets are never listed or watched",
+            why: "to sign in to Prometheus, to web services and to notification channels with the Secrets that a policy names, \
+                  to know who may post alerts about a namespace, and to keep the configuration of a release and put it back; \
+                  Secrets are never listed or watched",
         }]),
     },
     Role {
@@ -277,7 +278,8 @@ const ROLES: [Role; 9] = [
                 group: "",
                 resources: &["secrets"],
                 verbs: &["get", "create", "patch"],
-                why: "to make and read the keys under which configuration is kept",
+                why: "to make and read the keys under which configuration is kept, and to sign in to the operator's own \
+                      notification channels",
             },
         ]),
     },
