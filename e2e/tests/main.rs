@@ -32,6 +32,7 @@ mod metrics_tls;
 mod monitoring;
 mod node;
 mod node_ends;
+mod node_install;
 mod node_routes;
 mod node_stories;
 mod notifications;

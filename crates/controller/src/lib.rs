@@ -14,6 +14,7 @@
 pub mod alerts;
 mod cache;
 pub mod calls;
+mod client;
 pub mod config;
 pub mod context;
 pub mod event;

@@ -8,9 +8,9 @@ use backstop_traffic::{Provider, Table};
 use super::Files;
 
 /// Where the plain manifests install the operator.
-pub(super) const NAMESPACE: &str = "backstop-system";
+pub(crate) const NAMESPACE: &str = "backstop-system";
 /// Who the operator is.
-pub(super) const SERVICE_ACCOUNT: &str = "backstop";
+pub(crate) const SERVICE_ACCOUNT: &str = "backstop";
 /// The ConfigMap that pauses it.
 const SWITCH: &str = "backstop";
 
@@ -382,6 +382,45 @@ const ROLES: [Role; 9] = [
         }]),
     },
 ];
+
+/// One thing that the operator may do.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Right {
+    /// The role that gives it.
+    pub(crate) role: &'static str,
+    /// Whether it is given in the operator's own namespace alone.
+    pub(crate) own: bool,
+    /// The API group, empty for the core.
+    pub(crate) group: String,
+    /// The resource, with the subresource behind a slash.
+    pub(crate) resource: String,
+    /// The verb.
+    pub(crate) verb: &'static str,
+}
+
+/// Everything that the operator may do.
+pub(crate) fn of_operator() -> Vec<Right> {
+    let mut rights = Vec::new();
+    for role in &ROLES {
+        let own = match role.scope {
+            Scope::Workloads => false,
+            Scope::Own => true,
+            Scope::Users(_) | Scope::OwnUsers => continue,
+        };
+        for rule in role.granted() {
+            for resource in &rule.resources {
+                rights.extend(rule.verbs.iter().map(|verb| Right {
+                    role: role.name,
+                    own,
+                    group: rule.group.clone(),
+                    resource: resource.clone(),
+                    verb,
+                }));
+            }
+        }
+    }
+    rights
+}
 
 pub(super) fn files() -> Files {
     let mut files = Files::new();
