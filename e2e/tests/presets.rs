@@ -390,7 +390,7 @@ async fn node_a_release_that_uses_up_what_it_was_given_is_taken_back() -> anyhow
     }
     let cpu = |version, share| {
         real("cpu", version)
-            .cpu_limit("200m")
+            .cpu_limit("20m")
             .env("CPU_SHARE", share)
     };
     // 256Mi are 268 MB. The application itself takes about 10 MB.
