@@ -1,6 +1,7 @@
 //! A cluster of one's own in which the operator runs as its users run it: from its image, installed by Helm, in pods of a
 //! real node that find each other by name.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -76,7 +77,7 @@ impl Inside {
     /// Runs Helm on the release, and says what it said: `install` or `upgrade` with settings, waiting until all is ready.
     pub async fn helm(&self, verb: &str, settings: &[&str]) -> anyhow::Result<String> {
         let values = tempfile::Builder::new().suffix(".yaml").tempfile()?;
-        std::fs::write(values.path(), self.values()?)?;
+        std::fs::write(values.path(), values_here()?)?;
         let (chart, values) = (chart::path(), values.path().display().to_string());
         let mut args = vec![verb, RELEASE, &chart, "--namespace", NAMESPACE];
         args.extend(["--values", &values, "--wait", "--timeout", "2m"]);
@@ -100,14 +101,6 @@ impl Inside {
         Ok(())
     }
 
-    /// The image that was imported, on the real node.
-    fn values(&self) -> anyhow::Result<String> {
-        let (repository, tag) = image::OPERATOR.rsplit_once(':').context("no tag")?;
-        let mut values = node::placement();
-        values["image"] = json!({"repository": repository, "tag": tag, "pullPolicy": "Never"});
-        Ok(values.to_string())
-    }
-
     /// The operator's pods.
     pub async fn replicas(&self) -> anyhow::Result<Vec<Pod>> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), NAMESPACE);
@@ -128,7 +121,7 @@ impl Inside {
             let status = pod.status.unwrap_or_default();
             let log = pods.logs(&name, &tail).await;
             let log = log.unwrap_or_else(|error| format!("{error}: {status:?}"));
-            text.push_str(&format!("--- {name}\n{log}\n"));
+            let _ = writeln!(text, "--- {name}\n{log}");
         }
         text
     }
@@ -210,4 +203,12 @@ impl Inside {
         })
         .await
     }
+}
+
+/// The image that was imported, on the real node.
+fn values_here() -> anyhow::Result<String> {
+    let (repository, tag) = image::OPERATOR.rsplit_once(':').context("no tag")?;
+    let mut values = node::placement();
+    values["image"] = json!({"repository": repository, "tag": tag, "pullPolicy": "Never"});
+    Ok(values.to_string())
 }

@@ -47,6 +47,7 @@ mod resource;
 mod restarts;
 mod roles;
 mod routes;
+mod routes_operator;
 mod several;
 mod testenv;
 mod testenv_traffic;
