@@ -46,7 +46,11 @@ impl Inside {
         let folder = tempfile::tempdir()?;
         let path = folder.path().to_owned();
         let operator = tokio::task::spawn_blocking(move || image::operator(&path)).await??;
-        let cluster = Cluster::start(ClusterOptions::default()).await?;
+        let cluster = Cluster::start(ClusterOptions {
+            audit: true,
+            ..ClusterOptions::default()
+        })
+        .await?;
         let options = NodeOptions {
             images: vec![operator],
         };
@@ -94,6 +98,12 @@ impl Inside {
         }
     }
 
+    /// Has the chart look whether the operator works, and returns what it says.
+    pub async fn helm_test(&self) -> anyhow::Result<String> {
+        let args = ["test", RELEASE, "--namespace", NAMESPACE, "--logs"];
+        self.cluster.helm(&args).await?.success()
+    }
+
     /// Takes the release away.
     pub async fn uninstall(&self) -> anyhow::Result<()> {
         let args = ["uninstall", RELEASE, "--namespace", NAMESPACE, "--wait"];
@@ -106,6 +116,19 @@ impl Inside {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), NAMESPACE);
         let operator = ListParams::default().labels("app.kubernetes.io/name=backstop");
         Ok(pods.list(&operator).await?.items)
+    }
+
+    /// Sees to it that the operator has been refused nothing so far, by the API server's own log.
+    pub fn was_refused_nothing(&self) -> anyhow::Result<()> {
+        let log = self.cluster.audit_log()?;
+        let mut own = log.iter().filter(|entry| {
+            let agent = entry["userAgent"].as_str().unwrap_or_default();
+            agent.starts_with("backstop/")
+        });
+        ensure!(own.clone().count() > 0, "it has asked for nothing");
+        let refused = own.find(|entry| entry["responseStatus"]["code"] == 403);
+        ensure!(refused.is_none(), "{refused:#?}");
+        Ok(())
     }
 
     /// The ends of the operator's logs.

@@ -10,6 +10,7 @@ mod blue_green;
 mod canary;
 mod cannot_start;
 mod chart;
+mod chart_golden;
 mod chart_upgrade;
 mod config;
 mod config_store;

@@ -176,6 +176,8 @@ async fn node_from_helm_install_to_helm_uninstall() -> anyhow::Result<()> {
     let may_tell = "notifications.allow={http://hooks.monitoring.svc}";
     inside.helm("install", &[may_tell]).await?;
     let first = one_of_two_leads(&inside).await?;
+    let said = inside.helm_test().await?;
+    ensure!(said.contains(&format!("ok: {first} leads")), "{said}");
 
     // A release that crashes is taken back, and the team is told.
     inside.release(&web("v1")).await?;
@@ -247,6 +249,7 @@ async fn node_from_helm_install_to_helm_uninstall() -> anyhow::Result<()> {
     ensure!(evidence.trigger == "error-rate", "{evidence:?}");
 
     // Uninstalled: nothing acts any more, what was kept out is let in, and what is on record stays.
+    inside.was_refused_nothing()?;
     let before = records(&inside).await?;
     inside.uninstall().await?;
     inside
@@ -264,11 +267,11 @@ async fn node_from_helm_install_to_helm_uninstall() -> anyhow::Result<()> {
     inside
         .eventually("the bad release to crash", async || {
             let restarts = |pod: &Pod| {
-                let states = pod
+                let containers = pod
                     .status
                     .iter()
                     .flat_map(|s| s.container_statuses.iter().flatten());
-                states.map(|state| state.restart_count).sum::<i32>()
+                containers.map(|state| state.restart_count).sum::<i32>()
             };
             let most = pods
                 .list(&ListParams::default())
@@ -287,4 +290,45 @@ async fn node_from_helm_install_to_helm_uninstall() -> anyhow::Result<()> {
     inside.recovered("web-3").await?;
     ensure!(live(&inside).await? == "v1");
     Ok(())
+}
+
+#[tokio::test]
+async fn node_with_rights_in_two_namespaces_it_works_in_these_and_in_no_other() -> anyhow::Result<()>
+{
+    let Some(mut inside) = Inside::start(SHOP).await? else {
+        return Ok(());
+    };
+    for other in ["bakery", "market"] {
+        inside.cluster.namespace_called(other).await?;
+    }
+    inside
+        .helm("install", &["watchNamespaces={shop,bakery}"])
+        .await?;
+    let said = inside.helm_test().await?;
+    ensure!(
+        said.contains("can be read in the namespace bakery"),
+        "{said}"
+    );
+
+    let crashes = web("v2").env("CRASH_AFTER", "200ms");
+    let mut policy = policy(&json!([cannot_start()]));
+    policy["notifications"] = json!([]);
+    inside.namespace = "market".to_owned();
+    inside.policy(policy.clone()).await?;
+    inside.release(&crashes).await?;
+    for watched in [SHOP, "bakery"] {
+        inside.namespace = watched.to_owned();
+        inside.release(&web("v1")).await?;
+        web("v1").rolled_out(&inside.client, watched).await?;
+        inside.policy(policy.clone()).await?;
+        inside.good_points(1).await?;
+        inside.release(&crashes).await?;
+        inside.recovered("web-1").await?;
+        ensure!(live(&inside).await? == "v1", "{watched}");
+    }
+    inside.namespace = "market".to_owned();
+    ensure!(live(&inside).await? == "v2");
+    let ignored: RollbackPolicy = inside.api().get("web").await?;
+    ensure!(ignored.status.is_none(), "{:?}", ignored.status);
+    inside.was_refused_nothing()
 }

@@ -14,6 +14,7 @@
 pub mod alerts;
 mod cache;
 pub mod calls;
+mod check;
 mod client;
 pub mod config;
 pub mod context;
@@ -34,5 +35,6 @@ mod standing;
 pub mod tell;
 mod union;
 
+pub use check::check;
 pub use run::run;
 pub use settings::Settings;

@@ -2,12 +2,12 @@
 
 use std::io::IsTerminal;
 
-use backstop_controller::{Settings, settings::LogFormat};
+use backstop_controller::settings::{Cli, Command, LogFormat};
 use clap::Parser;
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
 fn main() -> anyhow::Result<()> {
-    let settings = Settings::parse();
+    let Cli { settings, command } = Cli::parse();
     start_logging(settings.log_format);
     rustls::crypto::ring::default_provider()
         .install_default()
@@ -15,7 +15,12 @@ fn main() -> anyhow::Result<()> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?
-        .block_on(backstop_controller::run(settings))
+        .block_on(async {
+            match command {
+                None => backstop_controller::run(settings).await,
+                Some(Command::Check) => backstop_controller::check(&settings).await,
+            }
+        })
 }
 
 fn start_logging(format: LogFormat) {

@@ -8,7 +8,7 @@ use super::ClusterOptions;
 use crate::state::StateDir;
 
 /// Names a folder in which every cluster leaves what its API server wrote about the operator, beyond its own end: one file
-/// each. `cargo xtask permissions` reads them.
+/// each. `cargo xtask permissions` reads them. Not those whose test looks itself ([`ClusterOptions::audit`]).
 pub const AUDIT_LOGS: &str = "BACKSTOP_AUDIT_LOGS";
 
 const EVERYBODY: &str = include_str!("audit-policy.yaml");
@@ -27,17 +27,19 @@ impl Audit {
         options: &ClusterOptions,
         state: &StateDir,
     ) -> anyhow::Result<Option<Self>> {
-        let folder = std::env::var_os(AUDIT_LOGS).map(PathBuf::from);
-        let policy = match (options.audit, &folder) {
-            (true, _) => EVERYBODY,
-            (false, Some(_)) => OPERATOR,
-            (false, None) => return Ok(None),
+        if options.audit {
+            return Ok(Some(Self {
+                policy: EVERYBODY,
+                log: state.path().join("audit.log"),
+            }));
+        }
+        let Some(folder) = std::env::var_os(AUDIT_LOGS) else {
+            return Ok(None);
         };
-        let log = match folder {
-            Some(folder) => kept(&folder, state)?,
-            None => state.path().join("audit.log"),
-        };
-        Ok(Some(Self { policy, log }))
+        Ok(Some(Self {
+            policy: OPERATOR,
+            log: kept(Path::new(&folder), state)?,
+        }))
     }
 
     /// The API server's flags for it.
