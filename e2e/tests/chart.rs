@@ -439,7 +439,7 @@ async fn the_operator_may_do_its_work_and_nothing_beside_it() -> anyhow::Result<
         (true, "create", "events.k8s.io", "events", "", "shop"),
         (
             true,
-            "update",
+            "patch",
             "coordination.k8s.io",
             "leases",
             "",
@@ -479,7 +479,7 @@ async fn the_operator_may_do_its_work_and_nothing_beside_it() -> anyhow::Result<
         ),
         (
             false,
-            "update",
+            "patch",
             "coordination.k8s.io",
             "leases",
             "",

@@ -12,6 +12,7 @@ mod cannot_start;
 mod chart;
 mod chart_golden;
 mod chart_upgrade;
+mod check;
 mod config;
 mod config_store;
 mod crds;

@@ -15,7 +15,7 @@ use crate::{client::client, pause::Switch, settings::Settings};
 /// An answer that takes longer is none.
 const CALL: Duration = Duration::from_secs(10);
 /// How long to wait for a replica that leads: those that have just started may still agree on one.
-const LED: Duration = Duration::from_secs(60);
+const LED: Duration = Duration::from_mins(1);
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Looks for what Backstop needs, with the rights that it has, and prints what is there. Fails with the first thing that

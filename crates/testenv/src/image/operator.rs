@@ -1,5 +1,5 @@
-//! The operator's image, as it is shipped: one static binary and the certificate authorities, which is what the
-//! Dockerfile makes too.
+//! The operator's image, as it is shipped: one static binary and the certificate authorities. The Dockerfile makes the same,
+//! file by file, with another C library in the binary: musl's, where this machine has glibc's.
 
 use std::env;
 use std::ffi::OsString;
@@ -19,20 +19,26 @@ const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 ///
 /// Cargo sees what has changed since the last time: nothing takes a second, everything some minutes. Blocks for as long.
 pub fn operator(folder: &Path) -> anyhow::Result<PathBuf> {
-    let version = env!("CARGO_PKG_VERSION");
     let binary = build()?;
     ensure_static(&binary)?;
-    let mut image = Image::of_binary(OPERATOR, &binary)?
-        .label("org.opencontainers.image.title", "backstop")
-        .label("org.opencontainers.image.version", version)
-        .label("org.opencontainers.image.licenses", "MIT");
-    let authorities = Path::new(AUTHORITIES);
-    if authorities.exists() {
-        image = image.file(AUTHORITIES, authorities);
-    }
     let archive = folder.join("backstop.tar");
-    image.write(&archive)?;
+    image(&binary, Path::new(AUTHORITIES))?.write(&archive)?;
     Ok(archive)
+}
+
+fn image(binary: &Path, authorities: &Path) -> anyhow::Result<Image> {
+    let image = Image::of_binary(OPERATOR, binary)?
+        .label("org.opencontainers.image.title", "backstop")
+        .label(
+            "org.opencontainers.image.version",
+            env!("CARGO_PKG_VERSION"),
+        )
+        .label("org.opencontainers.image.licenses", "MIT");
+    Ok(if authorities.exists() {
+        image.file(AUTHORITIES, authorities)
+    } else {
+        image
+    })
 }
 
 /// The static binary, built in a folder of its own, so that it waits for no other build and none is made anew for it.
@@ -71,4 +77,40 @@ fn ensure_static(binary: &Path) -> anyhow::Result<()> {
         binary.display()
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_dockerfile_puts_the_same_files_in_and_runs_the_same_as_the_same_user() {
+        let folder = tempfile::tempdir().unwrap();
+        let authorities = folder.path().join("ca.crt");
+        std::fs::write(&authorities, "").unwrap();
+        let image = image(Path::new("release/backstop"), &authorities).unwrap();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let text = std::fs::read_to_string(root.join("Dockerfile")).unwrap();
+        let (_, stage) = text.split_once("\nFROM scratch\n").unwrap();
+        let values = |word: &str| {
+            let lines = stage.lines().filter_map(|line| line.strip_prefix(word));
+            lines.map(str::trim).collect::<Vec<_>>()
+        };
+        let mut copied: Vec<_> = values("COPY")
+            .into_iter()
+            .filter_map(|line| Some(line.rsplit_once(' ')?.1.to_owned()))
+            .collect();
+        let mut files: Vec<_> = image
+            .files
+            .iter()
+            .map(|(to, ..)| format!("/{to}"))
+            .collect();
+        copied.sort();
+        files.sort();
+        assert_eq!(copied, files);
+        assert_eq!(values("USER"), [image.config["User"].as_str().unwrap()]);
+        let entrypoint: serde_json::Value = serde_json::from_str(values("ENTRYPOINT")[0]).unwrap();
+        assert_eq!(entrypoint, image.config["Entrypoint"]);
+        assert!(values("ADD").is_empty() && values("ENV").is_empty());
+    }
 }

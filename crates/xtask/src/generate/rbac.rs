@@ -134,9 +134,7 @@ const ROLES: [Role; 9] = [
             Rule {
                 group: BACKSTOP,
                 resources: &["rollbackpoints"],
-                verbs: &[
-                    "get", "list", "watch", "create", "update", "patch", "delete",
-                ],
+                verbs: &["get", "list", "watch", "create", "patch", "delete"],
                 why: "to record releases, fill in those that people name, and let old ones go",
             },
             Rule {
@@ -152,7 +150,7 @@ const ROLES: [Role; 9] = [
                     "rollbackpoints/status",
                     "rollbackevents/status",
                 ],
-                verbs: &["update", "patch"],
+                verbs: &["patch"],
                 why: "to say where a policy stands, and how far a rollback has come",
             },
             Rule {
@@ -225,7 +223,7 @@ const ROLES: [Role; 9] = [
             Rule {
                 group: "aquasecurity.github.io",
                 resources: &["vulnerabilityreports"],
-                verbs: READ,
+                verbs: &["list", "watch"],
                 why: "for the source and the gate of vulnerabilities: to see what Trivy Operator has found",
             },
             Rule {
@@ -271,7 +269,7 @@ const ROLES: [Role; 9] = [
             Rule {
                 group: "coordination.k8s.io",
                 resources: &["leases"],
-                verbs: &["get", "list", "watch", "create", "update", "patch"],
+                verbs: &["get", "create", "patch"],
                 why: "to hold the lease that says which replica works",
             },
             Rule {

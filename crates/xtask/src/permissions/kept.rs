@@ -1,13 +1,21 @@
-//! Rights that the operator keeps although no test makes use of them, and refusals that tests bring about.
+//! Rights that the operator keeps although no request in the logs makes use of them, and requests that may be refused.
 
+use super::log::Line;
 use crate::generate::rbac::Right;
 
-/// Why a right is kept that no test uses.
-pub(super) fn reason(_right: &Right) -> Option<&'static str> {
-    None
+/// Why a right is kept that no request uses.
+pub(super) fn reason(right: &Right) -> Option<&'static str> {
+    match (right.group.as_str(), right.resource.as_str(), right.verb) {
+        ("networking.k8s.io", "networkpolicies", "create") => {
+            Some("the API server asks for it where an apply, which is a patch, makes the object")
+        }
+        _ => None,
+    }
 }
 
-/// Why a request may be refused that is one of the operator's.
-pub(super) fn refusal(_line: &super::log::Line) -> Option<&'static str> {
-    None
+/// Why a request of the operator may be refused.
+pub(super) fn refusal(line: &Line) -> Option<&'static str> {
+    line.message()
+        .contains("because it is being terminated")
+        .then_some("a namespace that goes takes no new object, whoever makes it")
 }

@@ -18,12 +18,13 @@ const AGENT: &str = "backstop/";
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Line {
-    pub(super) verb: String,
+    verb: String,
     user: User,
     #[serde(default)]
     user_agent: String,
-    pub(super) object_ref: Option<ObjectRef>,
-    pub(super) response_status: Option<ResponseStatus>,
+    object_ref: Option<ObjectRef>,
+    #[serde(default)]
+    response_status: ResponseStatus,
 }
 
 #[derive(Debug, Deserialize)]
@@ -34,19 +35,19 @@ struct User {
 /// What was asked about.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct ObjectRef {
-    pub(super) resource: String,
+struct ObjectRef {
+    resource: String,
     subresource: String,
     api_group: String,
-    pub(super) namespace: String,
+    namespace: String,
 }
 
 /// How it was answered.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct ResponseStatus {
+struct ResponseStatus {
     code: u16,
-    pub(super) message: String,
+    message: String,
 }
 
 impl Line {
@@ -56,6 +57,11 @@ impl Line {
         let line: Self = serde_json::from_str(text).ok()?;
         let operator = format!("system:serviceaccount:{NAMESPACE}:{SERVICE_ACCOUNT}");
         (line.user.username == operator && line.user_agent.starts_with(AGENT)).then_some(line)
+    }
+
+    /// What the API server said of it, if it refused.
+    pub(super) fn message(&self) -> &str {
+        &self.response_status.message
     }
 
     fn key(&self) -> Key {
@@ -123,13 +129,11 @@ impl Requests {
         let Some(line) = Line::parse(text) else {
             return;
         };
-        let status = line.response_status.as_ref();
-        if status.is_none_or(|status| status.code != 403) {
+        if line.response_status.code != 403 {
             *self.allowed.entry(line.key()).or_default() += 1;
         } else if kept::refusal(&line).is_none() {
-            let message = status.map(|status| status.message.as_str());
             let Key { resource, verb, .. } = line.key();
-            let words = format!("{verb} {resource}: {}", message.unwrap_or_default());
+            let words = format!("{verb} {resource}: {}", line.message());
             *self.refused.entry(words).or_default() += 1;
         }
     }
@@ -259,6 +263,15 @@ mod tests {
             requests.refused(),
             ["2 times list secrets: secrets is forbidden"]
         );
+    }
+
+    #[test]
+    fn a_namespace_that_goes_refuses_nobody_for_want_of_a_right() {
+        let message =
+            "unable to create new content in namespace shop because it is being terminated";
+        let status = json!({"responseStatus": {"code": 403, "message": message}});
+        let requests = read(&[line("shop", "create", 403, status)]);
+        assert!(requests.refused().is_empty() && requests.total() == 0);
     }
 
     #[test]
