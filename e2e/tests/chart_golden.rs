@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use backstop_e2e::chart;
@@ -36,8 +36,9 @@ fn sets() -> anyhow::Result<Vec<String>> {
 }
 
 fn is_dashboard(object: &Value) -> bool {
+    let is_json = |key: &String| Path::new(key).extension().is_some_and(|e| e == "json");
     let data = object["data"].as_object();
-    data.is_some_and(|data| data.keys().any(|key| key.ends_with(".json")))
+    data.is_some_and(|data| data.keys().any(is_json))
 }
 
 /// The objects that are written by hand, the pod of `helm test` included.

@@ -33,6 +33,11 @@ fn web(version: &str) -> RealApp {
     RealApp::new("web", version).env("LATENCY_MS", "20")
 }
 
+/// A release of it that does not stay.
+fn crashes() -> RealApp {
+    web("v2").env("CRASH_AFTER", "200ms")
+}
+
 /// A policy that acts quickly, with these triggers, and tells the team's own web service.
 fn policy(triggers: &Value) -> Value {
     json!({
@@ -156,6 +161,72 @@ async fn nobody_acts(inside: &Inside, on: &str, before: &[String]) -> anyhow::Re
     Ok(())
 }
 
+/// A release that crashes is taken back, and the team is told.
+async fn a_crash_loop_goes_back(inside: &Inside, hooks: &Receiver) -> anyhow::Result<()> {
+    inside.release(&web("v1")).await?;
+    web("v1").rolled_out(&inside.client, SHOP).await?;
+    inside.policy(policy(&json!([cannot_start()]))).await?;
+    inside.good_points(1).await?;
+    let event = goes_back(inside, &crashes(), "web-1").await?;
+    let evidence = event.spec.evidence.context("no evidence")?;
+    ensure!(evidence.trigger == "cannot-start", "{evidence:?}");
+    let told = inside
+        .eventually("the team to be told", async || {
+            let told: Vec<_> = hooks
+                .received("/team")
+                .into_iter()
+                .map(|r| r.body["type"].clone())
+                .collect();
+            ensure!(
+                told.contains(&json!("dev.backstop.rollback.succeeded")),
+                "{told:?}"
+            );
+            Ok(told)
+        })
+        .await?;
+    ensure!(told[0] == "dev.backstop.rollback.started", "{told:?}");
+    Ok(())
+}
+
+/// From the end of the release on nothing acts any more, what was kept out is let in, and what is on record stays.
+async fn nothing_is_wrong_afterwards(inside: &Inside) -> anyhow::Result<()> {
+    inside.was_refused_nothing()?;
+    let before = records(inside).await?;
+    inside.uninstall().await?;
+    inside
+        .eventually("the replicas to end", async || {
+            let left = inside.replicas().await?.len();
+            ensure!(left == 0, "{left} are left");
+            Ok(())
+        })
+        .await?;
+    let left = left_of_it(inside).await?;
+    ensure!(left.is_empty(), "{left}");
+    ensure!(records(inside).await? == before, "records are gone");
+    inside.release(&crashes()).await?;
+    let pods = inside.api::<Pod>();
+    inside
+        .eventually("the bad release to crash", async || {
+            let restarts = |pod: &Pod| {
+                let containers = pod
+                    .status
+                    .iter()
+                    .flat_map(|s| s.container_statuses.iter().flatten());
+                containers.map(|state| state.restart_count).sum::<i32>()
+            };
+            let most = pods
+                .list(&ListParams::default())
+                .await?
+                .iter()
+                .map(restarts)
+                .max();
+            ensure!(most >= Some(2), "{most:?} restarts");
+            Ok(())
+        })
+        .await?;
+    nobody_acts(inside, "v2", &before).await
+}
+
 #[tokio::test]
 async fn node_from_helm_install_to_helm_uninstall() -> anyhow::Result<()> {
     let Some(inside) = Inside::start(SHOP).await? else {
@@ -179,30 +250,7 @@ async fn node_from_helm_install_to_helm_uninstall() -> anyhow::Result<()> {
     let said = inside.helm_test().await?;
     ensure!(said.contains(&format!("ok: {first} leads")), "{said}");
 
-    // A release that crashes is taken back, and the team is told.
-    inside.release(&web("v1")).await?;
-    web("v1").rolled_out(&inside.client, SHOP).await?;
-    inside.policy(policy(&json!([cannot_start()]))).await?;
-    inside.good_points(1).await?;
-    let crashes = web("v2").env("CRASH_AFTER", "200ms");
-    let event = goes_back(&inside, &crashes, "web-1").await?;
-    let evidence = event.spec.evidence.context("no evidence")?;
-    ensure!(evidence.trigger == "cannot-start", "{evidence:?}");
-    let told = inside
-        .eventually("the team to be told", async || {
-            let told: Vec<_> = hooks
-                .received("/team")
-                .into_iter()
-                .map(|r| r.body["type"].clone())
-                .collect();
-            ensure!(
-                told.contains(&json!("dev.backstop.rollback.succeeded")),
-                "{told:?}"
-            );
-            Ok(told)
-        })
-        .await?;
-    ensure!(told[0] == "dev.backstop.rollback.started", "{told:?}");
+    a_crash_loop_goes_back(&inside, &hooks).await?;
 
     // Nothing says yet which Prometheus is meant.
     let of_errors = changed(error_rate(), json!({"for": "2s"}));
@@ -248,42 +296,7 @@ async fn node_from_helm_install_to_helm_uninstall() -> anyhow::Result<()> {
     let evidence = event.spec.evidence.context("no evidence")?;
     ensure!(evidence.trigger == "error-rate", "{evidence:?}");
 
-    // Uninstalled: nothing acts any more, what was kept out is let in, and what is on record stays.
-    inside.was_refused_nothing()?;
-    let before = records(&inside).await?;
-    inside.uninstall().await?;
-    inside
-        .eventually("the replicas to end", async || {
-            let left = inside.replicas().await?.len();
-            ensure!(left == 0, "{left} are left");
-            Ok(())
-        })
-        .await?;
-    let left = left_of_it(&inside).await?;
-    ensure!(left.is_empty(), "{left}");
-    ensure!(records(&inside).await? == before, "records are gone");
-    inside.release(&crashes).await?;
-    let pods = inside.api::<Pod>();
-    inside
-        .eventually("the bad release to crash", async || {
-            let restarts = |pod: &Pod| {
-                let containers = pod
-                    .status
-                    .iter()
-                    .flat_map(|s| s.container_statuses.iter().flatten());
-                containers.map(|state| state.restart_count).sum::<i32>()
-            };
-            let most = pods
-                .list(&ListParams::default())
-                .await?
-                .iter()
-                .map(restarts)
-                .max();
-            ensure!(most >= Some(2), "{most:?} restarts");
-            Ok(())
-        })
-        .await?;
-    nobody_acts(&inside, "v2", &before).await?;
+    nothing_is_wrong_afterwards(&inside).await?;
 
     // Installed again: it goes on where it was, and the release that it knows is taken back.
     inside.helm("install", &[may_tell, url]).await?;
@@ -310,19 +323,18 @@ async fn node_with_rights_in_two_namespaces_it_works_in_these_and_in_no_other() 
         "{said}"
     );
 
-    let crashes = web("v2").env("CRASH_AFTER", "200ms");
     let mut policy = policy(&json!([cannot_start()]));
     policy["notifications"] = json!([]);
     inside.namespace = "market".to_owned();
     inside.policy(policy.clone()).await?;
-    inside.release(&crashes).await?;
+    inside.release(&crashes()).await?;
     for watched in [SHOP, "bakery"] {
         inside.namespace = watched.to_owned();
         inside.release(&web("v1")).await?;
         web("v1").rolled_out(&inside.client, watched).await?;
         inside.policy(policy.clone()).await?;
         inside.good_points(1).await?;
-        inside.release(&crashes).await?;
+        inside.release(&crashes()).await?;
         inside.recovered("web-1").await?;
         ensure!(live(&inside).await? == "v1", "{watched}");
     }
