@@ -112,6 +112,7 @@ async fn every_object_of_the_chart_is_taken_by_the_api_server() -> anyhow::Resul
         "--prometheus-allow=https://a.example",
         "--prometheus-allow=http://b.example:9090",
         "--web-allow=https://c.example/api",
+        "--otlp-endpoint=http://collector.example:4318",
         "--alerts-listen=0.0.0.0:9999",
         "--alerts-credentials=/etc/backstop-alerts/credentials",
         "--alerts-tls=/etc/backstop-alerts/tls",

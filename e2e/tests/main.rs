@@ -54,5 +54,6 @@ mod routes_operator;
 mod several;
 mod testenv;
 mod testenv_traffic;
+mod traces;
 mod vulnerability;
 mod web;
