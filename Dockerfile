@@ -2,7 +2,8 @@
 #
 #   docker build --tag registry.example.com/backstop:0.1.0 .
 #
-# Not built by the pipeline of this repository. The musl toolchain is that of the image's own platform, so
+# Not built by the pipeline of this repository, which writes the same files into an archive without an engine
+# (`cargo xtask image`); a test compares the two. The musl toolchain is that of the image's own platform, so
 # `docker buildx build --platform linux/amd64,linux/arm64` makes both.
 FROM rust:1.95.0-alpine AS build
 # ring, the TLS provider, has parts in C.

@@ -28,6 +28,10 @@ image *args:
 generate *args:
     cargo xtask generate {{args}}
 
+# Compare the operator's rights with what it asked for in the tests
+permissions *args:
+    cargo xtask permissions {{args}}
+
 # Watch Backstop take a bad release back
 demo *args:
     cargo xtask demo {{args}}

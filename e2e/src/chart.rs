@@ -24,6 +24,8 @@ pub fn path() -> String {
 pub async fn render(cluster: &Access, args: &[&str]) -> anyhow::Result<Vec<Value>> {
     let chart = path();
     let mut all = vec!["template", "backstop", &chart, "--namespace", NAMESPACE];
+    // Those are for `helm test`, and no part of what is installed.
+    all.push("--skip-tests");
     all.extend(args);
     documents(&cluster.helm(&all).await?.success()?)
 }

@@ -23,6 +23,12 @@ pub const SAMPLE: usize = 200;
 /// One for each test process, started by whoever asks first.
 static PROMETHEUS: OnceCell<Prometheus> = OnceCell::const_new();
 
+/// The Prometheus that scrapes the real pods of all tests of this process.
+pub async fn prometheus() -> anyhow::Result<&'static Prometheus> {
+    let start = || Prometheus::start(PrometheusOptions::default());
+    PROMETHEUS.get_or_try_init(start).await
+}
+
 /// A namespace on the real node, and an operator for it.
 pub struct Stage {
     world: World,
@@ -36,11 +42,10 @@ impl Stage {
         if Node::shared().await?.is_none() {
             return Ok(None);
         }
-        let start = || Prometheus::start(PrometheusOptions::default());
-        let prometheus = PROMETHEUS.get_or_try_init(start).await?;
+        let prometheus = prometheus().await?;
         let flags = ["--prometheus-url".to_owned(), prometheus.url().to_owned()];
         let world = World::with(name, &flags).await?;
-        let discovery = Discovery::of(&world, prometheus);
+        let discovery = Discovery::of(world.api(), &world.namespace, prometheus);
         Ok(Some(Self {
             world,
             _discovery: discovery,
@@ -103,11 +108,12 @@ impl Deref for Stage {
 }
 
 /// Tells Prometheus which pods there are, as its own discovery would, until it is dropped.
-struct Discovery(JoinHandle<()>);
+pub struct Discovery(JoinHandle<()>);
 
 impl Discovery {
-    fn of(world: &World, prometheus: &'static Prometheus) -> Self {
-        let (pods, namespace) = (world.api::<Pod>(), world.namespace.clone());
+    /// Of the pods of a namespace.
+    pub fn of(pods: Api<Pod>, namespace: &str, prometheus: &'static Prometheus) -> Self {
+        let namespace = namespace.to_owned();
         Self(tokio::spawn(async move {
             let mut known = Vec::new();
             loop {

@@ -20,36 +20,7 @@ use serde_json::{Value, json};
 const SOON: Duration = Duration::from_secs(30);
 
 /// Every value set to something else than its default.
-const ALL_VALUES: &str = r#"
-image: {repository: images.example/backstop, digest: "sha256:0000000000000000000000000000000000000000000000000000000000000000", pullPolicy: Always}
-imagePullSecrets: [{name: pull}]
-replicas: 3
-prometheus: {url: "http://prometheus.monitoring:9090", allow: ["https://a.example", "http://b.example:9090"]}
-web: {allow: ["https://c.example/api"]}
-alerts: {enabled: true, port: 9999, credentialsSecret: alertmanager, tlsSecret: alerts-tls}
-serviceMonitor: {enabled: true, interval: 15s, labels: {release: prometheus}}
-prometheusRule: {enabled: true, labels: {release: prometheus}}
-dashboards: {enabled: true, labels: {grafana_dashboard: "2"}}
-notifications: {allow: ["https://d.example", "smtp://mail.example:587"], channels: [{name: all, webhook: {url: "https://d.example/x"}, template: {title: "{{ what }}"}}]}
-tracing: {endpoint: "http://collector.example:4318"}
-logging: {format: json, filter: "backstop=debug,info"}
-leaderElection: {leaseName: other}
-crds: {keep: false}
-serviceAccount: {name: robot, annotations: {a: b}}
-rbac: {readSecrets: false, routes: false, aggregate: false}
-podDisruptionBudget: {maxUnavailable: 50%}
-resources: {requests: {cpu: 1}}
-fullnameOverride: stop
-podAnnotations: {prometheus.io/scrape: "true"}
-podLabels: {team: sre}
-priorityClassName: high
-nodeSelector: {kubernetes.io/os: linux}
-tolerations: [{key: a, operator: Exists}]
-affinity: {nodeAffinity: {}}
-topologySpreadConstraints: [{maxSkew: 2, topologyKey: zone, whenUnsatisfiable: DoNotSchedule, labelSelector: {}}]
-extraEnv: [{name: HTTPS_PROXY, value: "http://proxy:3128"}]
-extraArgs: [--verbose]
-"#;
+const ALL_VALUES: &str = include_str!("../../charts/backstop/tests/everything.values.yaml");
 
 /// The entry for Gloo, as docs/routes.md has it.
 const GLOO: &str = "
@@ -469,7 +440,7 @@ async fn the_operator_may_do_its_work_and_nothing_beside_it() -> anyhow::Result<
         (true, "create", "events.k8s.io", "events", "", "shop"),
         (
             true,
-            "update",
+            "patch",
             "coordination.k8s.io",
             "leases",
             "",
@@ -509,7 +480,7 @@ async fn the_operator_may_do_its_work_and_nothing_beside_it() -> anyhow::Result<
         ),
         (
             false,
-            "update",
+            "patch",
             "coordination.k8s.io",
             "leases",
             "",

@@ -14,6 +14,8 @@
 pub mod alerts;
 mod cache;
 pub mod calls;
+mod check;
+mod client;
 pub mod config;
 pub mod context;
 pub mod event;
@@ -34,5 +36,6 @@ pub mod telemetry;
 pub mod tell;
 mod union;
 
+pub use check::check;
 pub use run::run;
 pub use settings::Settings;

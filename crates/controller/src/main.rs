@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use backstop_controller::{Settings, metrics::Metrics, telemetry::Telemetry};
+use backstop_controller::settings::{Cli, Command};
+use backstop_controller::{metrics::Metrics, telemetry::Telemetry};
 use clap::Parser;
 
 fn main() -> anyhow::Result<()> {
-    let settings = Settings::parse();
+    let Cli { settings, command } = Cli::parse();
     rustls::crypto::ring::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("a TLS provider is installed already"))?;
@@ -14,6 +15,9 @@ fn main() -> anyhow::Result<()> {
         .enable_all()
         .build()?
         .block_on(async {
+            if command == Some(Command::Check) {
+                return backstop_controller::check(&settings).await;
+            }
             let metrics = Arc::new(Metrics::default());
             let telemetry = Telemetry::start(&settings, &metrics)?;
             let result = backstop_controller::run(settings, metrics).await;

@@ -52,7 +52,7 @@ impl Switch {
     }
 
     /// By the ConfigMap, as it is now.
-    fn of(found: Option<&ConfigMap>, at: &str) -> Self {
+    pub(crate) fn of(found: Option<&ConfigMap>, at: &str) -> Self {
         let value = found
             .and_then(|map| map.data.as_ref()?.get(PAUSED))
             .map_or("false", |value| value.trim());

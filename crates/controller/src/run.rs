@@ -27,6 +27,7 @@ use crate::{
     alerts::{self, Inbox},
     cache::{Cache, Gone, Watches, without_template},
     calls::Calls,
+    client::client,
     config::{Place, keys::key_ring},
     context::{Backoffs, Context, Guarded, Keys, Told},
     event, http, leader,
@@ -72,7 +73,7 @@ pub async fn run(settings: Settings, metrics: Arc<Metrics>) -> anyhow::Result<()
     )?;
     // A list of its own: what answers queries is not there to be sent whatever a policy likes.
     let web_allowed = AllowList::new(None, &settings.web_allow)?;
-    let client = Client::try_default().await?;
+    let client = client().await?;
     let (stop, stopped) = watch::channel(false);
     let (ready, is_ready) = watch::channel(false);
     tokio::spawn(async move {

@@ -1,10 +1,21 @@
 //! What an administrator sets: flags and environment.
 
-use clap::{Parser, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Backstop takes a bad release back by itself, and proves that it did right.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "backstop", version)]
+pub struct Cli {
+    /// What an administrator sets.
+    #[command(flatten)]
+    pub settings: Settings,
+    /// What to do; to look after policies unless said otherwise.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What an administrator sets.
+#[derive(Clone, Debug, Args)]
 pub struct Settings {
     /// The namespace of the Lease by which replicas agree on a leader.
     #[arg(long, env = "POD_NAMESPACE", default_value = "backstop-system")]
@@ -64,6 +75,13 @@ pub struct Settings {
     /// How many objects of a kind are worked on at once.
     #[arg(long, env = "BACKSTOP_CONCURRENCY", default_value_t = 32)]
     pub concurrency: u16,
+}
+
+/// What to do instead of looking after policies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Look whether Backstop works in this cluster, and end. Flags stand before it.
+    Check,
 }
 
 /// How logs are written.

@@ -4,7 +4,7 @@
 mod admission;
 mod crds;
 mod monitoring;
-mod rbac;
+pub(crate) mod rbac;
 mod reference;
 
 use std::collections::BTreeMap;

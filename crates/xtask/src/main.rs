@@ -9,6 +9,7 @@ mod generate;
 mod hear;
 mod image;
 mod operator;
+mod permissions;
 mod purity;
 mod steps;
 mod test;
@@ -38,6 +39,8 @@ enum Command {
     Image(image::Args),
     /// Write what is derived from the code: CRDs, RBAC, reference docs, dashboards
     Generate(generate::Args),
+    /// Compare the operator's rights with what it asked the API server for in the tests
+    Permissions(permissions::Args),
     /// Watch Backstop take a bad release back
     Demo(demo::Args),
     /// Measure how long detection and rollback take
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Command::Cluster(args) => cluster::run(args),
         Command::Image(args) => image::run(&args),
         Command::Generate(args) => generate::run(&args),
+        Command::Permissions(args) => permissions::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Bench(args) => bench::run(&args),
     };

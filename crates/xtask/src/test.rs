@@ -4,12 +4,13 @@ use std::process::Command;
 use std::thread;
 
 use anyhow::{Context as _, anyhow};
-use backstop_testenv::Tool;
+use backstop_testenv::cluster::AUDIT_LOGS;
 use backstop_testenv::tools::{Stderr, ensure};
+use backstop_testenv::{Tool, node};
 
 use crate::steps::{Steps, run as passed_through};
 use crate::workspace::{cargo, root};
-use crate::{generate, purity, tools};
+use crate::{generate, image, permissions, purity, tools};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -42,21 +43,27 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             Ok(())
         });
         if built {
+            // Built by now, so that no test has to share the processors with a compiler.
+            if node::available().is_ok() {
+                steps.step("The operator's image", || {
+                    image::run(&image::Args::default())
+                });
+            }
             steps.step("End-to-end tests", || {
                 // Tests run Backstop's own programs as they are shipped: as processes.
                 // With `--workspace` and `--tests` everywhere, so that every dependency is compiled once, with one set
                 // of features.
                 passed_through(cargo(&["build", "--workspace", "--bins", "--tests"]))?;
-                passed_through(cargo(&[
-                    "test",
-                    "--workspace",
-                    "--test",
-                    "e2e",
-                    "--no-fail-fast",
-                    "--",
-                    // They mostly wait: for rollouts, for samples, for what must not happen.
-                    "--test-threads=6",
-                ]))
+                let logs = permissions::empty_folder()?;
+                let mut tests = cargo(&["test", "--workspace", "--test", "e2e", "--no-fail-fast"]);
+                tests.env(AUDIT_LOGS, &logs);
+                // They mostly wait: for rollouts, for samples, for what must not happen.
+                tests.args(["--", "--test-threads=6"]);
+                passed_through(tests)?;
+                permissions::is_whole(&logs)
+            });
+            steps.step("Permissions", || {
+                permissions::run(&permissions::Args::default())
             });
         }
     });

@@ -28,7 +28,7 @@ pub(crate) fn e2e() -> Vec<Tool> {
     match node::available() {
         Ok(()) => {
             tools.extend(Tool::NODE);
-            tools.extend([Tool::Traefik, Tool::MetricsServer]);
+            tools.extend([Tool::Traefik, Tool::Coredns, Tool::MetricsServer]);
         }
         Err(reason) => eprintln!("no tests on a real node: {reason}"),
     }

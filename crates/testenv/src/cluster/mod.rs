@@ -1,5 +1,6 @@
 //! A control plane with fake nodes.
 
+mod audit;
 mod options;
 mod parts;
 mod start;
@@ -13,6 +14,7 @@ use anyhow::Context as _;
 use kube::Client;
 use tokio::sync::OnceCell;
 
+pub use audit::AUDIT_LOGS;
 pub use options::ClusterOptions;
 pub use parts::Part;
 pub(crate) use parts::ServiceRange;
@@ -36,6 +38,7 @@ static REPORT: Once = Once::new();
 pub struct Cluster {
     parts: Parts,
     authority: Authority,
+    audit: Option<PathBuf>,
     // The last field, so that its files stay until the processes have gone.
     access: Access,
 }
@@ -76,12 +79,12 @@ impl Cluster {
         start::await_api_server(self.admin_kubeconfig(), &self.parts).await
     }
 
-    /// What the API server wrote about requests, oldest first. Empty unless [`ClusterOptions::audit`] is set.
+    /// What the API server wrote about requests, oldest first. Of everybody if
+    /// [`ClusterOptions::audit`] is set.
     pub fn audit_log(&self) -> anyhow::Result<Vec<serde_json::Value>> {
-        let path = self.state_dir().join(parts::AUDIT_LOG);
-        if !path.exists() {
+        let Some(path) = self.audit.as_ref().filter(|path| path.exists()) else {
             return Ok(Vec::new());
-        }
+        };
         // The last line may still be in the writing.
         let text = std::fs::read_to_string(path)?;
         Ok(text

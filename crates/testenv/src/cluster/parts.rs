@@ -1,17 +1,17 @@
 //! The processes of a control plane and their command lines.
 
 use std::fmt::Write as _;
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use super::ClusterOptions;
+use super::audit::Audit;
 use crate::fate;
 use crate::kubeconfig;
 use crate::pki::{self, Authority};
 use crate::process::Process;
 use crate::state::StateDir;
 use crate::tools::Tool;
-
-pub(super) const AUDIT_LOG: &str = "audit.log";
 
 /// One process of a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,8 +65,17 @@ impl ServiceRange {
 
     /// The API server's own address in it, by which pods know it.
     fn api_server(self) -> String {
+        self.address(1).to_string()
+    }
+
+    /// Where pods ask for names. The API server gives this one to nobody who does not ask for it.
+    pub(crate) fn names(self) -> Ipv4Addr {
+        self.address(10)
+    }
+
+    fn address(self, last: u8) -> Ipv4Addr {
         let [a, b] = self.0.to_be_bytes();
-        format!("10.{a}.{b}.1")
+        Ipv4Addr::new(10, a, b, last)
     }
 }
 
@@ -102,7 +111,7 @@ impl Parts {
 
     /// Writes the files that the processes need, and says how to run them. Nothing is started.
     pub(super) fn prepare(
-        options: &ClusterOptions,
+        (options, audit): (&ClusterOptions, Option<&Audit>),
         ports: Ports,
         server: &str,
         authority: &Authority,
@@ -131,15 +140,8 @@ impl Parts {
             "service-account-signing-key-file",
             token_key.display(),
         ));
-        if options.audit {
-            let policy = state.write("audit-policy.yaml", include_str!("audit-policy.yaml"))?;
-            api_server.push(flag("audit-policy-file", policy.display()));
-            api_server.push(flag(
-                "audit-log-path",
-                state.path().join(AUDIT_LOG).display(),
-            ));
-            // Written before the answer goes out, so a test that has its answer finds the line.
-            api_server.push(flag("audit-log-mode", "blocking"));
+        if let Some(audit) = audit {
+            api_server.extend(audit.flags(state)?);
         }
         api_server.extend(options.api_server_flags.iter().cloned());
 

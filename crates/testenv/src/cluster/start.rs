@@ -8,6 +8,7 @@ use kube::Api;
 use kube::api::{ListParams, PostParams};
 use serde_json::json;
 
+use super::audit::Audit;
 use super::parts::{Parts, Ports};
 use super::{Cluster, ClusterOptions, Part};
 use crate::access::Access;
@@ -62,10 +63,18 @@ impl Cluster {
         let server = format!("https://127.0.0.1:{api_server}");
         let identity = authority.client("admin", &["system:masters"])?;
         let admin = kubeconfig::render(&server, &authority.certificate(), &identity)?;
-        let parts = Parts::prepare(options, listen, &server, &authority, &state)?;
+        let audit = Audit::chosen(options, &state)?;
+        let parts = Parts::prepare(
+            (options, audit.as_ref()),
+            listen,
+            &server,
+            &authority,
+            &state,
+        )?;
         Ok(Self {
             parts,
             authority,
+            audit: audit.map(|audit| audit.log),
             access: Access::new(&server, admin, state)?,
         })
     }

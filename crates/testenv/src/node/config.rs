@@ -1,5 +1,6 @@
 //! The files that containerd, the kubelet and kube-proxy read, all below `/run/backstop/etc` for them.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use serde_json::json;
@@ -60,7 +61,7 @@ pub(super) fn cni(network: Network) -> String {
     .to_string()
 }
 
-pub(super) fn kubelet(cgroup: &str) -> anyhow::Result<String> {
+pub(super) fn kubelet(cgroup: &str, names: Ipv4Addr) -> anyhow::Result<String> {
     Ok(serde_yaml_ng::to_string(&json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -72,6 +73,8 @@ pub(super) fn kubelet(cgroup: &str) -> anyhow::Result<String> {
         },
         // Whoever has a certificate of this authority belongs to the test.
         "authorization": {"mode": "AlwaysAllow"},
+        "clusterDNS": [names],
+        "clusterDomain": "cluster.local",
         // Some machines have no other.
         "failCgroupV1": false,
         "cgroupDriver": "cgroupfs",

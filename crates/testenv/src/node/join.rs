@@ -53,13 +53,20 @@ impl Node {
         let cgroup = control_group(&state);
         let sandbox = Sandbox::start(&cgroup, &state)?;
         let port = cluster.api_server_port()?;
-        let network = Network::link(&sandbox, ServiceRange::of(port))?;
+        let services = ServiceRange::of(port);
+        let network = Network::link(&sandbox, services)?;
         // The API server listens on loopback, which a namespace has its own of.
         let relay = Relay::start(
             SocketAddr::new(IpAddr::V4(network.machine()), 0),
             SocketAddr::new(LOOPBACK, port),
         )?;
-        write_files(cluster, &state, &cgroup, network, relay.address())?;
+        write_files(
+            cluster,
+            &state,
+            &cgroup,
+            (network, services),
+            relay.address(),
+        )?;
         let path = search_path()?;
         let process = |tool: Tool, args: &[String]| -> anyhow::Result<_> {
             let args = args.iter().cloned();
@@ -186,7 +193,7 @@ fn write_files(
     cluster: &Cluster,
     state: &StateDir,
     cgroup: &str,
-    network: Network,
+    (network, services): (Network, ServiceRange),
     api_server: SocketAddr,
 ) -> anyhow::Result<()> {
     std::fs::create_dir_all(state.path().join("etc/cni"))?;
@@ -196,7 +203,7 @@ fn write_files(
     write("containerd.toml", config::containerd(plugins))?;
     write("cni/10-pods.conflist", config::cni(network))?;
     write("ca.crt", cluster.authority_certificate())?;
-    write("kubelet.yaml", config::kubelet(cgroup)?)?;
+    write("kubelet.yaml", config::kubelet(cgroup, services.names())?)?;
     write("kube-proxy.yaml", config::kube_proxy(NAME, network)?)?;
     let user = format!("system:node:{NAME}");
     write(

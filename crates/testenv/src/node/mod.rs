@@ -26,8 +26,10 @@
 //! ```
 
 mod config;
+mod dns;
 mod join;
 mod network;
+mod publish;
 mod sandbox;
 mod unavailable;
 
@@ -39,6 +41,7 @@ use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
+pub use publish::Published;
 pub use unavailable::Unavailable;
 
 use crate::cluster::Cluster;
@@ -101,10 +104,7 @@ impl Node {
             .await;
         match shared {
             Ok(node) => Ok(Some(node)),
-            Err(JoinError::Unavailable(reason)) if std::env::var_os("CI").is_none() => {
-                eprintln!("[testenv] skipped: {reason}");
-                Ok(None)
-            }
+            Err(JoinError::Unavailable(_)) if skipped()? => Ok(None),
             Err(error) => Err(anyhow::anyhow!("{error:#}")),
         }
     }
@@ -214,6 +214,17 @@ pub fn placement() -> Value {
         "nodeSelector": {REAL: "true"},
         "tolerations": [{"key": REAL, "operator": "Exists"}],
     })
+}
+
+/// Whether tests that need a real node are skipped, and says why. In CI, where the variable `CI` is set, there has to be
+/// one: that there can be none is an error.
+pub fn skipped() -> anyhow::Result<bool> {
+    let Err(reason) = available() else {
+        return Ok(false);
+    };
+    ensure!(std::env::var_os("CI").is_none(), "{reason}");
+    eprintln!("[testenv] skipped: {reason}");
+    Ok(true)
 }
 
 /// What keeps other pods away.

@@ -81,6 +81,8 @@ pub enum Tool {
     Traefik,
     /// Tells what the pods of a real node use.
     MetricsServer,
+    /// Finds Services by their names, for the pods of a real node.
+    Coredns,
     /// A mail server that keeps what it is sent.
     Mailpit,
     /// The application that releases are made of on a real node.
@@ -181,6 +183,7 @@ impl Tool {
             Self::Ip => "ip",
             Self::Traefik => "traefik",
             Self::MetricsServer => "metrics-server",
+            Self::Coredns => "coredns",
             Self::Mailpit => "mailpit",
             Self::App => "app",
             Self::Pause => "pause",
@@ -208,6 +211,7 @@ impl Tool {
             | Self::Ip => 5,
             Self::Traefik => 360,
             Self::Helm | Self::MetricsServer => 180,
+            Self::Coredns => 140,
             Self::CargoMachete => 50,
         }
     }
@@ -292,6 +296,7 @@ impl Tool {
                 "metrics-server",
                 "sigs.k8s.io/metrics-server/cmd/metrics-server",
             ),
+            Self::Coredns => go("coredns", "github.com/coredns/coredns"),
             Self::Mailpit => go("mailpit", "github.com/axllent/mailpit"),
             Self::App => go("app", "."),
             Self::Pause => go("app", "./pause"),
@@ -380,7 +385,7 @@ mod tests {
             .into_iter()
             .chain(Tool::ALERTING)
             .chain(Tool::NODE);
-        for tool in all.chain([Tool::Traefik, Tool::MetricsServer]) {
+        for tool in all.chain([Tool::Traefik, Tool::Coredns, Tool::MetricsServer]) {
             let Origin::Go {
                 module, package, ..
             } = tool.origin()

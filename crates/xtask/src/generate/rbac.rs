@@ -8,9 +8,9 @@ use backstop_traffic::{Provider, Table};
 use super::Files;
 
 /// Where the plain manifests install the operator.
-pub(super) const NAMESPACE: &str = "backstop-system";
+pub(crate) const NAMESPACE: &str = "backstop-system";
 /// Who the operator is.
-pub(super) const SERVICE_ACCOUNT: &str = "backstop";
+pub(crate) const SERVICE_ACCOUNT: &str = "backstop";
 /// The ConfigMap that pauses it.
 const SWITCH: &str = "backstop";
 
@@ -134,9 +134,7 @@ const ROLES: [Role; 9] = [
             Rule {
                 group: BACKSTOP,
                 resources: &["rollbackpoints"],
-                verbs: &[
-                    "get", "list", "watch", "create", "update", "patch", "delete",
-                ],
+                verbs: &["get", "list", "watch", "create", "patch", "delete"],
                 why: "to record releases, fill in those that people name, and let old ones go",
             },
             Rule {
@@ -152,7 +150,7 @@ const ROLES: [Role; 9] = [
                     "rollbackpoints/status",
                     "rollbackevents/status",
                 ],
-                verbs: &["update", "patch"],
+                verbs: &["patch"],
                 why: "to say where a policy stands, and how far a rollback has come",
             },
             Rule {
@@ -225,7 +223,7 @@ const ROLES: [Role; 9] = [
             Rule {
                 group: "aquasecurity.github.io",
                 resources: &["vulnerabilityreports"],
-                verbs: READ,
+                verbs: &["list", "watch"],
                 why: "for the source and the gate of vulnerabilities: to see what Trivy Operator has found",
             },
             Rule {
@@ -271,7 +269,7 @@ const ROLES: [Role; 9] = [
             Rule {
                 group: "coordination.k8s.io",
                 resources: &["leases"],
-                verbs: &["get", "list", "watch", "create", "update", "patch"],
+                verbs: &["get", "create", "patch"],
                 why: "to hold the lease that says which replica works",
             },
             Rule {
@@ -382,6 +380,45 @@ const ROLES: [Role; 9] = [
         }]),
     },
 ];
+
+/// One thing that the operator may do.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Right {
+    /// The role that gives it.
+    pub(crate) role: &'static str,
+    /// Whether it is given in the operator's own namespace alone.
+    pub(crate) own: bool,
+    /// The API group, empty for the core.
+    pub(crate) group: String,
+    /// The resource, with the subresource behind a slash.
+    pub(crate) resource: String,
+    /// The verb.
+    pub(crate) verb: &'static str,
+}
+
+/// Everything that the operator may do.
+pub(crate) fn of_operator() -> Vec<Right> {
+    let mut rights = Vec::new();
+    for role in &ROLES {
+        let own = match role.scope {
+            Scope::Workloads => false,
+            Scope::Own => true,
+            Scope::Users(_) | Scope::OwnUsers => continue,
+        };
+        for rule in role.granted() {
+            for resource in &rule.resources {
+                rights.extend(rule.verbs.iter().map(|verb| Right {
+                    role: role.name,
+                    own,
+                    group: rule.group.clone(),
+                    resource: resource.clone(),
+                    verb,
+                }));
+            }
+        }
+    }
+    rights
+}
 
 pub(super) fn files() -> Files {
     let mut files = Files::new();

@@ -1,5 +1,7 @@
 //! OCI images without a container engine: one layer around a static binary.
 
+mod operator;
+
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -9,8 +11,12 @@ use sha2::{Digest as _, Sha256};
 
 use crate::tools::{self, Tool};
 
+pub use operator::{OPERATOR, operator};
+
 /// The name under which a node knows the application's image.
 pub const APP: &str = "backstop.test/app:1";
+/// The one of CoreDNS.
+pub const COREDNS: &str = "backstop.test/coredns:1";
 /// And the one that holds a pod's namespaces.
 pub const PAUSE: &str = "backstop.test/pause:1";
 
@@ -116,6 +122,11 @@ impl Image {
 /// Writes the application's image into `folder`. Builds the program first if need be, so this blocks.
 pub fn app(folder: &Path) -> anyhow::Result<PathBuf> {
     of_tool(Tool::App, APP, folder)
+}
+
+/// The same for CoreDNS.
+pub fn coredns(folder: &Path) -> anyhow::Result<PathBuf> {
+    of_tool(Tool::Coredns, COREDNS, folder)
 }
 
 /// The same for the image that holds a pod's namespaces.
