@@ -83,6 +83,8 @@ pub enum Tool {
     MetricsServer,
     /// A mail server that keeps what it is sent.
     Mailpit,
+    /// Flux: applies what a source has, again and again.
+    KustomizeController,
     /// The application that releases are made of on a real node.
     App,
     /// Holds the namespaces of a pod.
@@ -182,6 +184,7 @@ impl Tool {
             Self::Traefik => "traefik",
             Self::MetricsServer => "metrics-server",
             Self::Mailpit => "mailpit",
+            Self::KustomizeController => "kustomize-controller",
             Self::App => "app",
             Self::Pause => "pause",
             Self::CargoDeny => "cargo-deny",
@@ -193,7 +196,7 @@ impl Tool {
     pub(crate) fn usual_seconds(self) -> u64 {
         match self {
             Self::Etcd => 45,
-            Self::KubeApiserver | Self::CargoDeny => 240,
+            Self::KubeApiserver | Self::CargoDeny | Self::KustomizeController => 240,
             Self::KubeControllerManager | Self::Kwok | Self::Kubelet => 60,
             Self::KubeScheduler | Self::Kubectl | Self::KubeProxy => 15,
             Self::Prometheus | Self::Promtool | Self::Containerd | Self::Mailpit => 100,
@@ -293,6 +296,10 @@ impl Tool {
                 "sigs.k8s.io/metrics-server/cmd/metrics-server",
             ),
             Self::Mailpit => go("mailpit", "github.com/axllent/mailpit"),
+            Self::KustomizeController => go(
+                "kustomize-controller",
+                "github.com/fluxcd/kustomize-controller",
+            ),
             Self::App => go("app", "."),
             Self::Pause => go("app", "./pause"),
             Self::CargoDeny => Origin::Cargo { version: "0.20.2" },
@@ -380,7 +387,12 @@ mod tests {
             .into_iter()
             .chain(Tool::ALERTING)
             .chain(Tool::NODE);
-        for tool in all.chain([Tool::Traefik, Tool::MetricsServer]) {
+        let besides = [
+            Tool::Traefik,
+            Tool::MetricsServer,
+            Tool::KustomizeController,
+        ];
+        for tool in all.chain(besides) {
             let Origin::Go {
                 module, package, ..
             } = tool.origin()
