@@ -1,19 +1,34 @@
-//! The presets, as they are and with shorter times.
+//! The presets, as they are and with shorter times, and what becomes of the releases that they watch.
 
 use std::fmt::Write as _;
 
 use anyhow::{Context as _, ensure};
-use backstop_api::Duration;
+use backstop_api::event::EventPhase;
+use backstop_api::policy::{Action, Severity};
+use backstop_api::{Duration, RollbackEvent, RollbackPoint, RollbackPolicy, RollbackPolicyStatus};
+use backstop_testenv::eventually;
+use kube::api::ListParams;
 use serde_json::{Map, Value, json};
 
 use crate::chart::{documents, root};
+use crate::world::{App, World};
 
 /// Times are so many times shorter in tests. Figures stay as they are.
 pub const SHORTER: u32 = 30;
 /// No time of a preset that is not zero becomes shorter than this.
 const SHORTEST: std::time::Duration = std::time::Duration::from_secs(1);
 /// Fields that hold a time.
-const TIMES: [&str; 5] = ["for", "delay", "interval", "window", "startup"];
+const TIMES: [&str; 7] = [
+    "for",
+    "delay",
+    "interval",
+    "window",
+    "startup",
+    "range",
+    "expireAfter",
+];
+/// The longest delay, the longest `for`, and a machine that is busy.
+const DEADLINE: std::time::Duration = std::time::Duration::from_mins(3);
 
 /// The policy in a file of `manifests/presets`.
 pub fn preset(file: &str) -> anyhow::Result<Value> {
@@ -32,6 +47,13 @@ pub fn shorter_triggers(file: &str) -> anyhow::Result<Map<String, Value>> {
     let mut found = Map::new();
     for mut trigger in triggers.unwrap_or_default() {
         shorten(&mut trigger)?;
+        if trigger["condition"]
+            .as_str()
+            .is_some_and(|c| c.contains("baseline"))
+        {
+            // A soak of seconds has few samples, most of all of metrics-server, which measures every 15 s.
+            trigger["baseline"]["minimumSamples"] = json!(1);
+        }
         let name = trigger["name"].as_str().context("a trigger has no name")?;
         found.insert(name.to_owned(), trigger);
     }
@@ -47,6 +69,86 @@ pub fn policy(deployment: &str, trigger: &Value) -> Value {
         "limits": {"cooldown": "0s"},
         "triggers": [trigger],
     })
+}
+
+/// Deploys a good release under a policy with this trigger, called as it is.
+pub async fn begin(
+    world: &World,
+    triggers: &Map<String, Value>,
+    name: &str,
+    good: &App,
+) -> anyhow::Result<()> {
+    world.deploy(good).await?;
+    let trigger = triggers
+        .get(name)
+        .with_context(|| format!("there is no {name}"))?;
+    world.named_policy(name, policy(name, trigger)).await
+}
+
+/// Waits until the release that is just short of the figure has proved itself.
+pub async fn proved(world: &World, name: &str) -> anyhow::Result<()> {
+    eventually(
+        &format!("{name} to have proved itself"),
+        DEADLINE,
+        async || {
+            let points = world
+                .api::<RollbackPoint>()
+                .list(&ListParams::default())
+                .await?;
+            let of_it = |point: &RollbackPoint| point.spec.workload.name == name;
+            ensure!(
+                points.iter().any(of_it),
+                "{:#?}",
+                said_of(world, name).await
+            );
+            Ok(())
+        },
+    )
+    .await
+}
+
+/// Waits until the release beyond the figure is taken back, and checks by whom and how.
+pub async fn taken_back(
+    world: &World,
+    triggers: &Map<String, Value>,
+    name: &str,
+) -> anyhow::Result<RollbackEvent> {
+    let event = eventually(&format!("{name} to take back"), DEADLINE, async || {
+        let event = world.api::<RollbackEvent>().get(&format!("{name}-1")).await;
+        let event = event.with_context(|| format!("{name} does not fire"));
+        let event = match event {
+            Ok(event) => event,
+            Err(error) => return Err(error.context(format!("{:#?}", said_of(world, name).await))),
+        };
+        let phase = event.status.as_ref().and_then(|s| s.phase);
+        ensure!(
+            matches!(phase, Some(EventPhase::Verifying | EventPhase::Succeeded)),
+            "{:#?}",
+            event.status
+        );
+        Ok(event)
+    })
+    .await?;
+    let evidence = event.spec.evidence.as_ref().context("no evidence")?;
+    assert_eq!(evidence.trigger, name);
+    let severity: Severity = match triggers[name].get("severity") {
+        Some(severity) => serde_json::from_value(severity.clone())?,
+        None => Severity::Critical,
+    };
+    assert_eq!(evidence.severity, severity, "{name}");
+    let action = match (triggers[name].get("action"), severity) {
+        (Some(action), _) => serde_json::from_value(action.clone())?,
+        (None, Severity::Critical) => Action::Rollback,
+        (None, Severity::Warning) => Action::GradualRollback,
+    };
+    assert_eq!(event.spec.action, Some(action), "{name}");
+    Ok(event)
+}
+
+/// What the policy says of itself.
+async fn said_of(world: &World, name: &str) -> Option<RollbackPolicyStatus> {
+    let policy = world.api::<RollbackPolicy>().get(name).await;
+    policy.ok()?.status
 }
 
 fn shorten(value: &mut Value) -> anyhow::Result<()> {

@@ -7,7 +7,7 @@ use anyhow::{Context as _, ensure};
 use backstop_api::condition::ConditionStatus;
 use backstop_api::event::{EventPhase, Outcome, StepKind};
 use backstop_api::names::ALERTS_SECRET;
-use backstop_e2e::alerts::{Alerted, Door, TOKEN, errors};
+use backstop_e2e::alerts::{Alerted, Door, TOKEN, errors, falco};
 use backstop_e2e::metrics::{Metered, Metrics, changed, failing, policy_with};
 use backstop_e2e::operator::Running;
 use backstop_e2e::world::{App, World};
@@ -361,32 +361,6 @@ async fn a_replica_that_waits_sends_alertmanager_to_another() -> anyhow::Result<
             Ok(())
         })
         .await
-}
-
-/// What Falcosidekick's output for Alertmanager posts of an event: its fields become labels, and it ends when it
-/// expires.
-fn falco(namespace: &str, pod: &str, number: u32) -> Value {
-    let now = jiff::Timestamp::now();
-    let ends = now + jiff::SignedDuration::from_mins(10);
-    let output = format!(
-        "20:41:07.{number:09}: Warning Sensitive file opened for reading by non-trusted program \
-         (file=/etc/shadow process=cat user=root k8s_pod_name={pod} k8s_ns_name={namespace})"
-    );
-    json!({
-        "labels": {
-            "container_id": "3f2c1a9b7d5e", "container_name": "app",
-            "evt_time": format!("17641032670{number:08}"), "fd_name": "/etc/shadow",
-            "k8s_ns_name": namespace, "k8s_pod_name": pod, "proc_cmdline": "cat /etc/shadow",
-            "proc_name": "cat", "user_name": "root", "source": "falco", "eventsource": "syscall",
-            "rule": "Read sensitive file untrusted", "hostname": "node-1",
-            "tags": "T1555,container,filesystem,host,maturity_stable,mitre_credential_access",
-            "priority": "Warning", "severity": "warning",
-        },
-        "annotations": {
-            "info": output, "description": output, "summary": "Read sensitive file untrusted",
-        },
-        "endsAt": ends.to_string(),
-    })
 }
 
 #[tokio::test]

@@ -30,6 +30,18 @@ async fn tried(api: &Api<Deployment>) -> Option<String> {
 
 /// Installs the chart, and has v2 of a Deployment kept out.
 async fn keeps_out(cluster: &Cluster, api: &Api<Deployment>) -> anyhow::Result<()> {
+    // Before it may be refused by what an earlier install left on record.
+    let params = PatchParams::apply("kubectl").force();
+    api.patch(APP, &params, &Patch::Apply(App::version("v1").manifest()))
+        .await?;
+    let bad = api
+        .patch(
+            APP,
+            &params.clone().dry_run(),
+            &Patch::Apply(App::version("v2").manifest()),
+        )
+        .await?;
+    let template = serde_json::to_value(bad.spec.context("no spec")?.template)?;
     let chart = chart::path();
     let install = [
         "upgrade",
@@ -44,17 +56,6 @@ async fn keeps_out(cluster: &Cluster, api: &Api<Deployment>) -> anyhow::Result<(
     let operator = cluster
         .client_for_service_account(chart::NAMESPACE, "backstop")
         .await?;
-    let params = PatchParams::apply("kubectl").force();
-    api.patch(APP, &params, &Patch::Apply(App::version("v1").manifest()))
-        .await?;
-    let bad = api
-        .patch(
-            APP,
-            &params.clone().dry_run(),
-            &Patch::Apply(App::version("v2").manifest()),
-        )
-        .await?;
-    let template = serde_json::to_value(bad.spec.context("no spec")?.template)?;
     let policies = Raw::policies(&cluster.client().await?, "default");
     eventually("the policy to be taken", SOON, async || {
         let spec = json!({"workloads": [{"name": APP}]});

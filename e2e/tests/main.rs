@@ -42,6 +42,7 @@ mod ownership;
 mod people;
 mod points;
 mod presets;
+mod presets_reported;
 mod probe;
 mod replicas;
 mod resource;

@@ -2,27 +2,18 @@
 //! of it prove itself. Times are shorter, in all of them alike; figures are those that are copied.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, bail};
 use axum::Router;
 use axum::routing::get;
-use backstop_api::RollbackEvent;
-use backstop_api::RollbackPoint;
-use backstop_api::event::EventPhase;
-use backstop_api::policy::{Action, Severity};
 use backstop_e2e::figures::{Figure, Shop, rising, still};
-use backstop_e2e::presets::{policy, preset, shorter_triggers};
+use backstop_e2e::presets::{begin, policy, preset, proved, shorter_triggers, taken_back};
 use backstop_e2e::real::RealApp;
 use backstop_e2e::stage::Stage;
 use backstop_e2e::world::{App, World};
-use backstop_testenv::{MetricsServer, Node, eventually, fate};
-use kube::api::ListParams;
-use serde_json::{Map, Value, json};
+use backstop_testenv::{MetricsServer, Node, fate};
+use serde_json::json;
 use tokio::net::TcpListener;
-
-/// The longest delay, the longest `for`, and a machine that is busy.
-const DEADLINE: Duration = Duration::from_mins(3);
 
 /// What becomes of a trigger's release.
 struct Case {
@@ -107,85 +98,6 @@ async fn fire(file: &str, cases: &[Case]) -> anyhow::Result<()> {
         taken_back(&world, &triggers, case.trigger).await?;
     }
     Ok(())
-}
-
-async fn begin(
-    world: &World,
-    triggers: &Map<String, Value>,
-    name: &str,
-    good: &App,
-) -> anyhow::Result<()> {
-    world.deploy(good).await?;
-    let trigger = triggers
-        .get(name)
-        .with_context(|| format!("there is no {name}"))?;
-    world.named_policy(name, policy(name, trigger)).await
-}
-
-/// Waits until the release that is just short of the figure has proved itself.
-async fn proved(world: &World, name: &str) -> anyhow::Result<()> {
-    eventually(
-        &format!("{name} to have proved itself"),
-        DEADLINE,
-        async || {
-            let points = world
-                .api::<RollbackPoint>()
-                .list(&ListParams::default())
-                .await?;
-            let of_it = |point: &RollbackPoint| point.spec.workload.name == name;
-            ensure!(
-                points.iter().any(of_it),
-                "{:#?}",
-                said_of(world, name).await
-            );
-            Ok(())
-        },
-    )
-    .await
-}
-
-/// Waits until the release beyond the figure is taken back, and checks by whom and how.
-async fn taken_back(
-    world: &World,
-    triggers: &Map<String, Value>,
-    name: &str,
-) -> anyhow::Result<RollbackEvent> {
-    let event = eventually(&format!("{name} to take back"), DEADLINE, async || {
-        let event = world.api::<RollbackEvent>().get(&format!("{name}-1")).await;
-        let event = event.with_context(|| format!("{name} does not fire"));
-        let event = match event {
-            Ok(event) => event,
-            Err(error) => return Err(error.context(format!("{:#?}", said_of(world, name).await))),
-        };
-        let phase = event.status.as_ref().and_then(|s| s.phase);
-        ensure!(
-            matches!(phase, Some(EventPhase::Verifying | EventPhase::Succeeded)),
-            "{:#?}",
-            event.status
-        );
-        Ok(event)
-    })
-    .await?;
-    let evidence = event.spec.evidence.as_ref().context("no evidence")?;
-    assert_eq!(evidence.trigger, name);
-    let severity: Severity = match triggers[name].get("severity") {
-        Some(severity) => serde_json::from_value(severity.clone())?,
-        None => Severity::Critical,
-    };
-    assert_eq!(evidence.severity, severity, "{name}");
-    let action = match (triggers[name].get("action"), severity) {
-        (Some(action), _) => serde_json::from_value(action.clone())?,
-        (None, Severity::Critical) => Action::Rollback,
-        (None, Severity::Warning) => Action::GradualRollback,
-    };
-    assert_eq!(event.spec.action, Some(action), "{name}");
-    Ok(event)
-}
-
-/// What the policy says of itself.
-async fn said_of(world: &World, name: &str) -> Option<backstop_api::RollbackPolicyStatus> {
-    let policy = world.api::<backstop_api::RollbackPolicy>().get(name).await;
-    policy.ok()?.status
 }
 
 #[tokio::test]
@@ -390,7 +302,7 @@ async fn node_a_release_that_uses_up_what_it_was_given_is_taken_back() -> anyhow
     }
     let cpu = |version, share| {
         real("cpu", version)
-            .cpu_limit("200m")
+            .cpu_limit("20m")
             .env("CPU_SHARE", share)
     };
     // 256Mi are 268 MB. The application itself takes about 10 MB.
@@ -431,6 +343,8 @@ baseline.yaml | latency | Warning | value > 1.3 * baseline |
 baseline.yaml | memory | Critical | value > baseline + 50.0 |
 security.yaml | unauthorized-access | Critical | value > 5 |
 security.yaml | suspicious-pattern | Critical | value > 0 |
+alerts.yaml | critical-alert | Critical | value > 0 |
+alerts.yaml | intrusion | Critical | value > 5 |
 health.yaml | three-in-a-row | Critical | value >= 3 |
 health.yaml | failure-rate | Critical | value > 0.1 |
 health.yaml | response-time | Warning | value > 5000 |";

@@ -45,7 +45,9 @@ fn app(version: &str) -> RealApp {
 #[tokio::test]
 async fn node_a_release_that_takes_50_mb_more_than_the_good_one_is_taken_back() -> anyhow::Result<()>
 {
-    let trigger = trigger(&json!({"name": "memory"}), "value > baseline + 50.0");
+    let mut trigger = trigger(&json!({"name": "memory"}), "value > baseline + 50.0");
+    // A soak of seconds has few samples of what is measured every 15 s.
+    trigger["baseline"] = json!({"minimumSamples": 1});
     let bad = app("v2").env("MEMORY_MB", "80");
     goes_back("use-memory", &trigger, &app("v1"), &bad).await
 }
@@ -61,7 +63,7 @@ async fn node_a_release_that_is_close_to_its_memory_limit_is_taken_back() -> any
 #[tokio::test]
 async fn node_a_release_that_uses_its_whole_cpu_is_taken_back() -> anyhow::Result<()> {
     let trigger = trigger(&json!({"name": "cpu", "of": "Limit"}), "value > 0.9");
-    let limited = |version: &str| app(version).cpu_limit("100m");
+    let limited = |version: &str| app(version).cpu_limit("20m");
     let bad = limited("v2").env("CPU_SHARE", "1");
     goes_back("use-cpu", &trigger, &limited("v1"), &bad).await
 }

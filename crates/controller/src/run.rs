@@ -6,14 +6,14 @@ use backstop_api::{RollbackEvent, RollbackPoint, RollbackPolicy};
 use backstop_notify::{Allowed, operator_channels};
 use backstop_sources::{AllowList, Limits, Outcome, Prober, Querier};
 use backstop_traffic::Table;
-use futures::{StreamExt, channel::mpsc};
+use futures::{Stream, StreamExt, channel::mpsc};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Client, Resource,
     runtime::{
         Controller,
         controller::{self, Action},
-        reflector,
+        reflector, watcher,
     },
 };
 use tokio::{
@@ -23,7 +23,7 @@ use tokio::{
 
 use crate::{
     alerts::{self, Inbox},
-    cache::{Gone, Watches, without_template},
+    cache::{Cache, Gone, Watches, without_template},
     calls::Calls,
     config::{Place, keys::key_ring},
     context::{Backoffs, Context, Guarded, Keys, Told},
@@ -295,15 +295,7 @@ async fn lead(
             context.clone(),
         )
         .for_each(|_| futures::future::ready(()));
-    let point_work = Controller::for_stream(points.stream, points.store)
-        .with_config(config)
-        .graceful_shutdown_on(end())
-        .run(
-            |object, context| counted(object, context, point::reconcile),
-            |object, error: &point::Error, context| retry("point", &object, error, false, &context),
-            context.clone(),
-        )
-        .for_each(|_| futures::future::ready(()));
+    let point_work = keep_points(points, config, end(), context.clone());
     tokio::select! {
         _ = async { tokio::join!(policy_work, event_work, point_work) } => {}
         () = beside(&context, settings, keys, switch, went, policies_read) => {}
@@ -311,6 +303,27 @@ async fn lead(
         () = tell(context.clone(), told_of, teller_pokes) => {}
     }
     Ok(())
+}
+
+/// Looks after the points.
+fn keep_points<S>(
+    points: Cache<RollbackPoint, S>,
+    config: controller::Config,
+    end: impl Future<Output = ()> + Send + Sync + 'static,
+    context: Arc<Context>,
+) -> impl Future<Output = ()>
+where
+    S: Stream<Item = Result<Guarded<RollbackPoint>, watcher::Error>> + Send + 'static,
+{
+    Controller::for_stream(points.stream, points.store)
+        .with_config(config)
+        .graceful_shutdown_on(end)
+        .run(
+            |object, context| counted(object, context, point::reconcile),
+            |object, error: &point::Error, context| retry("point", &object, error, false, &context),
+            context,
+        )
+        .for_each(|_| futures::future::ready(()))
 }
 
 /// Tells people, as soon as the caches have been read.

@@ -261,8 +261,17 @@ impl Monitor {
         spec: &RollbackEventSpec,
     ) {
         self.holds(Rule::Mode, policy.mode != Mode::Paused, || "started".into());
-        self.person_is_heeded(seen, "started");
-        if spec.action == Some(Action::BlockDeployment) {
+        // A block writes nothing to the workload: a paused rollout is no obstacle to it.
+        let blocks = spec.action == Some(Action::BlockDeployment);
+        if !(blocks
+            && seen
+                .workload
+                .as_ref()
+                .is_some_and(|w| w.paused && w.overridden.is_none() && !w.deleting))
+        {
+            self.person_is_heeded(seen, "started");
+        }
+        if blocks {
             self.holds(Rule::OnlyGood, spec.to.is_none(), || {
                 format!("a block goes to {:?}", spec.to)
             });

@@ -17,7 +17,7 @@ use super::table::Grid;
 /// The first seed of the corpus that nothing is tuned to.
 const HELD_OUT: u64 = 1_000_000;
 /// What the columns are.
-const HEADER: [&str; 9] = [
+const HEADER: [&str; 11] = [
     "class",
     "good / bad",
     "caught",
@@ -25,8 +25,10 @@ const HEADER: [&str; 9] = [
     "delay",
     "Argo: caught",
     "false",
+    "time",
     "Flagger: caught",
     "false",
+    "time",
 ];
 
 #[derive(clap::Args)]
@@ -144,6 +146,10 @@ fn row(name: &str, scores: &Scores) -> Vec<String> {
         (Some(intervals), Some(seconds)) => format!("{intervals:.1} ({seconds} s)"),
         _ => "-".to_owned(),
     };
+    let time = |score: &Score| {
+        let seconds = score.time();
+        seconds.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds} s"))
+    };
     vec![
         name.to_owned(),
         format!("{} / {}", backstop.good, backstop.bad),
@@ -152,7 +158,9 @@ fn row(name: &str, scores: &Scores) -> Vec<String> {
         delay,
         caught(argo),
         wrong(argo),
+        time(argo),
         caught(flagger),
         wrong(flagger),
+        time(flagger),
     ]
 }

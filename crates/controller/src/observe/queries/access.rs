@@ -64,7 +64,10 @@ impl Access {
         let failed = matches!(
             reading,
             Reading::Unavailable {
-                reason: Unavailable::Unauthorized | Unavailable::Misconfigured,
+                // An authority that is not trusted, or a certificate that is not, is unreachable.
+                reason: Unavailable::Unauthorized
+                    | Unavailable::Misconfigured
+                    | Unavailable::Unreachable,
                 ..
             }
         );
