@@ -134,13 +134,13 @@ impl Artifacts {
         };
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}", listener.local_addr()?);
-        let mut server = JoinSet::new();
+        let mut tasks = JoinSet::new();
         let router = Router::new().route("/{name}", get(found));
-        server.spawn(async move { axum::serve(listener, router).await });
+        tasks.spawn(async move { axum::serve(listener, router).await });
         Ok(Self {
             url,
             files,
-            _server: server,
+            _server: tasks,
         })
     }
 

@@ -106,9 +106,11 @@ pub fn resume(kind: Kind, object: &Value) -> Option<Value> {
             }
         }
     }
-    operations.push(match marks.is_empty() {
-        true => json!({"op": "remove", "path": "/metadata/annotations"}),
-        false => json!({"op": "add", "path": "/metadata/annotations", "value": annotations}),
+    let path = "/metadata/annotations";
+    operations.push(if marks.is_empty() {
+        json!({"op": "remove", "path": path})
+    } else {
+        json!({"op": "add", "path": path, "value": annotations})
     });
     Some(Value::Array(operations))
 }

@@ -427,7 +427,7 @@ async fn wanted(
         Ok(source) => Ok(wanted::revision(place.kind, object, Some(&source))),
         Err(error) => Err(match error.into() {
             Trouble::No(why) => Trouble::No(format!("{named}, cannot be read: {why}")),
-            later => later,
+            later @ Trouble::Later(_) => later,
         }),
     }
 }
