@@ -123,6 +123,23 @@ impl Running {
         .await
     }
 
+    /// What a path of its own server answers: status, type and text.
+    pub async fn answer(&self, path: &str) -> anyhow::Result<(u16, String, String)> {
+        let log = self.log();
+        let address = log
+            .lines()
+            .filter(|line| line.contains("serving /healthz"))
+            .find_map(|line| line.split("address=").nth(1))
+            .with_context(|| format!("the log names no address: {log}"))?;
+        let client = reqwest::Client::builder().no_proxy().build()?;
+        let url = format!("http://{}{path}", address.trim());
+        let answer = client.get(url).send().await?;
+        let status = answer.status().as_u16();
+        let kind = answer.headers().get("content-type").cloned();
+        let kind = kind.map(|k| k.to_str().map(str::to_owned)).transpose()?;
+        Ok((status, kind.unwrap_or_default(), answer.text().await?))
+    }
+
     /// The namespace that it looks after, if its flags name no others.
     pub fn namespace(&self) -> &str {
         &self.namespace

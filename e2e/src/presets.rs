@@ -71,7 +71,7 @@ pub fn policy(deployment: &str, trigger: &Value) -> Value {
     })
 }
 
-/// Deploys a good release under a policy with this trigger, called as it is.
+/// Deploys a good release under a policy with this trigger, called as it is, and waits until it is seen.
 pub async fn begin(
     world: &World,
     triggers: &Map<String, Value>,
@@ -82,7 +82,14 @@ pub async fn begin(
     let trigger = triggers
         .get(name)
         .with_context(|| format!("there is no {name}"))?;
-    world.named_policy(name, policy(name, trigger)).await
+    world.named_policy(name, policy(name, trigger)).await?;
+    // What was seen before says nothing about the release.
+    eventually(&format!("{name} to be seen"), DEADLINE, async || {
+        let status = said_of(world, name).await;
+        ensure!(status.is_some_and(|s| s.release.is_some()), "not yet");
+        Ok(())
+    })
+    .await
 }
 
 /// Waits until the release that is just short of the figure has proved itself.

@@ -31,6 +31,7 @@ serviceMonitor: {enabled: true, interval: 15s, labels: {release: prometheus}}
 prometheusRule: {enabled: true, labels: {release: prometheus}}
 dashboards: {enabled: true, labels: {grafana_dashboard: "2"}}
 notifications: {allow: ["https://d.example", "smtp://mail.example:587"], channels: [{name: all, webhook: {url: "https://d.example/x"}, template: {title: "{{ what }}"}}]}
+tracing: {endpoint: "http://collector.example:4318"}
 logging: {format: json, filter: "backstop=debug,info"}
 leaderElection: {leaseName: other}
 crds: {keep: false}
@@ -140,6 +141,7 @@ async fn every_object_of_the_chart_is_taken_by_the_api_server() -> anyhow::Resul
         "--prometheus-allow=https://a.example",
         "--prometheus-allow=http://b.example:9090",
         "--web-allow=https://c.example/api",
+        "--otlp-endpoint=http://collector.example:4318",
         "--alerts-listen=0.0.0.0:9999",
         "--alerts-credentials=/etc/backstop-alerts/credentials",
         "--alerts-tls=/etc/backstop-alerts/tls",

@@ -52,5 +52,6 @@ mod routes;
 mod several;
 mod testenv;
 mod testenv_traffic;
+mod traces;
 mod vulnerability;
 mod web;

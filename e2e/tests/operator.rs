@@ -18,29 +18,12 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-/// What a path of the operator's own server answers: status, type and text.
-async fn answer(world: &World, path: &str) -> anyhow::Result<(u16, String, String)> {
-    let log = world.operator.log();
-    let address = log
-        .lines()
-        .filter(|line| line.contains("serving /healthz"))
-        .find_map(|line| line.split("address=").nth(1))
-        .with_context(|| format!("the log names no address: {log}"))?;
-    let client = reqwest::Client::builder().no_proxy().build()?;
-    let url = format!("http://{}{path}", address.trim());
-    let answer = client.get(url).send().await?;
-    let status = answer.status().as_u16();
-    let kind = answer.headers().get("content-type").cloned();
-    let kind = kind.map(|k| k.to_str().map(str::to_owned)).transpose()?;
-    Ok((status, kind.unwrap_or_default(), answer.text().await?))
-}
-
 #[tokio::test]
 async fn it_says_that_it_lives_and_is_ready_and_counts_what_it_has_done() -> anyhow::Result<()> {
     let (world, _) =
         World::with_good_release("itself", quick_policy(), &App::version("v1")).await?;
     for path in ["/healthz", "/readyz"] {
-        let (status, _, text) = answer(&world, path).await?;
+        let (status, _, text) = world.operator.answer(path).await?;
         ensure!(
             (status, text.as_str()) == (200, "ok"),
             "{path}: {status} {text}"
@@ -62,7 +45,7 @@ async fn it_says_that_it_lives_and_is_ready_and_counts_what_it_has_done() -> any
     ];
     // The end is written first, and counted when it has been read again.
     eventually("it is counted", SOON, async || {
-        let (status, kind, text) = answer(&world, "/metrics").await?;
+        let (status, kind, text) = world.operator.answer("/metrics").await?;
         ensure!(
             status == 200 && kind.starts_with("application/openmetrics-text"),
             "{kind}"

@@ -11,6 +11,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use thiserror::Error;
 use tokio::time::{Instant, timeout};
+use tracing::{Instrument, field::Empty};
 
 use crate::{leader::Leadership, metrics::Metrics};
 
@@ -152,7 +153,14 @@ impl Calls {
         call: impl Future<Output = kube::Result<T>>,
     ) -> Result<T, CallError> {
         let began = Instant::now();
-        let result = match timeout(self.limit, call).await {
+        let span = tracing::info_span!(
+            "call",
+            otel.name = operation,
+            otel.kind = "client",
+            otel.status_code = Empty,
+            result = Empty,
+        );
+        let result = match timeout(self.limit, call).instrument(span.clone()).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(CallError::from_kube(operation, error)),
             Err(_) => Err(CallError::Timeout {
@@ -161,6 +169,10 @@ impl Calls {
             }),
         };
         let word = result.as_ref().err().map_or("ok", CallError::result);
+        span.record("result", word);
+        if result.is_err() {
+            span.record("otel.status_code", "ERROR");
+        }
         self.metrics.called(operation, word, began.elapsed());
         result
     }

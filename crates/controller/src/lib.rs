@@ -30,6 +30,7 @@ pub mod run;
 pub mod server;
 pub mod settings;
 mod standing;
+pub mod telemetry;
 pub mod tell;
 mod union;
 

@@ -1,38 +1,23 @@
 //! The operator.
 
-use std::io::IsTerminal;
+use std::sync::Arc;
 
-use backstop_controller::{Settings, settings::LogFormat};
+use backstop_controller::{Settings, metrics::Metrics, telemetry::Telemetry};
 use clap::Parser;
-use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
 fn main() -> anyhow::Result<()> {
     let settings = Settings::parse();
-    start_logging(settings.log_format);
     rustls::crypto::ring::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("a TLS provider is installed already"))?;
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?
-        .block_on(backstop_controller::run(settings))
-}
-
-fn start_logging(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("info,kube_runtime=error,kube_client=warn"));
-    let json = match format {
-        LogFormat::Auto => !std::io::stderr().is_terminal(),
-        LogFormat::Json => true,
-        LogFormat::Text => false,
-    };
-    let registry = tracing_subscriber::registry().with(filter);
-    if json {
-        let layer = tracing_subscriber::fmt::layer().json().flatten_event(true);
-        registry.with(layer.with_writer(std::io::stderr)).init();
-    } else {
-        registry
-            .with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr))
-            .init();
-    }
+        .block_on(async {
+            let metrics = Arc::new(Metrics::default());
+            let telemetry = Telemetry::start(&settings, &metrics)?;
+            let result = backstop_controller::run(settings, metrics).await;
+            tokio::task::spawn_blocking(|| telemetry.end()).await?;
+            result
+        })
 }

@@ -68,6 +68,13 @@ pub struct PutBack {
     pub tool: String,
 }
 
+/// An attempt to export spans.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Exported {
+    /// `sent`, or why not: a closed set.
+    pub outcome: &'static str,
+}
+
 /// An attempt to tell somebody.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Told {
@@ -154,6 +161,7 @@ pub struct Metrics {
     steps: Family<StepDone, Counter>,
     notifications: Family<Told, Counter>,
     notification_seconds: Seconds<Told>,
+    exports: Family<Exported, Counter>,
     failures: Family<Reconciler, Counter>,
     alert_posts: Family<Post, Counter>,
     alerts: Gauge,
@@ -192,6 +200,7 @@ impl Default for Metrics {
             steps: Family::default(),
             notifications: Family::default(),
             notification_seconds: Family::new_with_constructor(fast as fn() -> Histogram),
+            exports: Family::default(),
             failures: Family::default(),
             alert_posts: Family::default(),
             alerts: Gauge::default(),
@@ -336,6 +345,11 @@ impl Metrics {
             self.notification_seconds.clone(),
         );
         registry.register(
+            "span_exports",
+            "Attempts to export spans",
+            self.exports.clone(),
+        );
+        registry.register(
             "reconcile_failures",
             "Reconciliations that failed",
             self.failures.clone(),
@@ -443,6 +457,11 @@ impl Metrics {
         self.notification_seconds
             .get_or_create(&told)
             .observe(took.as_secs_f64());
+    }
+
+    /// An attempt to export spans has ended.
+    pub fn exported(&self, outcome: &'static str) {
+        self.exports.get_or_create(&Exported { outcome }).inc();
     }
 
     /// A rollback has ended.

@@ -21,6 +21,8 @@ use tokio::{
     sync::{Notify, watch},
 };
 
+use tracing::{Instrument, Span};
+
 use crate::{
     alerts::{self, Inbox},
     cache::{Cache, Gone, Watches, without_template},
@@ -36,7 +38,7 @@ use crate::{
     point, policy,
     server::{self, ServerVersion},
     settings::Settings,
-    standing,
+    standing, telemetry,
     tell::Teller,
 };
 
@@ -63,8 +65,7 @@ struct Common {
 }
 
 /// Runs the operator until it is told to stop.
-pub async fn run(settings: Settings) -> anyhow::Result<()> {
-    let metrics = Arc::new(Metrics::default());
+pub async fn run(settings: Settings, metrics: Arc<Metrics>) -> anyhow::Result<()> {
     let allowed = AllowList::new(
         settings.prometheus_url.as_deref(),
         &settings.prometheus_allow,
@@ -392,6 +393,22 @@ async fn follow_deletions(
     }
 }
 
+/// The span of a reconciliation.
+fn reconciling<K: Resource<DynamicType = ()>>(object: &K, uid: &str) -> Span {
+    let kind = K::kind(&());
+    let span = tracing::info_span!(
+        "reconcile",
+        otel.name = format!("reconcile {kind}"),
+        kind = %kind,
+        namespace = object.meta().namespace,
+        name = object.meta().name,
+    );
+    if kind == RollbackEvent::kind(&()) {
+        telemetry::is_of_rollback(&span, uid);
+    }
+    span
+}
+
 /// Reconciles an object, and ends its waiting when that has worked.
 async fn counted<K, E, W>(
     object: Arc<K>,
@@ -399,11 +416,12 @@ async fn counted<K, E, W>(
     work: impl FnOnce(Arc<K>, Arc<Context>) -> W,
 ) -> Result<Action, E>
 where
-    K: Resource,
+    K: Resource<DynamicType = ()>,
     W: Future<Output = Result<Action, E>>,
 {
     let uid = uid(object.meta());
-    let result = work(object, context.clone()).await;
+    let span = reconciling(object.as_ref(), &uid);
+    let result = work(object, context.clone()).instrument(span).await;
     if result.is_ok() {
         context.backoffs.forget(&uid);
     }

@@ -62,6 +62,9 @@ pub struct Settings {
     /// How logs are written.
     #[arg(long, env = "BACKSTOP_LOG_FORMAT", value_enum, default_value_t = LogFormat::Auto)]
     pub log_format: LogFormat,
+    /// Where spans are exported by OTLP over HTTP, such as http://otel-collector:4318; they are not without it.
+    #[arg(long, env = "BACKSTOP_OTLP_ENDPOINT")]
+    pub otlp_endpoint: Option<url::Url>,
     /// How many objects of a kind are worked on at once.
     #[arg(long, env = "BACKSTOP_CONCURRENCY", default_value_t = 32)]
     pub concurrency: u16,

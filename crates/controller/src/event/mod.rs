@@ -16,6 +16,7 @@ use backstop_api::{
 use jiff::Timestamp;
 use kube::{Resource, ResourceExt, runtime::controller::Action};
 use thiserror::Error;
+use tracing::Instrument;
 
 use crate::{
     calls::CallError,
@@ -100,7 +101,15 @@ async fn execute(
     while let Some(index) = progress.next_step() {
         let step = progress.status.steps[index].step.clone();
         let began = Timestamp::now();
-        let result = steps::perform(context, namespace, &progress, index, &step).await;
+        let span = tracing::info_span!(
+            "step",
+            otel.name = ?step.kind,
+            index,
+            workload = step.workload,
+        );
+        let result = steps::perform(context, namespace, &progress, index, &step)
+            .instrument(span)
+            .await;
         match result {
             Ok(Done::Holds { message, written }) => {
                 progress.done(index, message, written, began, Timestamp::now());

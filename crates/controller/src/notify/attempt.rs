@@ -12,9 +12,10 @@ use backstop_notify::{
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
+use tracing::Instrument;
 
 use super::{Office, Subject};
-use crate::context::Context;
+use crate::{context::Context, telemetry};
 
 /// What came of an attempt.
 pub(super) struct Attempt {
@@ -44,20 +45,31 @@ pub(super) async fn attempt(
     // Acquiring fails only once the semaphore is closed, which it never is.
     let _slot = office.slots.acquire().await.ok();
     let began = Instant::now();
-    let payload = channel.render(&object.message(&records, &record));
+    let message = object.message(&records, &record);
+    let kind = channel.kind().as_str();
+    let span = tracing::info_span!(
+        "tell",
+        otel.kind = "client",
+        namespace = subject.namespace(),
+        object = subject.name(),
+        channel = channel.name,
+        channel_kind = kind,
+        outcome = ?record.outcome,
+    );
+    telemetry::is_of_rollback(&span, &message.incident);
+    let payload = channel.render(&message);
     let thread = queue::thread(&records, &channel.name);
-    let result = match target(context, subject.namespace(), &channel).await {
-        Ok(target) => {
-            target
-                .send(&payload, thread.as_deref(), Timestamp::now())
-                .await
-        }
-        Err(why) => Err(Failure::new(Reason::Misconfigured, why)),
+    let sending = async {
+        let target = target(context, subject.namespace(), &channel).await;
+        let target = target.map_err(|why| Failure::new(Reason::Misconfigured, why))?;
+        target
+            .send(&payload, thread.as_deref(), Timestamp::now())
+            .await
     };
+    let result = sending.instrument(span).await;
     let word = result
         .as_ref()
         .map_or_else(|f| f.reason.as_str(), |_| "sent");
-    let kind = channel.kind().as_str();
     context.metrics.notified(kind, word, began.elapsed());
     let (namespace, object) = (subject.namespace(), subject.name());
     let (outcome, name) = (record.outcome, &channel.name);

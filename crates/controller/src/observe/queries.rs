@@ -23,6 +23,7 @@ use backstop_engine::{
 };
 use jiff::Timestamp;
 use tokio::time::{MissedTickBehavior, interval};
+use tracing::Instrument;
 
 use self::{access::Access, prometheus::Asking};
 use super::{Observer, lock};
@@ -122,8 +123,16 @@ async fn ask(observer: Weak<Observer>, context: Weak<Context>, index: usize) {
         let (Some(observer), Some(context)) = (observer.upgrade(), context.upgrade()) else {
             return;
         };
+        let trigger = &observer.policy.triggers[index];
+        let span = tracing::info_span!(
+            "ask",
+            otel.kind = "client",
+            namespace = observer.namespace,
+            policy = observer.policy.name,
+            trigger = trigger.name,
+        );
         let known = (&mut access, &mut memory);
-        let (answer, of_peers) = futures::join!(
+        let (answer, of_peers) = futures::future::join(
             look(&observer, &context, index, &asked, pace, known),
             peers::look(
                 &observer,
@@ -131,10 +140,11 @@ async fn ask(observer: Weak<Observer>, context: Weak<Context>, index: usize) {
                 index,
                 &asked,
                 pace,
-                &mut access_of_peers
+                &mut access_of_peers,
             ),
-        );
-        let trigger = &observer.policy.triggers[index];
+        )
+        .instrument(span)
+        .await;
         tracing::debug!(policy = observer.policy.name, trigger = trigger.name, query = answer.query, reading = ?answer.reading, "asked");
         if let Some(of_peers) = of_peers {
             tracing::debug!(policy = observer.policy.name, trigger = trigger.name, query = of_peers.query, reading = ?of_peers.reading, "asked about what was not released");

@@ -15,7 +15,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::{ResourceExt, api::DynamicObject};
 use serde_json::Value;
 
-use super::pods;
+use super::{pods, writer};
 
 /// The label by which the Deployment controller ties pods to ReplicaSets.
 const POD_TEMPLATE_HASH: &str = "pod-template-hash";
@@ -91,7 +91,7 @@ pub(super) fn workload(
             .cloned()
             .unwrap_or_default(),
         strategy_owners: ownership::strategy_owners(&managed),
-        last_writer: last_writer(&managed, "f:template"),
+        last_writer: writer::last(&managed, "f:template"),
         labels: labels(template.pointer("/metadata/labels")),
         members: Vec::new(),
         beside: Vec::new(),
@@ -121,7 +121,7 @@ pub(super) fn service(object: &Value) -> Option<Service> {
         name: object.pointer("/metadata/name")?.as_str()?.to_owned(),
         uid: object.pointer("/metadata/uid")?.as_str()?.to_owned(),
         selector: labels(object.pointer("/spec/selector")),
-        last_writer: last_writer(&managed_fields(object), "f:selector"),
+        last_writer: writer::last(&managed_fields(object), "f:selector"),
     })
 }
 
@@ -132,19 +132,6 @@ pub(super) fn pod_names(replica_sets: &[Arc<DynamicObject>], pods: &[Arc<Pod>]) 
         .filter(|pod| pod.owner_references().iter().any(|o| sets.contains(&o.uid)))
         .map(|pod| pod.name_any())
         .collect()
-}
-
-/// The field manager that last wrote a field of the spec.
-fn last_writer(managed: &[Value], field: &str) -> Option<String> {
-    managed
-        .iter()
-        .filter(|e| {
-            e.pointer("/fieldsV1/f:spec")
-                .is_some_and(|spec| spec.get(field).is_some())
-        })
-        .max_by_key(|e| e["time"].as_str().unwrap_or_default().to_owned())?["manager"]
-        .as_str()
-        .map(str::to_owned)
 }
 
 /// The ReplicaSets whose template is that of the release.
