@@ -1,4 +1,4 @@
-//! The CRDs that teams have beside Backstop's, of routes, reports and monitoring, as their projects publish them.
+//! The CRDs that teams have beside Backstop's, of routes, GitOps tools, reports and monitoring, as their projects publish them.
 //!
 //! They come out of the Go modules that `e2e/tools/crds` pins, through Go's own cache, so that no copy of them ages here.
 
@@ -12,11 +12,32 @@ use serde_json::Value;
 use crate::chart::{documents, root};
 
 /// In which module, and in which of its files, the CRDs of a group are.
-const PUBLISHED: [(&str, &str, &[&str]); 6] = [
+const PUBLISHED: [(&str, &str, &[&str]); 9] = [
     (
         "aquasecurity.github.io",
         "github.com/aquasecurity/trivy-operator",
         &["deploy/helm/crds/aquasecurity.github.io_vulnerabilityreports.yaml"],
+    ),
+    (
+        "kustomize.toolkit.fluxcd.io",
+        "github.com/fluxcd/kustomize-controller",
+        &["config/crd/bases/kustomize.toolkit.fluxcd.io_kustomizations.yaml"],
+    ),
+    (
+        "source.toolkit.fluxcd.io",
+        "github.com/fluxcd/source-controller",
+        &[
+            "config/crd/bases/source.toolkit.fluxcd.io_gitrepositories.yaml",
+            "config/crd/bases/source.toolkit.fluxcd.io_helmcharts.yaml",
+            "config/crd/bases/source.toolkit.fluxcd.io_ocirepositories.yaml",
+            "config/crd/bases/source.toolkit.fluxcd.io_buckets.yaml",
+            "config/crd/bases/source.toolkit.fluxcd.io_externalartifacts.yaml",
+        ],
+    ),
+    (
+        "argoproj.io",
+        "github.com/argoproj/argo-cd/v3",
+        &["manifests/crds/application-crd.yaml"],
     ),
     (
         "gateway.networking.k8s.io",

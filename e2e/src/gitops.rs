@@ -100,42 +100,21 @@ pub struct Sight {
     pub version: String,
 }
 
-/// A GitOps tool that applies the same release every second, and somebody who watches what is live.
-/// Ends when it is dropped.
-pub struct Reapplied {
+/// Somebody who watches what is live. Ends when it is dropped.
+pub struct Watcher {
     tasks: JoinSet<()>,
-    attempts: Arc<Mutex<Vec<Attempt>>>,
     sights: Arc<Mutex<Vec<Sight>>>,
 }
 
-/// How often a GitOps tool that is in a hurry applies what Git says.
-const EVERY: Duration = Duration::from_secs(1);
 /// How closely it is watched what is live.
 const WATCHED: Duration = Duration::from_millis(25);
 
-impl Reapplied {
-    /// Begins to apply a release as this field manager.
-    pub fn start(world: &World, app: &App, manager: &str) -> Self {
+impl Watcher {
+    /// Begins to watch.
+    pub fn start(world: &World) -> Self {
         let mut tasks = JoinSet::new();
-        let (attempts, sights) = (
-            Arc::<Mutex<Vec<Attempt>>>::default(),
-            Arc::<Mutex<Vec<Sight>>>::default(),
-        );
+        let sights = Arc::<Mutex<Vec<Sight>>>::default();
         let api = world.api::<Deployment>();
-        let params = PatchParams::apply(manager).force();
-        let (manifest, noted) = (app.manifest(), attempts.clone());
-        let tool = api.clone();
-        tasks.spawn(async move {
-            let mut clock = tokio::time::interval(EVERY);
-            loop {
-                clock.tick().await;
-                let applied = tool.patch(APP, &params, &Patch::Apply(&manifest)).await;
-                noted.lock().await.push(Attempt {
-                    at: Instant::now(),
-                    refused: applied.err().map(|error| error.to_string()),
-                });
-            }
-        });
         let seen = sights.clone();
         tasks.spawn(async move {
             let mut clock = tokio::time::interval(WATCHED);
@@ -152,10 +131,55 @@ impl Reapplied {
                 }
             }
         });
+        Self { tasks, sights }
+    }
+
+    /// Every change of what was live until now.
+    pub async fn seen(&self) -> Vec<Sight> {
+        self.sights.lock().await.clone()
+    }
+
+    /// Stops, and tells every change of what was live.
+    pub async fn stop(mut self) -> Vec<Sight> {
+        self.tasks.shutdown().await;
+        self.seen().await
+    }
+}
+
+/// A GitOps tool that applies the same release every second, and somebody who watches what is live.
+/// Ends when it is dropped.
+pub struct Reapplied {
+    tasks: JoinSet<()>,
+    attempts: Arc<Mutex<Vec<Attempt>>>,
+    watcher: Watcher,
+}
+
+/// How often a GitOps tool that is in a hurry applies what Git says.
+const EVERY: Duration = Duration::from_secs(1);
+
+impl Reapplied {
+    /// Begins to apply a release as this field manager.
+    pub fn start(world: &World, app: &App, manager: &str) -> Self {
+        let mut tasks = JoinSet::new();
+        let attempts = Arc::<Mutex<Vec<Attempt>>>::default();
+        let tool = world.api::<Deployment>();
+        let params = PatchParams::apply(manager).force();
+        let (manifest, noted) = (app.manifest(), attempts.clone());
+        tasks.spawn(async move {
+            let mut clock = tokio::time::interval(EVERY);
+            loop {
+                clock.tick().await;
+                let applied = tool.patch(APP, &params, &Patch::Apply(&manifest)).await;
+                noted.lock().await.push(Attempt {
+                    at: Instant::now(),
+                    refused: applied.err().map(|error| error.to_string()),
+                });
+            }
+        });
         Self {
             tasks,
             attempts,
-            sights,
+            watcher: Watcher::start(world),
         }
     }
 
@@ -164,7 +188,7 @@ impl Reapplied {
         self.tasks.shutdown().await;
         (
             self.attempts.lock().await.clone(),
-            self.sights.lock().await.clone(),
+            self.watcher.stop().await,
         )
     }
 }

@@ -5,6 +5,7 @@ pub mod chart;
 pub mod crds;
 pub mod figures;
 pub mod gitops;
+pub mod gitops_objects;
 pub mod inside;
 pub mod install;
 pub mod metrics;

@@ -22,6 +22,9 @@ pub const NOTIFIED: &str = "Notified";
 pub const GATES_READY: &str = "GatesReady";
 /// The type of a policy's condition: a person has taken over a Deployment. It is there only while that is so.
 pub const OVERRIDDEN: &str = "Overridden";
+/// The type of a policy's condition: what would undo a rollback is suspended in the GitOps tool. It is there only while
+/// something is suspended or should be.
+pub const GITOPS_SUSPENDED: &str = "GitOpsSuspended";
 /// The type of a point's condition: the release is recorded.
 pub const CAPTURED: &str = "Captured";
 /// The type of a point's condition: the contents of the release's configuration are kept. It is there only where it is

@@ -68,6 +68,11 @@ pub const ANNOTATION_CANCEL: &str = "backstop.dev/cancel";
 pub const ANNOTATION_PROVED_AT: &str = "backstop.dev/proved-at";
 /// Annotation on a Quarantined RollbackPoint: the rollback that made it.
 pub const ANNOTATION_EVENT: &str = "backstop.dev/event";
+/// Annotation on an object of a GitOps tool that is suspended: which rollback suspended it, and why. For people.
+pub const ANNOTATION_SUSPENDED_BY: &str = "backstop.dev/suspended-by";
+/// Annotation on an object of a GitOps tool that is suspended, as JSON: for whom, and how it was before. Without it Backstop
+/// leaves the object as it is.
+pub const ANNOTATION_SUSPENDED: &str = "backstop.dev/suspended";
 /// Annotation of kubectl: the whole manifest that was last applied from the client's side.
 pub const ANNOTATION_LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// Annotation of `kubectl rollout restart`, on the template: says nothing about the release.

@@ -38,6 +38,8 @@ where
 pub(crate) struct Gone {
     pub(crate) namespace: String,
     pub(crate) workloads: Vec<String>,
+    /// Whether something may be suspended because of it.
+    pub(crate) suspends: bool,
 }
 
 /// What speaks of workloads.
@@ -46,6 +48,11 @@ pub(crate) trait About {
 
     /// Of what it is that people may have to be told.
     fn subject(&self) -> Option<Subject>;
+
+    /// Whether something may be suspended because of it.
+    fn suspends(&self) -> bool {
+        false
+    }
 }
 
 impl About for RollbackPolicy {
@@ -59,6 +66,11 @@ impl About for RollbackPolicy {
             namespace: self.namespace()?,
             name: self.name_any(),
         })
+    }
+
+    fn suspends(&self) -> bool {
+        let status = self.status.as_ref();
+        status.is_some_and(|status| !status.suspended.is_empty())
     }
 }
 
@@ -157,6 +169,7 @@ impl Watches<'_> {
                     let _ = gone.unbounded_send(Gone {
                         namespace: object.meta().namespace.clone().unwrap_or_default(),
                         workloads: object.workloads(),
+                        suspends: object.suspends(),
                     });
                 }
                 _ => {}

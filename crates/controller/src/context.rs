@@ -72,6 +72,8 @@ pub struct Context {
     pub channels: Channels,
     /// Which channels could not be used if they had to be.
     pub unusable: Unusable,
+    /// Namespaces beside a policy's own whose GitOps objects may be suspended.
+    pub gitops_namespaces: Vec<String>,
     /// Every policy.
     pub policies: Store<Guarded<RollbackPolicy>>,
     /// Every point, without its template.

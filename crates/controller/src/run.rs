@@ -18,7 +18,7 @@ use kube::{
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::watch,
+    sync::{Notify, watch},
 };
 
 use tracing::{Instrument, Span};
@@ -241,6 +241,7 @@ async fn lead(
         routes: common.routes.clone(),
         keys: has_keys,
         paused,
+        gitops_namespaces: settings.gitops_namespaces.clone(),
         policies: policies.store.clone(),
         points: points.store.clone(),
         events: events.store.clone(),
@@ -258,6 +259,7 @@ async fn lead(
     // Decisions need all three caches: a policy that saw no points would say that it has none.
     let read = [&policies.read, &points.read, &events.read].map(Clone::clone);
     let caches = read.clone();
+    let policies_read = policies.read.clone();
     let told_of = [policies.read.clone(), events.read.clone()];
     let policy_work = Controller::for_stream(policies.stream, policies.store)
         .with_config(config.clone())
@@ -298,7 +300,7 @@ async fn lead(
     let point_work = keep_points(points, config, end(), context.clone());
     tokio::select! {
         _ = async { tokio::join!(policy_work, event_work, point_work) } => {}
-        () = beside(&context, settings, keys, switch, went) => {}
+        () = beside(&context, settings, keys, switch, went, policies_read) => {}
         () = cut_short(end(), read) => {}
         () = tell(context.clone(), told_of, teller_pokes) => {}
     }
@@ -345,19 +347,24 @@ async fn beside(
     keys: watch::Sender<Keys>,
     switch: watch::Sender<Switch>,
     went: mpsc::UnboundedReceiver<Gone>,
+    policies: watch::Receiver<bool>,
 ) {
     let namespace = &settings.leader_election_namespace;
     let sweep = sweep(context.clone());
     let keys = keep_keys(context.clone(), namespace.clone(), keys);
     let place = (namespace.clone(), settings.config_map.clone());
     let paused = pause::follow(context.clone(), place, switch);
+    let orphaned = Notify::new();
+    let watched = settings.watch_namespace.clone();
+    let orphans = policy::gitops::orphans::follow(context.clone(), watched, policies, &orphaned);
     tokio::select! {
         () = sweep => {}
         () = standing::count(context.clone()) => {}
         () = keys => {}
         () = paused => {}
         () = server::follow(context) => {}
-        () = follow_deletions(context, went) => {}
+        () = follow_deletions(context, went, &orphaned) => {}
+        () = orphans => {}
     }
 }
 
@@ -374,8 +381,15 @@ fn askers(metrics: &Arc<Metrics>) -> anyhow::Result<(Querier, Prober)> {
 
 /// What is not there any more is not reconciled, and its deletion can change what a policy does: a
 /// second policy takes over, a record is lifted.
-async fn follow_deletions(context: &Context, mut went: mpsc::UnboundedReceiver<Gone>) {
+async fn follow_deletions(
+    context: &Context,
+    mut went: mpsc::UnboundedReceiver<Gone>,
+    orphaned: &Notify,
+) {
     while let Some(gone) = went.next().await {
+        if gone.suspends {
+            orphaned.notify_one();
+        }
         context.poke_policies_of(&gone.namespace, &gone.workloads);
     }
 }

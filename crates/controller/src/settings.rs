@@ -66,6 +66,10 @@ pub struct Settings {
     /// The ConfigMap, in the namespace of the Lease, that pauses Backstop for the whole cluster.
     #[arg(long, env = "BACKSTOP_CONFIG_MAP", default_value = "backstop")]
     pub config_map: String,
+    /// Namespaces in which GitOps tools keep their objects, such as argocd, beside the policies' own: these may be
+    /// suspended too.
+    #[arg(long, env = "BACKSTOP_GITOPS_NAMESPACES", value_delimiter = ',')]
+    pub gitops_namespaces: Vec<String>,
     /// How logs are written.
     #[arg(long, env = "BACKSTOP_LOG_FORMAT", value_enum, default_value_t = LogFormat::Auto)]
     pub log_format: LogFormat,

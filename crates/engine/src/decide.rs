@@ -27,12 +27,14 @@ use crate::{
 };
 
 mod firing;
+mod rest;
 mod say;
 mod wake;
 
 use firing::also_firing;
 pub(crate) use firing::firing;
 
+pub use rest::Rest;
 pub use say::{Notice, NoticeKind, Said, Say};
 
 /// What to do, and what to say.
@@ -44,6 +46,8 @@ pub struct Decision {
     pub say: Say,
     /// Kubernetes Events to emit.
     pub notices: Vec<Notice>,
+    /// Whether the GitOps tool that applies the workload is to be suspended.
+    pub rest: Rest,
     /// When to look again at the latest.
     pub wake_at: Option<Timestamp>,
 }
@@ -174,6 +178,7 @@ fn judged(
     let needs_a_person =
         matches!(&course, Course::Held { hold, .. } if hold.reason.needs_a_person());
     let wake_at = wake::at(&look, &course, &say.quarantined);
+    let rest = rest::wanted(&look);
     state.held.clone_from(&say.held);
     daily::count(&mut state, &before, seen, needs_a_person, now);
     (
@@ -182,6 +187,7 @@ fn judged(
             acts,
             say,
             notices,
+            rest,
             wake_at,
         },
     )
@@ -466,6 +472,8 @@ fn without_workload(
         acts,
         say: say::no_workload(policy, seen, now),
         notices: Vec::new(),
+        // Nothing is undone where nothing is.
+        rest: Rest::No,
         wake_at: None,
     };
     (state, decision)

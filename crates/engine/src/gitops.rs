@@ -1,5 +1,9 @@
 //! The GitOps tools, as far as they can be told from what they write.
 
+pub mod mark;
+pub mod object;
+pub mod wanted;
+
 use backstop_api::event::GitOpsTool;
 
 /// Field managers of the tools, by the name under which each writes.

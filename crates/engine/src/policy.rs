@@ -117,13 +117,6 @@ fn gitops(spec: &RollbackPolicySpec, refuse: &mut impl FnMut(String, String, &st
             "must be from 1s to 720h, for example 24h",
         );
     }
-    if spec.gitops.on_conflict == OnConflict::Suspend {
-        refuse(
-            "spec.gitops.onConflict".into(),
-            "Suspend".into(),
-            "is not available in this version; write Quarantine or Notify",
-        );
-    }
 }
 
 /// A release that failed is kept out for so long at most.

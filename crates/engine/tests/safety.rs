@@ -48,6 +48,12 @@ fn a_release_is_taken_back_again_only_while_it_is_kept_out_and_five_times_at_mos
     assert_held(Rule::Reverts);
 }
 
+/// Rules 9 and 12.
+#[test]
+fn a_tool_is_suspended_only_while_it_would_undo_a_rollback_and_nobody_wants_otherwise() {
+    assert_held(Rule::Suspends);
+}
+
 /// Rule 4.
 #[test]
 fn a_release_is_not_blamed_for_what_began_after_its_window() {
@@ -124,7 +130,7 @@ fn deciding_or_applying_twice_changes_nothing_more() {
 }
 
 /// What the schedules must come by, or the properties above say little.
-const REACHED: [&str; 58] = [
+const REACHED: [&str; 59] = [
     "begun: Manual",
     "begun: Trigger",
     "begun: to a point that a person named",
@@ -180,6 +186,7 @@ const REACHED: [&str; 58] = [
     "quarantine lifted",
     "start refused: decided on an old picture",
     "started another attempt",
+    "suspended",
     "template written",
     "the failed release was put back",
     "the failed release was taken back again",

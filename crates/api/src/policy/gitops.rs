@@ -13,8 +13,6 @@ use crate::duration::Duration;
 #[x_kube(
     validation = Rule::new("!has(self.quarantineFor) || (duration(self.quarantineFor) >= duration('1s') && duration(self.quarantineFor) <= duration('720h'))")
         .message("gitops.quarantineFor must be from 1s to 720h, for example 24h"),
-    validation = Rule::new("!has(self.onConflict) || self.onConflict in ['Quarantine', 'Notify']")
-        .message("gitops.onConflict: available in this version are Quarantine and Notify"),
 )]
 pub struct GitOps {
     /// Whether a release that failed is kept out, and how.
@@ -45,7 +43,7 @@ pub enum OnConflict {
     /// The API server refuses its template.
     #[default]
     Quarantine,
-    /// The same, and the GitOps tool rests meanwhile. Not available yet.
+    /// The same, and the object of the GitOps tool that applies the Deployment is suspended meanwhile.
     Suspend,
     /// Nothing: whoever puts it back has it, and it is judged anew.
     Notify,

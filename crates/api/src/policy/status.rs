@@ -88,6 +88,10 @@ pub struct RollbackPolicyStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]
     pub overrides: Vec<Override>,
+    /// The objects of GitOps tools that are suspended because of a rollback, and those that should be and are not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub suspended: Vec<Suspended>,
 }
 
 /// A person took over a Deployment: Backstop let everything pass there, and took nothing back.
@@ -296,6 +300,49 @@ pub enum TriggerState {
     NoData,
     /// The source or the condition cannot be evaluated.
     Error,
+}
+
+/// An object of a GitOps tool that applies a Deployment whose release was taken back. Written down before the object is
+/// suspended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Suspended {
+    /// Its kind: Kustomization, HelmRelease or Application.
+    pub kind: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// The Deployment that it applies.
+    pub workload: String,
+    /// The rollback that it would undo.
+    pub event: String,
+    /// Where it stands.
+    pub state: SuspendState,
+    /// Since when it is suspended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// What it would have applied then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// What is so, for a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// Where an object of a GitOps tool stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum SuspendState {
+    /// It is about to be suspended.
+    Intended,
+    /// It is suspended.
+    Suspended,
+    /// It works again, because it would apply something else by now.
+    Resumed,
+    /// A person has suspended it, or has made it work again: Backstop leaves it alone until the next rollback.
+    LeftAlone,
+    /// It cannot be suspended; tried again from time to time.
+    NotSuspended,
 }
 
 /// A Deployment's template of a release that failed.

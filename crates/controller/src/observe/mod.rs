@@ -68,6 +68,8 @@ pub struct Observer {
     peers: Mutex<BTreeMap<String, Observed>>,
     question: watch::Sender<Option<Question>>,
     state: Mutex<State>,
+    /// When it was last looked at what is suspended.
+    gitops_looked_at: Mutex<Option<Timestamp>>,
     /// Ends with the observer.
     _tasks: JoinSet<()>,
 }
@@ -175,6 +177,7 @@ impl Observer {
             peers: Mutex::default(),
             question: watch::Sender::new(None),
             state: Mutex::new(state),
+            gitops_looked_at: Mutex::default(),
             namespace,
             policy,
             _tasks: tasks,
@@ -415,6 +418,16 @@ impl Observer {
     #[must_use]
     pub fn peers(&self) -> BTreeMap<String, Observed> {
         lock(&self.peers).clone()
+    }
+
+    /// Whether it is time to look again at what is suspended; if so, that is noted.
+    pub fn looks_at_gitops(&self, now: Timestamp, every: jiff::SignedDuration) -> bool {
+        let mut last = lock(&self.gitops_looked_at);
+        let due = last.is_none_or(|last| now.duration_since(last) >= every);
+        if due {
+            *last = Some(now);
+        }
+        due
     }
 
     /// What the engine remembers.

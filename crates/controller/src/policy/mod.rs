@@ -1,6 +1,7 @@
 //! The policy reconciler: validate -> observe -> decide -> record -> say. The only one that decides.
 
 pub(crate) mod capture;
+pub(crate) mod gitops;
 mod quarantine;
 mod record;
 mod reproducible;
@@ -101,10 +102,12 @@ pub async fn reconcile(
         Ok(observer) => observer,
         Err(problem) => {
             context.metrics.scored(&namespace, &policy.name_any(), None);
-            status::write_invalid(&context, policy, &problem)
+            let left = gitops::release(&context, policy).await;
+            let again = gitops::again(&left);
+            status::write_invalid(&context, policy, &problem, left)
                 .await
                 .map_err(Error::Status)?;
-            return Ok(Action::await_change());
+            return Ok(again.map_or_else(Action::await_change, Action::requeue));
         }
     };
     if known.is_none_or(|k| !Arc::ptr_eq(&k, &observer)) {
@@ -128,7 +131,14 @@ pub async fn reconcile(
     for act in &decision.acts {
         record::record(&context, policy, &observer, act).await?;
     }
-    status::write(&context, policy, &observer, &state, &decision.say, now)
+    let suspended = gitops::follow(&context, policy, &observer, &decision.rest, now).await;
+    let watched = gitops::again(&suspended);
+    let said = status::Said {
+        state: &state,
+        say: &decision.say,
+        suspended,
+    };
+    status::write(&context, policy, &observer, said, now)
         .await
         .map_err(Error::Status)?;
     if is_another_release(&before, &state) {
@@ -161,10 +171,11 @@ pub async fn reconcile(
                 .await;
         }
     }
-    let next = decision.wake_at.map_or(AT_LEAST, |at| {
+    let at_least = watched.unwrap_or(AT_LEAST);
+    let next = decision.wake_at.map_or(at_least, |at| {
         Duration::try_from(at.duration_since(now))
             .unwrap_or(Duration::ZERO)
-            .min(AT_LEAST)
+            .min(at_least)
     });
     Ok(Action::requeue(next.max(Duration::from_millis(1))))
 }

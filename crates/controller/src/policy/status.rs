@@ -3,29 +3,43 @@
 use backstop_api::{
     RollbackPolicy, RollbackPolicyStatus,
     condition::{self, Condition, ConditionStatus},
-    policy::{CountedUntil, Health, PeersStatus, Phase, TriggerState},
+    policy::{CountedUntil, Health, PeersStatus, Phase, Suspended, TriggerState},
 };
 use backstop_engine::{decide::Say, state::State};
 use backstop_notify::health::health;
 use jiff::Timestamp;
 use kube::{Api, ResourceExt};
 
-use super::quarantine;
+use super::{gitops, quarantine};
 use crate::{calls::CallError, context::Context, merge, observe::Observer};
 
 /// A value of a trigger is written at least so often: each of them would be a write every few
 /// seconds for every policy.
 const VALUES_EVERY: jiff::SignedDuration = jiff::SignedDuration::from_secs(30);
 
+/// What there is to be said.
+pub(super) struct Said<'a> {
+    /// What the engine remembers.
+    pub(super) state: &'a State,
+    /// What it says.
+    pub(super) say: &'a Say,
+    /// What is suspended.
+    pub(super) suspended: Vec<Suspended>,
+}
+
 /// Writes what has been decided, if it is not written already.
 pub(super) async fn write(
     context: &Context,
     object: &RollbackPolicy,
     observer: &Observer,
-    state: &State,
-    say: &Say,
+    said: Said<'_>,
     now: Timestamp,
 ) -> Result<(), CallError> {
+    let Said {
+        state,
+        say,
+        suspended,
+    } = said;
     let old = object.status.clone().unwrap_or_default();
     let mut conditions = old.conditions.clone();
     for said in &say.conditions {
@@ -44,6 +58,8 @@ pub(super) async fn write(
     let mut said: Vec<&str> = say.conditions.iter().map(|c| c.type_).collect();
     said.push(condition::NOTIFIED);
     set_notified(context, object, &mut conditions, now);
+    said.push(condition::GITOPS_SUSPENDED);
+    set_suspended(object, &suspended, &mut conditions, now);
     // These two are there only while there is something to say.
     let passing = [condition::GATES_READY, condition::OVERRIDDEN];
     conditions.retain(|c| {
@@ -74,6 +90,7 @@ pub(super) async fn write(
         notifications: old.notifications.clone(),
         gates: say.gates.clone(),
         overrides: state.overrides.clone(),
+        suspended,
     };
     if says_the_same(&old, &new) {
         return Ok(());
@@ -108,6 +125,29 @@ fn set_notified(
                 status: health.status,
                 reason: health.reason.to_owned(),
                 message: health.message,
+                last_transition_time: now,
+                observed_generation: object.metadata.generation,
+            },
+        ),
+    }
+}
+
+/// Whether what would undo a rollback is suspended; nothing where nothing would.
+fn set_suspended(
+    object: &RollbackPolicy,
+    suspended: &[Suspended],
+    conditions: &mut Vec<Condition>,
+    now: Timestamp,
+) {
+    match gitops::condition(suspended) {
+        None => conditions.retain(|c| c.type_ != condition::GITOPS_SUSPENDED),
+        Some((status, reason, message)) => condition::set(
+            conditions,
+            Condition {
+                type_: condition::GITOPS_SUSPENDED.to_owned(),
+                status,
+                reason: reason.to_owned(),
+                message,
                 last_transition_time: now,
                 observed_generation: object.metadata.generation,
             },
@@ -191,9 +231,12 @@ pub(super) async fn write_invalid(
     context: &Context,
     object: &RollbackPolicy,
     problem: &str,
+    suspended: Vec<Suspended>,
 ) -> Result<(), CallError> {
     let now = Timestamp::now();
     let mut new = object.status.clone().unwrap_or_default();
+    set_suspended(object, &suspended, &mut new.conditions, now);
+    new.suspended = suspended;
     for type_ in [condition::ACCEPTED, condition::READY] {
         condition::set(
             &mut new.conditions,
@@ -209,7 +252,11 @@ pub(super) async fn write_invalid(
     }
     forget_others(
         &mut new.conditions,
-        &[condition::ACCEPTED, condition::READY],
+        &[
+            condition::ACCEPTED,
+            condition::READY,
+            condition::GITOPS_SUSPENDED,
+        ],
         now,
     );
     new.phase = Some(Phase::Invalid);

@@ -7,7 +7,7 @@ use backstop_api::{
 };
 use jiff::Timestamp;
 
-use super::{Course, Decision, newest_point};
+use super::{Course, Decision, Rest, newest_point};
 
 mod conditions;
 use conditions::{accepted, action_required, data_available, monitored, protected, ready, said};
@@ -111,6 +111,7 @@ pub(super) fn conflict(policy: &ValidPolicy, older: &str) -> Decision {
             gates: None,
         },
         notices: Vec::new(),
+        rest: Rest::No,
         wake_at: None,
     }
 }
@@ -143,6 +144,7 @@ pub(super) fn misfit(
             gates: None,
         },
         notices: Vec::new(),
+        rest: Rest::AsItIs,
         wake_at: None,
     }
 }

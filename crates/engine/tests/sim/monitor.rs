@@ -8,10 +8,10 @@ use backstop_api::{
     condition::{ConditionStatus, DATA_AVAILABLE},
     event::{Cause, EventPhase, Outcome, Step},
     point::Verdict,
-    policy::{Action, Mode, NoDataPolicy, TriggerState},
+    policy::{Action, Mode, NoDataPolicy, OnConflict, TriggerState},
 };
 use backstop_engine::{
-    decide::{Act, Decision, decide},
+    decide::{Act, Decision, Rest, decide},
     plan::check::violations,
     policy::{Source, ValidPolicy},
     reading::Reading,
@@ -53,6 +53,8 @@ pub enum Rule {
     Floor,
     Checker,
     Reverts,
+    /// 9 and 12
+    Suspends,
     Attempts,
     Deterministic,
     Idempotence,
@@ -88,6 +90,67 @@ impl Monitor {
     }
 
     /// The engine has decided.
+    /// A GitOps tool is suspended only for a rollback that has acted, and whose release is still kept out;
+    /// never where nobody asked for it, where a person has taken over, or once something newer is live.
+    fn suspends(
+        &mut self,
+        policy: &ValidPolicy,
+        seen: &Snapshot,
+        now: Timestamp,
+        decision: &Decision,
+    ) {
+        let workload = seen.workload.as_ref().filter(|_| seen.conflict.is_none());
+        if policy.mode != Mode::Enforce && workload.is_some() {
+            let untouched = decision.rest == Rest::AsItIs;
+            self.holds(Rule::Suspends, untouched, || format!("{:?}", decision.rest));
+        }
+        let Rest::Yes { event, .. } = &decision.rest else {
+            return;
+        };
+        self.reached("suspended");
+        let wrong = || -> Option<&'static str> {
+            if policy.on_conflict != OnConflict::Suspend {
+                return Some("nobody asked for it");
+            }
+            let Some(workload) = workload else {
+                return Some("there is nothing to undo");
+            };
+            if workload.overridden.is_some() {
+                return Some("a person has taken over");
+            }
+            let Some(event) = seen.events.iter().find(|e| &e.name == event) else {
+                return Some("there is no such rollback");
+            };
+            let (spec, status) = (&event.spec, &event.status);
+            let from = status.from.as_ref().or(spec.from.as_ref());
+            let Some(failed) = from.map(|from| from.hash.as_str()) else {
+                return Some("it takes nothing back");
+            };
+            let to = status.to.as_ref().or(spec.to.as_ref());
+            if status.times.decided.is_none() || to.is_none() {
+                return Some("it has not begun");
+            }
+            let expires = |at: Timestamp| at.checked_add(policy.quarantine_for).unwrap();
+            let kept_out = seen.points.iter().any(|p| {
+                p.verdict == Verdict::Quarantined
+                    && p.release.as_deref() == Some(failed)
+                    && now < expires(p.proved_at)
+            });
+            if !kept_out {
+                return Some("what failed is not kept out any more");
+            }
+            let live = workload.release.as_str();
+            let restored = status.restored_hash.as_deref() == Some(live)
+                || to.and_then(|to| to.hash.as_deref()) == Some(live);
+            let newer = live != failed && !restored;
+            (event.is_over() && newer).then_some("something newer is live")
+        };
+        let wrong = wrong();
+        self.holds(Rule::Suspends, wrong.is_none(), || {
+            format!("{wrong:?}: {:?}", decision.rest)
+        });
+    }
+
     pub fn decided(
         &mut self,
         policy: &ValidPolicy,
@@ -111,6 +174,7 @@ impl Monitor {
         if let Some(held) = &decision.say.held {
             self.reached(&format!("held {held}"));
         }
+        self.suspends(policy, seen, now, decision);
         let starts = decision.acts.iter().filter_map(|a| match a {
             Act::Start { spec, .. } => Some(&**spec),
             _ => None,

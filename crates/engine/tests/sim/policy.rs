@@ -174,7 +174,11 @@ pub fn any() -> impl Strategy<Value = PolicyPlan> {
             warning,
             peers,
             keep_firing_for,
-            gitops: (on_conflict, kept_out),
+            // Suspend keeps out as Quarantine does.
+            gitops: match (on_conflict, admission) {
+                ("Quarantine", true) => ("Suspend", kept_out),
+                _ => (on_conflict, kept_out),
+            },
             admission,
         },
     )

@@ -85,6 +85,8 @@ pub enum Tool {
     Coredns,
     /// A mail server that keeps what it is sent.
     Mailpit,
+    /// Flux: applies what a source has, again and again.
+    KustomizeController,
     /// The application that releases are made of on a real node.
     App,
     /// Holds the namespaces of a pod.
@@ -185,6 +187,7 @@ impl Tool {
             Self::MetricsServer => "metrics-server",
             Self::Coredns => "coredns",
             Self::Mailpit => "mailpit",
+            Self::KustomizeController => "kustomize-controller",
             Self::App => "app",
             Self::Pause => "pause",
             Self::CargoDeny => "cargo-deny",
@@ -196,7 +199,7 @@ impl Tool {
     pub(crate) fn usual_seconds(self) -> u64 {
         match self {
             Self::Etcd => 45,
-            Self::KubeApiserver | Self::CargoDeny => 240,
+            Self::KubeApiserver | Self::CargoDeny | Self::KustomizeController => 240,
             Self::KubeControllerManager | Self::Kwok | Self::Kubelet => 60,
             Self::KubeScheduler | Self::Kubectl | Self::KubeProxy => 15,
             Self::Prometheus | Self::Promtool | Self::Containerd | Self::Mailpit => 100,
@@ -298,6 +301,10 @@ impl Tool {
             ),
             Self::Coredns => go("coredns", "github.com/coredns/coredns"),
             Self::Mailpit => go("mailpit", "github.com/axllent/mailpit"),
+            Self::KustomizeController => go(
+                "kustomize-controller",
+                "github.com/fluxcd/kustomize-controller",
+            ),
             Self::App => go("app", "."),
             Self::Pause => go("app", "./pause"),
             Self::CargoDeny => Origin::Cargo { version: "0.20.2" },
@@ -385,7 +392,13 @@ mod tests {
             .into_iter()
             .chain(Tool::ALERTING)
             .chain(Tool::NODE);
-        for tool in all.chain([Tool::Traefik, Tool::Coredns, Tool::MetricsServer]) {
+        let besides = [
+            Tool::Traefik,
+            Tool::Coredns,
+            Tool::MetricsServer,
+            Tool::KustomizeController,
+        ];
+        for tool in all.chain(besides) {
             let Origin::Go {
                 module, package, ..
             } = tool.origin()

@@ -17,6 +17,7 @@ const SWITCH: &str = "backstop";
 const BACKSTOP: &str = backstop_api::GROUP;
 const READ: &[&str] = &["get", "list", "watch"];
 const READ_AND_PATCH: &[&str] = &["get", "list", "watch", "patch"];
+const SUSPEND: &[&str] = &["get", "list", "patch"];
 
 /// Some rights, and why they are needed.
 struct Rule {
@@ -35,6 +36,8 @@ struct Role {
     scope: Scope,
     /// The names of the objects that it is about; of all where there are none.
     names: &'static [&'static str],
+    /// Whether it is given only where an administrator asks for it: the plain manifests leave it out.
+    on_demand: bool,
     about: &'static str,
     rules: Rules,
 }
@@ -117,12 +120,13 @@ enum Scope {
     OwnUsers,
 }
 
-const ROLES: [Role; 9] = [
+const ROLES: [Role; 10] = [
     Role {
         file: "operator",
         name: "backstop",
         scope: Scope::Workloads,
         names: &[],
+        on_demand: false,
         about: "What the operator needs where it works: in all namespaces, or in those of `watchNamespaces`.",
         rules: Rules::Listed(&[
             Rule {
@@ -239,6 +243,7 @@ const ROLES: [Role; 9] = [
         name: "backstop-secrets",
         scope: Scope::Workloads,
         names: &[],
+        on_demand: false,
         about: "Apart from the rest, so that it can be left out (`rbac.readSecrets: false`) or bound in some namespaces only.",
         rules: Rules::Listed(&[Rule {
             group: "",
@@ -254,16 +259,60 @@ const ROLES: [Role; 9] = [
         name: "backstop-routes",
         scope: Scope::Workloads,
         names: &[],
+        on_demand: false,
         about: "Apart from the rest, so that it can be left out (`rbac.routes: false`) where no policy has the strategy \
                 Canary. A kind of route that the operator's `--routes-file` adds needs a role of its own, with the same \
                 verbs.",
         rules: Rules::Routes,
     },
     Role {
+        file: "gitops",
+        name: "backstop-gitops",
+        scope: Scope::Workloads,
+        names: &[],
+        on_demand: true,
+        about: "Given with `rbac.gitops: true` only, and needed for `gitops.onConflict: Suspend`. Bound in the namespaces \
+                of `gitops.namespaces` too.",
+        rules: Rules::Listed(&[
+            Rule {
+                group: "kustomize.toolkit.fluxcd.io",
+                resources: &["kustomizations"],
+                verbs: SUSPEND,
+                why: "to suspend a Kustomization of Flux that would undo a rollback, to resume it, and to find what a policy \
+                      that was deleted has left suspended",
+            },
+            Rule {
+                group: "helm.toolkit.fluxcd.io",
+                resources: &["helmreleases"],
+                verbs: SUSPEND,
+                why: "the same for a HelmRelease of Flux",
+            },
+            Rule {
+                group: "argoproj.io",
+                resources: &["applications"],
+                verbs: SUSPEND,
+                why: "the same for the automated sync of an Application of Argo CD",
+            },
+            Rule {
+                group: "source.toolkit.fluxcd.io",
+                resources: &[
+                    "gitrepositories",
+                    "ocirepositories",
+                    "buckets",
+                    "externalartifacts",
+                    "helmcharts",
+                ],
+                verbs: &["get"],
+                why: "to see that Git has another revision, so that Flux may go on",
+            },
+        ]),
+    },
+    Role {
         file: "leader-election",
         name: "backstop-leader-election",
         scope: Scope::Own,
         names: &[],
+        on_demand: false,
         about: "What the replicas of the operator need in its own namespace to agree on one that works.",
         rules: Rules::Listed(&[
             Rule {
@@ -286,6 +335,7 @@ const ROLES: [Role; 9] = [
         name: "backstop-switch",
         scope: Scope::Own,
         names: &[SWITCH],
+        on_demand: false,
         about: "What the operator needs to see whether it is paused for the whole cluster.",
         rules: Rules::Listed(&[Rule {
             group: "",
@@ -299,6 +349,7 @@ const ROLES: [Role; 9] = [
         name: "backstop-viewer",
         scope: Scope::Users(&["view", "edit", "admin"]),
         names: &[],
+        on_demand: false,
         about: "To look, without being able to change anything.",
         rules: Rules::Listed(&[Rule {
             group: BACKSTOP,
@@ -312,6 +363,7 @@ const ROLES: [Role; 9] = [
         name: "backstop-operator",
         scope: Scope::Users(&["edit", "admin"]),
         names: &[],
+        on_demand: false,
         about: "For whoever is on call: to name releases good, to roll back and to call rollbacks off, and to set the mode of a \
                 policy. The admission policies ask besides for the right to patch the Deployment in question, and what else a \
                 policy reaches.",
@@ -335,6 +387,7 @@ const ROLES: [Role; 9] = [
         name: "backstop-admin",
         scope: Scope::Users(&["admin"]),
         names: &[],
+        on_demand: false,
         about: "Besides what backstop-operator may: to write policies and their gates, to override, and to let records of releases \
                 go. `configure` and `override` are verbs that admission policies ask for.",
         rules: Rules::Listed(&[
@@ -371,6 +424,7 @@ const ROLES: [Role; 9] = [
         name: "backstop-pause",
         scope: Scope::OwnUsers,
         names: &[SWITCH],
+        on_demand: false,
         about: "To pause Backstop for the whole cluster, and to let it act again.",
         rules: Rules::Listed(&[Rule {
             group: "",
@@ -467,7 +521,7 @@ fn manifests() -> String {
     let mut text = format!(
         "{HEADER}apiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: {SERVICE_ACCOUNT}\n  namespace: {NAMESPACE}\n"
     );
-    for role in &ROLES {
+    for role in ROLES.iter().filter(|role| !role.on_demand) {
         let (kind, mut metadata) = match role.scope {
             Scope::Own | Scope::OwnUsers => ("Role", format!("  namespace: {NAMESPACE}\n")),
             Scope::Workloads | Scope::Users(_) => ("ClusterRole", String::new()),

@@ -1,0 +1,186 @@
+//! A rollback under the real kustomize-controller of Flux, which applies what Git says every second.
+//!
+//! The source-controller is not there: the test writes what Git has into the status of the GitRepository, and serves it.
+//! `BACKSTOP_SELFHEAL_SECONDS` says how long Flux tries.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use backstop_api::event::{EventPhase, Outcome};
+use backstop_api::policy::SuspendState;
+use backstop_e2e::gitops::{FLUX, Watcher};
+use backstop_e2e::gitops_objects::{
+    GIT_REPOSITORY, KUSTOMIZATION, give_rights, install_kinds, make, objects, set_status,
+};
+use backstop_e2e::world::{APP, App, World, quick_policy};
+use backstop_testenv::{Artifacts, KustomizeController, fate};
+use k8s_openapi::api::apps::v1::Deployment;
+use serde_json::{Value, json};
+
+/// After the first attempt the failed release is out again within this time.
+const OUT_WITHIN: Duration = Duration::from_secs(3);
+
+fn trying() -> anyhow::Result<Duration> {
+    let seconds = std::env::var("BACKSTOP_SELFHEAL_SECONDS").unwrap_or_else(|_| "20".into());
+    Ok(Duration::from_secs(seconds.parse()?))
+}
+
+fn v2() -> App {
+    App::version("v2").fate(fate::CRASH_LOOP)
+}
+
+/// A namespace whose application is deployed by Flux.
+struct Flux {
+    world: World,
+    artifacts: Artifacts,
+    controller: KustomizeController,
+}
+
+impl Flux {
+    /// v1 has proved itself under a policy that does this on conflict.
+    async fn good(name: &str, on_conflict: &str) -> anyhow::Result<Self> {
+        let world = World::new(name).await?;
+        install_kinds(world.cluster).await?;
+        give_rights(world.cluster).await?;
+        let controller = KustomizeController::start(world.cluster, &world.namespace).await?;
+        let flux = Self {
+            world,
+            artifacts: Artifacts::start().await?,
+            controller,
+        };
+        let world = &flux.world;
+        let source = objects(&world.client, &world.namespace, GIT_REPOSITORY);
+        let git = json!({"interval": "1h", "url": "https://example.test/apps"});
+        make(&source, GIT_REPOSITORY, "apps", git, json!({})).await?;
+        flux.commit("aaa", &App::version("v1")).await?;
+        let applies = json!({
+            "interval": "1s", "retryInterval": "1s", "timeout": "10s", "path": "./", "prune": true,
+            "sourceRef": {"kind": "GitRepository", "name": "apps"},
+        });
+        let kustomizations = objects(&world.client, &world.namespace, KUSTOMIZATION);
+        make(&kustomizations, KUSTOMIZATION, "apps", applies, json!({})).await?;
+        flux.says("True", "Applied revision: main@sha1:aaa").await?;
+        let mut policy = quick_policy();
+        policy["gitops"] = json!({"onConflict": on_conflict});
+        world.policy(policy).await?;
+        world.good_point(1).await?;
+        Ok(flux)
+    }
+
+    /// Git has this release from now on.
+    async fn commit(&self, commit: &str, app: &App) -> anyhow::Result<()> {
+        let world = &self.world;
+        let mut manifest = app.manifest();
+        manifest["metadata"]["namespace"] = json!(world.namespace);
+        let revision = format!("main@sha1:{commit}");
+        let files = [("web.yaml", manifest.to_string())];
+        let status = self.artifacts.publish(&revision, &files)?;
+        let source = objects(&world.client, &world.namespace, GIT_REPOSITORY);
+        set_status(&source, GIT_REPOSITORY, "apps", status).await
+    }
+
+    /// v2 is committed and taken back.
+    async fn taken_back(&self) -> anyhow::Result<()> {
+        self.commit("bbb", &v2()).await?;
+        self.world
+            .ended("web-1", EventPhase::Succeeded, Outcome::Recovered)
+            .await?;
+        Ok(())
+    }
+
+    async fn kustomization(&self) -> anyhow::Result<Value> {
+        let world = &self.world;
+        let api = objects(&world.client, &world.namespace, KUSTOMIZATION);
+        Ok(api.get("apps").await?.data)
+    }
+
+    /// Waits until the Kustomization's condition Ready has this status, and these words in its message.
+    async fn says(&self, ready: &str, words: &str) -> anyhow::Result<String> {
+        let what = format!("Flux to say {ready}: {words}");
+        let waited = self.world.eventually(&what, async || {
+            let object = self.kustomization().await?;
+            let conditions = object["status"]["conditions"].as_array().cloned();
+            let condition = conditions
+                .into_iter()
+                .flatten()
+                .find(|c| c["type"] == "Ready")
+                .context("no condition Ready")?;
+            let message = condition["message"].as_str().unwrap_or_default();
+            ensure!(
+                condition["status"] == ready && message.contains(words),
+                "{condition}"
+            );
+            Ok(message.to_owned())
+        });
+        waited
+            .await
+            .with_context(|| format!("its log:\n{}", self.controller.log_tail(20)))
+    }
+}
+
+#[tokio::test]
+async fn a_rollback_holds_under_the_real_flux_which_says_why_and_a_new_version_passes()
+-> anyhow::Result<()> {
+    let flux = Flux::good("flux-holds", "Quarantine").await?;
+    let world = &flux.world;
+    let deployment = world.api::<Deployment>().get(APP).await?;
+    let managers = deployment.metadata.managed_fields.unwrap_or_default();
+    ensure!(
+        managers.iter().any(|m| m.manager.as_deref() == Some(FLUX)),
+        "{managers:?}"
+    );
+    let watcher = Watcher::start(world);
+    flux.taken_back().await?;
+    tokio::time::sleep(trying()?).await;
+    let seen = watcher.stop().await;
+    let back = seen.iter().filter(|s| s.version == "v1").nth(1);
+    let back = back.context("v1 was never live again")?.at;
+    let last = seen.last().context("nothing was seen")?;
+    ensure!(last.version == "v1", "in the end {} is live", last.version);
+    let out_for_good = last.at.saturating_duration_since(back);
+    let put_back = seen.iter().filter(|s| s.version == "v2").count() - 1;
+    println!(
+        "Flux put v2 back {put_back} times in {:?} after the rollback; out for good {out_for_good:?} after v1 was back",
+        trying()?
+    );
+    ensure!(
+        out_for_good <= OUT_WITHIN,
+        "v2 was out for good only after {out_for_good:?}: {seen:?}"
+    );
+    let said = flux
+        .says("False", "taken back by RollbackEvent 'web-1'")
+        .await?;
+    println!("Flux says: {said}");
+    ensure!(said.contains("Deployment/"), "{said}");
+
+    flux.commit("ccc", &App::version("v3")).await?;
+    flux.says("True", "Applied revision: main@sha1:ccc").await?;
+    world.proved("v3").await?;
+    ensure!(
+        world.events().await?.len() == 1,
+        "it was taken back more than once"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_real_flux_is_suspended_until_a_new_version_is_committed() -> anyhow::Result<()> {
+    let flux = Flux::good("flux-suspended", "Suspend").await?;
+    let world = &flux.world;
+    flux.taken_back().await?;
+    let is = |state: SuspendState| {
+        world.policy_says("what is suspended", move |s| {
+            s.suspended.first().is_some_and(|e| e.state == state)
+        })
+    };
+    is(SuspendState::Suspended).await?;
+    assert_eq!(flux.kustomization().await?["spec"]["suspend"], true);
+    assert_eq!(world.live().await?, "v1");
+
+    flux.commit("ccc", &App::version("v3")).await?;
+    flux.says("True", "Applied revision: main@sha1:ccc").await?;
+    world.proved("v3").await?;
+    let object = flux.kustomization().await?;
+    ensure!(object["spec"].get("suspend").is_none(), "{object}");
+    Ok(())
+}
