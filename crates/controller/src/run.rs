@@ -25,9 +25,10 @@ use tracing::{Instrument, Span};
 
 use crate::{
     alerts::{self, Inbox},
+    audit,
     cache::{Cache, Gone, Watches, without_template},
     calls::Calls,
-    config::{Place, keys::key_ring},
+    config::rotation,
     context::{Backoffs, Context, Guarded, Keys, Told},
     event, http, leader,
     leader::Leadership,
@@ -35,17 +36,12 @@ use crate::{
     notify::{self, Channels, Subject, Unusable},
     observe::Observers,
     pause::{self, Switch},
-    point, policy,
+    point, policy, retention,
     server::{self, ServerVersion},
     settings::Settings,
     standing, telemetry,
     tell::Teller,
 };
-
-/// How often the keys are looked at.
-const A_DAY: Duration = Duration::from_hours(24);
-/// And when they could not be read.
-const KEYS_RETRIED: Duration = Duration::from_mins(1);
 
 /// How often what is watched is compared with what is there.
 const SWEEP: Duration = Duration::from_secs(15);
@@ -257,6 +253,7 @@ async fn lead(
     // Decisions need all three caches: a policy that saw no points would say that it has none.
     let read = [&policies.read, &points.read, &events.read].map(Clone::clone);
     let caches = read.clone();
+    let events_read = events.read.clone();
     let told_of = [policies.read.clone(), events.read.clone()];
     let policy_work = Controller::for_stream(policies.stream, policies.store)
         .with_config(config.clone())
@@ -300,6 +297,7 @@ async fn lead(
         () = beside(&context, settings, keys, switch, went) => {}
         () = cut_short(end(), read) => {}
         () = tell(context.clone(), told_of, teller_pokes) => {}
+        () = account(context.clone(), events_read, settings) => {}
     }
     Ok(())
 }
@@ -337,6 +335,22 @@ async fn tell(
     notify::tell(context, pokes).await;
 }
 
+/// Writes the audit log, lets old records go and looks after keys, as soon as all of them have been read.
+async fn account(context: Arc<Context>, cache: watch::Receiver<bool>, settings: &Settings) {
+    until(cache).await;
+    let log = async {
+        match settings.audit_file.clone() {
+            Some(log) => audit::keep(context.clone(), log).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::join!(
+        log,
+        retention::keep(context.clone(), settings.event_retention_days),
+        rotation::follow(context.clone(), settings.key_rotation_days),
+    );
+}
+
 /// What goes on beside the reconcilers, for as long as they do.
 async fn beside(
     context: &Arc<Context>,
@@ -347,7 +361,11 @@ async fn beside(
 ) {
     let namespace = &settings.leader_election_namespace;
     let sweep = sweep(context.clone());
-    let keys = keep_keys(context.clone(), namespace.clone(), keys);
+    let keys = rotation::keep_keys(
+        context.clone(),
+        (namespace.clone(), settings.key_rotation_days),
+        keys,
+    );
     let place = (namespace.clone(), settings.config_map.clone());
     let paused = pause::follow(context.clone(), place, switch);
     tokio::select! {
@@ -443,34 +461,6 @@ where
         "could not be reconciled; trying again"
     );
     Action::requeue(context.backoffs.next(&uid(object.meta())))
-}
-
-/// Reads the keys, and again every day: one that is old enough gets a successor by that.
-async fn keep_keys(context: Arc<Context>, namespace: String, keys: watch::Sender<Keys>) {
-    loop {
-        let place = Place {
-            client: &context.client,
-            calls: &context.calls,
-            namespace: &namespace,
-        };
-        let today = jiff::Timestamp::now()
-            .to_zoned(jiff::tz::TimeZone::UTC)
-            .date();
-        let read = key_ring(place, today).await;
-        let next = if read.is_ok() { A_DAY } else { KEYS_RETRIED };
-        match &read {
-            Ok(ring) => {
-                for problem in ring.problems() {
-                    tracing::warn!(%problem, namespace, "a key of the configuration store cannot be used");
-                }
-            }
-            Err(error) => {
-                tracing::warn!(%error, namespace, "there are no keys, so configuration is not kept with points");
-            }
-        }
-        keys.send_replace(Some(read.map(Arc::new).map_err(|e| e.to_string())));
-        tokio::time::sleep(next).await;
-    }
 }
 
 /// Lets go of what is watched for policies that are not there any more.

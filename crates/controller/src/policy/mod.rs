@@ -1,6 +1,7 @@
 //! The policy reconciler: validate -> observe -> decide -> record -> say. The only one that decides.
 
 pub(crate) mod capture;
+mod history;
 mod quarantine;
 mod record;
 mod reproducible;
@@ -90,6 +91,17 @@ pub async fn reconcile(
     let namespace = policy.namespace().ok_or(Error::NoNamespace)?;
     if policy.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
+    }
+
+    // Note what was changed. Where that cannot be written it is no reason not to decide.
+    match history::note(&context, policy).await {
+        Ok(()) => {}
+        Err(old @ (CallError::Conflict { .. } | CallError::NotFound { .. })) => {
+            return Err(Error::Status(old));
+        }
+        Err(error) => {
+            tracing::warn!(namespace, policy = policy.name_any(), %error, "a change of the spec could not be recorded");
+        }
     }
 
     // Validate.
