@@ -54,7 +54,7 @@ impl Here {
             calls: &calls,
             namespace: &namespace,
         };
-        let ring = key_ring(place, day("2026-01-01")).await?;
+        let ring = key_ring(place, day("2026-01-01"), 90).await?;
         Ok(Self {
             cluster,
             client,
@@ -151,12 +151,12 @@ async fn replicas_that_make_keys_at_once_end_up_with_the_same() -> anyhow::Resul
     here.api::<Secret>()
         .delete("backstop-config-keys", &DeleteParams::default())
         .await?;
-    let make = || key_ring(here.place(), day("2026-01-01"));
+    let make = || key_ring(here.place(), day("2026-01-01"), 90);
     let (a, b, c) = tokio::try_join!(make(), make(), make())?;
     assert!(a.identity() == b.identity() && b.identity() == c.identity());
 
     // Ninety days later another key encrypts, and the first is still there.
-    let later = || key_ring(here.place(), day("2026-04-01"));
+    let later = || key_ring(here.place(), day("2026-04-01"), 90);
     let (a, b) = tokio::try_join!(later(), later())?;
     assert_eq!(a.encrypts_with(), Ok("2026-04-01"));
     assert!(a.identity() == b.identity() && a.identity() == c.identity());
@@ -231,6 +231,39 @@ async fn contents_are_kept_once_and_go_with_the_last_point() -> anyhow::Result<(
         },
     )
     .await
+}
+
+#[tokio::test]
+async fn a_lost_key_costs_only_what_it_encrypted() -> anyhow::Result<()> {
+    let mut here = Here::new("config-lost-key").await?;
+    here.apply(&config_map(&json!({"level": "info"})), true)
+        .await?;
+    here.apply(&secret("hunter2"), true).await?;
+    let keys = [ConfigKey::config_map("web"), ConfigKey::secret("web")];
+    let old = here.capture(&keys).await?;
+    here.ring = key_ring(here.place(), day("2026-04-01"), 90).await?;
+    let new = here.capture(&keys).await?;
+    let id = |r: &ConfigRef| r.store.as_ref().and_then(|s| s.key_id.clone());
+    assert_eq!(id(&old[1]).as_deref(), Some("2026-01-01"));
+    assert_eq!(id(&new[1]).as_deref(), Some("2026-04-01"));
+    keep::load(here.place(), &here.ring, &old[1]).await?;
+
+    let gone = Patch::Merge(json!({"data": {"2026-01-01": null}}));
+    let params = PatchParams::default();
+    here.api::<Secret>()
+        .patch("backstop-config-keys", &params, &gone)
+        .await?;
+    here.ring = key_ring(here.place(), day("2026-04-02"), 90).await?;
+    let lost = keep::load(here.place(), &here.ring, &old[1]).await;
+    let said = lost.err().context("it can be read without its key")?;
+    let words =
+        "it is encrypted with key 2026-01-01, which is not in Secret backstop-config-keys any more";
+    ensure!(said.to_string().contains(words), "{said}");
+    // ConfigMaps are not encrypted, and what the other key encrypted is there.
+    for reference in [&old[0], &new[0], &new[1]] {
+        keep::load(here.place(), &here.ring, reference).await?;
+    }
+    Ok(())
 }
 
 async fn leaves_nothing_behind(name: &str, server_side: bool) -> anyhow::Result<()> {

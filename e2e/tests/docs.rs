@@ -238,6 +238,8 @@ fn every_condition_and_every_event_reason_is_explained_and_no_other() -> anyhow:
         "crates/engine/src/overrides.rs",
         "crates/engine/src/decide/say.rs",
         "crates/engine/src/decide/say/conditions.rs",
+        "crates/controller/src/config/rotation.rs",
+        "crates/controller/src/policy/history.rs",
         "crates/controller/src/policy/status.rs",
         "crates/controller/src/point/fill.rs",
         "crates/controller/src/event/tell.rs",
@@ -246,8 +248,10 @@ fn every_condition_and_every_event_reason_is_explained_and_no_other() -> anyhow:
     ] {
         code.extend(words(path)?);
     }
-    // What a Kubernetes Event says was being done.
-    code.remove("Rollback");
+    // What Kubernetes Events say was being done.
+    for action in ["Rollback", "Watch"] {
+        code.remove(action);
+    }
     let page = page("docs/troubleshooting.md")?;
     let mut documented = page.column("## Kubernetes Events", 0)?;
     for heading in [

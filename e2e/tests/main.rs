@@ -5,6 +5,8 @@ mod admission_events;
 mod admission_reach;
 mod admission_strategies;
 mod alerts;
+mod audit;
+mod audit_log;
 mod baselines;
 mod blue_green;
 mod canary;

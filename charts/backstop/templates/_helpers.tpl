@@ -49,6 +49,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   mountPath: /etc/backstop-notifications
   readOnly: true
 {{ end -}}
+{{- if .Values.audit.claim -}}
+- name: audit
+  mountPath: /var/lib/backstop-audit
+{{ end -}}
 {{- with .Values.alerts }}
 {{- if and .enabled .credentialsSecret -}}
 - name: alerts-credentials
@@ -73,6 +77,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - name: notifications
   configMap:
     name: {{ include "backstop.fullname" . }}-notifications
+{{ end -}}
+{{- if .Values.audit.claim -}}
+- name: audit
+  persistentVolumeClaim:
+    claimName: {{ .Values.audit.claim }}
 {{ end -}}
 {{- with .Values.alerts }}
 {{- if and .enabled .credentialsSecret -}}

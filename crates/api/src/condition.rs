@@ -32,6 +32,11 @@ pub const CAPTURED: &str = "Captured";
 pub const CONFIG_CAPTURED: &str = "ConfigCaptured";
 /// The reason why configuration does not go back with a release.
 pub const CONFIG_NOT_CAPTURED: &str = "ConfigNotCaptured";
+/// The type of a point's condition: the Secrets that are kept with it can be decrypted. It is there only from where it was
+/// False once.
+pub const CONFIG_READABLE: &str = "ConfigReadable";
+/// The reason why a Secret does not go back with a release: the key that it is encrypted with is gone, or is none.
+pub const KEY_LOST: &str = "KeyLost";
 /// The type of a point's condition: its images are still those that proved themselves. It is there only from where it was
 /// False once.
 pub const REPRODUCIBLE: &str = "Reproducible";

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
+    audit::{AffectedUsers, Exported},
     condition::Condition,
     config::ConfigRef,
     notification::NotificationStatus,
@@ -260,6 +261,12 @@ pub struct RollbackEventStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
     pub notifications: Vec<NotificationStatus>,
+    /// How many users the release that failed has reached, where the policy asks for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub affected_users: Option<AffectedUsers>,
+    /// Which line of the audit log holds this record; absent while it is in none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exported: Option<Exported>,
 }
 
 /// Somebody put the release that failed back.

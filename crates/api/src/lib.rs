@@ -27,6 +27,7 @@
     reason = "each printer column has a type_ and a json_path"
 )]
 
+pub mod audit;
 pub mod condition;
 pub mod config;
 pub mod duration;

@@ -12,6 +12,7 @@
 //! writes, only while this instance is the leader.
 
 pub mod alerts;
+pub mod audit;
 mod cache;
 pub mod calls;
 mod check;
@@ -28,6 +29,7 @@ pub mod observe;
 pub mod pause;
 pub mod point;
 pub mod policy;
+mod retention;
 pub mod run;
 pub mod server;
 pub mod settings;

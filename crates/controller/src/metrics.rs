@@ -170,6 +170,9 @@ pub struct Metrics {
     policies: Gauge,
     queue: Gauge,
     scores: Family<OfPolicy, Gauge>,
+    audit_failures: Counter,
+    key_age: Gauge,
+    old_keys: Gauge,
 }
 
 fn fast() -> Histogram {
@@ -204,6 +207,9 @@ impl Default for Metrics {
             failures: Family::default(),
             alert_posts: Family::default(),
             alerts: Gauge::default(),
+            audit_failures: Counter::default(),
+            key_age: Gauge::default(),
+            old_keys: Gauge::default(),
             leader: Gauge::default(),
             paused: Gauge::default(),
             policies: Gauge::default(),
@@ -380,6 +386,21 @@ impl Metrics {
             "Rollbacks that are not over",
             self.queue.clone(),
         );
+        registry.register(
+            "audit_failures",
+            "Times that the audit log could not be written",
+            self.audit_failures.clone(),
+        );
+        registry.register(
+            "encryption_key_age_seconds",
+            "How old the key is that encrypts configuration",
+            self.key_age.clone(),
+        );
+        registry.register(
+            "encryption_old_key_objects",
+            "Kept Secrets of points that are encrypted with another key than the one that encrypts",
+            self.old_keys.clone(),
+        );
     }
 
     /// Counts nothing of what will be counted, so that the first one is a rise and not a beginning.
@@ -522,6 +543,19 @@ impl Metrics {
     pub fn sizes(&self, policies: usize) {
         self.policies
             .set(i64::try_from(policies).unwrap_or(i64::MAX));
+    }
+
+    /// The audit log could not be written.
+    pub fn audit_failed(&self) {
+        self.audit_failures.inc();
+    }
+
+    /// How old the key is that encrypts, and how much is encrypted with another one.
+    pub fn keys(&self, age: Duration, with_others: usize) {
+        self.key_age
+            .set(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
+        self.old_keys
+            .set(i64::try_from(with_others).unwrap_or(i64::MAX));
     }
 
     /// How many rollbacks are not over.

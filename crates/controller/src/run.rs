@@ -25,10 +25,11 @@ use tracing::{Instrument, Span};
 
 use crate::{
     alerts::{self, Inbox},
+    audit,
     cache::{Cache, Gone, Watches, without_template},
     calls::Calls,
     client::client,
-    config::{Place, keys::key_ring},
+    config::rotation,
     context::{Backoffs, Context, Guarded, Keys, Told},
     event, http, leader,
     leader::Leadership,
@@ -36,17 +37,12 @@ use crate::{
     notify::{self, Channels, Subject, Unusable},
     observe::Observers,
     pause::{self, Switch},
-    point, policy,
+    point, policy, retention,
     server::{self, ServerVersion},
     settings::Settings,
     standing, telemetry,
     tell::Teller,
 };
-
-/// How often the keys are looked at.
-const A_DAY: Duration = Duration::from_hours(24);
-/// And when they could not be read.
-const KEYS_RETRIED: Duration = Duration::from_mins(1);
 
 /// How often what is watched is compared with what is there.
 const SWEEP: Duration = Duration::from_secs(15);
@@ -260,6 +256,7 @@ async fn lead(
     let read = [&policies.read, &points.read, &events.read].map(Clone::clone);
     let caches = read.clone();
     let policies_read = policies.read.clone();
+    let events_read = events.read.clone();
     let told_of = [policies.read.clone(), events.read.clone()];
     let policy_work = Controller::for_stream(policies.stream, policies.store)
         .with_config(config.clone())
@@ -282,10 +279,33 @@ async fn lead(
             context.clone(),
         )
         .for_each(|_| futures::future::ready(()));
-    let event_work = Controller::for_stream(events.stream, events.store)
-        .with_config(config.clone())
-        .reconcile_on(event_pokes)
-        .graceful_shutdown_on(end())
+    let event_work = carry_out(events, config.clone(), event_pokes, end(), context.clone());
+    let point_work = keep_points(points, config, end(), context.clone());
+    tokio::select! {
+        _ = async { tokio::join!(policy_work, event_work, point_work) } => {}
+        () = beside(&context, settings, keys, switch, went, policies_read) => {}
+        () = cut_short(end(), read) => {}
+        () = tell(context.clone(), told_of, teller_pokes) => {}
+        () = account(context.clone(), events_read, settings) => {}
+    }
+    Ok(())
+}
+
+/// Carries out the rollbacks.
+fn carry_out<S>(
+    events: Cache<RollbackEvent, S>,
+    config: controller::Config,
+    pokes: mpsc::UnboundedReceiver<reflector::ObjectRef<Guarded<RollbackEvent>>>,
+    end: impl Future<Output = ()> + Send + Sync + 'static,
+    context: Arc<Context>,
+) -> impl Future<Output = ()>
+where
+    S: Stream<Item = Result<Guarded<RollbackEvent>, watcher::Error>> + Send + 'static,
+{
+    Controller::for_stream(events.stream, events.store)
+        .with_config(config)
+        .reconcile_on(pokes)
+        .graceful_shutdown_on(end)
         .run(
             |object, context: Arc<Context>| async move {
                 pause::read(context.paused.clone()).await;
@@ -294,17 +314,9 @@ async fn lead(
             |object, error: &event::Error, context| {
                 retry("event", &object, error, error.is_old_picture(), &context)
             },
-            context.clone(),
+            context,
         )
-        .for_each(|_| futures::future::ready(()));
-    let point_work = keep_points(points, config, end(), context.clone());
-    tokio::select! {
-        _ = async { tokio::join!(policy_work, event_work, point_work) } => {}
-        () = beside(&context, settings, keys, switch, went, policies_read) => {}
-        () = cut_short(end(), read) => {}
-        () = tell(context.clone(), told_of, teller_pokes) => {}
-    }
-    Ok(())
+        .for_each(|_| futures::future::ready(()))
 }
 
 /// Looks after the points.
@@ -340,6 +352,22 @@ async fn tell(
     notify::tell(context, pokes).await;
 }
 
+/// Writes the audit log, lets old records go and looks after keys, as soon as all of them have been read.
+async fn account(context: Arc<Context>, cache: watch::Receiver<bool>, settings: &Settings) {
+    until(cache).await;
+    let log = async {
+        match settings.audit_file.clone() {
+            Some(log) => audit::keep(context.clone(), log).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::join!(
+        log,
+        retention::keep(context.clone(), settings.event_retention_days),
+        rotation::follow(context.clone(), settings.key_rotation_days),
+    );
+}
+
 /// What goes on beside the reconcilers, for as long as they do.
 async fn beside(
     context: &Arc<Context>,
@@ -351,7 +379,11 @@ async fn beside(
 ) {
     let namespace = &settings.leader_election_namespace;
     let sweep = sweep(context.clone());
-    let keys = keep_keys(context.clone(), namespace.clone(), keys);
+    let keys = rotation::keep_keys(
+        context.clone(),
+        (namespace.clone(), settings.key_rotation_days),
+        keys,
+    );
     let place = (namespace.clone(), settings.config_map.clone());
     let paused = pause::follow(context.clone(), place, switch);
     let orphaned = Notify::new();
@@ -458,34 +490,6 @@ where
         "could not be reconciled; trying again"
     );
     Action::requeue(context.backoffs.next(&uid(object.meta())))
-}
-
-/// Reads the keys, and again every day: one that is old enough gets a successor by that.
-async fn keep_keys(context: Arc<Context>, namespace: String, keys: watch::Sender<Keys>) {
-    loop {
-        let place = Place {
-            client: &context.client,
-            calls: &context.calls,
-            namespace: &namespace,
-        };
-        let today = jiff::Timestamp::now()
-            .to_zoned(jiff::tz::TimeZone::UTC)
-            .date();
-        let read = key_ring(place, today).await;
-        let next = if read.is_ok() { A_DAY } else { KEYS_RETRIED };
-        match &read {
-            Ok(ring) => {
-                for problem in ring.problems() {
-                    tracing::warn!(%problem, namespace, "a key of the configuration store cannot be used");
-                }
-            }
-            Err(error) => {
-                tracing::warn!(%error, namespace, "there are no keys, so configuration is not kept with points");
-            }
-        }
-        keys.send_replace(Some(read.map(Arc::new).map_err(|e| e.to_string())));
-        tokio::time::sleep(next).await;
-    }
 }
 
 /// Lets go of what is watched for policies that are not there any more.

@@ -70,6 +70,15 @@ pub struct Settings {
     /// suspended too.
     #[arg(long, env = "BACKSTOP_GITOPS_NAMESPACES", value_delimiter = ',')]
     pub gitops_namespaces: Vec<String>,
+    /// Where every rollback that has ended is written as a line of JSON: a file, or `-` for standard output.
+    #[arg(long, env = "BACKSTOP_AUDIT_FILE")]
+    pub audit_file: Option<crate::audit::Log>,
+    /// A new key for configuration is made after so many days.
+    #[arg(long, env = "BACKSTOP_KEY_ROTATION_DAYS", default_value_t = 90, value_parser = clap::value_parser!(u16).range(1..=3650))]
+    pub key_rotation_days: u16,
+    /// Records of rollbacks that ended are kept for so many days, and the newest of each workload for good.
+    #[arg(long, env = "BACKSTOP_EVENT_RETENTION_DAYS", default_value_t = 365, value_parser = clap::value_parser!(u16).range(1..=3650))]
+    pub event_retention_days: u16,
     /// How logs are written.
     #[arg(long, env = "BACKSTOP_LOG_FORMAT", value_enum, default_value_t = LogFormat::Auto)]
     pub log_format: LogFormat,

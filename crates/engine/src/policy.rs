@@ -15,12 +15,14 @@ use crate::{
     strategy::{self, Strategy},
 };
 
+mod affected;
 mod baseline;
 mod peers;
 mod source;
 mod trigger;
 mod votes;
 
+pub use affected::ValidAffectedUsers;
 pub use baseline::{Against, ValidBaseline};
 pub use peers::{Alike, ValidPeers};
 pub(crate) use peers::{HOLD_FOR, SHARE};
@@ -74,6 +76,8 @@ pub struct ValidPolicy {
     pub quarantine_for: SignedDuration,
     /// What is asked before a release.
     pub gates: Option<ValidGates>,
+    /// How many users a release that is taken back has reached.
+    pub affected_users: Option<ValidAffectedUsers>,
 }
 
 impl ValidPolicy {
@@ -179,6 +183,7 @@ pub fn validate(name: &str, spec: &RollbackPolicySpec) -> Result<ValidPolicy, Ve
             });
         })
     });
+    let affected_users = affected::validate(spec.affected_users.as_ref(), &mut errors);
     let strategy = strategy::parse(spec, &mut errors);
     let Some(strategy) = strategy.filter(|_| errors.is_empty()) else {
         return Err(errors);
@@ -212,5 +217,6 @@ pub fn validate(name: &str, spec: &RollbackPolicySpec) -> Result<ValidPolicy, Ve
         on_conflict: spec.gitops.on_conflict,
         quarantine_for: spec.gitops.quarantine_for.as_signed(),
         gates,
+        affected_users,
     })
 }

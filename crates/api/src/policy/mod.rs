@@ -1,5 +1,6 @@
 //! RollbackPolicy: what to watch on which workload, and what to do about it.
 
+mod affected;
 mod baseline;
 mod decision;
 mod gates;
@@ -14,6 +15,7 @@ mod strategy;
 mod trigger;
 mod window;
 
+pub use affected::AffectedUsersQuery;
 pub use baseline::{BaselineFrom, BaselineSource, Classification, Comparison, Direction};
 pub use decision::{DecisionRules, Require, Vote};
 pub use gates::{

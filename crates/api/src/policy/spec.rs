@@ -5,7 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Channel, DecisionRules, Gates, GitOps, RollbackPolicyStatus, Strategy, Trigger, Window,
+    AffectedUsersQuery, Channel, DecisionRules, Gates, GitOps, RollbackPolicyStatus, Strategy,
+    Trigger, Window,
 };
 use crate::{
     config::{ConfigCapture, SecretCapture},
@@ -115,6 +116,9 @@ pub struct RollbackPolicySpec {
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
     pub notifications: Vec<Channel>,
+    /// How many users a release that is taken back has reached, for the record of the rollback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub affected_users: Option<AffectedUsersQuery>,
 }
 
 /// Whether Backstop acts.

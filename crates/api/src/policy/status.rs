@@ -9,7 +9,7 @@ use super::{
     Classification, CountedUntil, DailyCounts, Figures, GatesStatus, ReleaseVerdict, ScoreAt,
     Severity, Trend,
 };
-use crate::{condition::Condition, notification::NotificationStatus, schema};
+use crate::{audit::SpecHistory, condition::Condition, notification::NotificationStatus, schema};
 
 /// What Backstop says of a policy.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -92,6 +92,9 @@ pub struct RollbackPolicyStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub suspended: Vec<Suspended>,
+    /// Who has changed the spec, and what of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spec_history: Option<SpecHistory>,
 }
 
 /// A person took over a Deployment: Backstop let everything pass there, and took nothing back.

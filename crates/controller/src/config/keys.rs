@@ -25,8 +25,6 @@ use crate::calls::CallError;
 const IDENTITY: &str = "identity";
 /// How long the names of days are: `2026-01-31`.
 const DAY: usize = 10;
-/// A key encrypts for so long; after that a new one is made.
-pub const ROTATE_AFTER_DAYS: i32 = 90;
 
 type Key = SecretBox<[u8; KEY_LENGTH]>;
 
@@ -172,14 +170,14 @@ impl KeyRing {
         self.keys.values().filter_map(|key| key.as_ref().err())
     }
 
-    /// Whether it is time for a new key. Never while a person has chosen which one encrypts.
+    /// Whether it is time for a new key: the newest is so old. Never while a person has chosen which one encrypts.
     #[must_use]
-    pub fn is_due(&self, today: Date) -> bool {
+    pub fn is_due(&self, today: Date, after_days: u16) -> bool {
         if self.chosen.is_some() {
             return false;
         }
         let newest = self.keys.keys().rev().find_map(|id| day(id));
-        newest.is_none_or(|made| (today - made).get_days() >= ROTATE_AFTER_DAYS)
+        newest.is_none_or(|made| (today - made).get_days() >= i32::from(after_days))
     }
 
     /// HMAC-SHA256 under the key of identities.
@@ -201,7 +199,7 @@ fn key(entry: &str, bytes: &[u8]) -> Result<Key, KeyError> {
 }
 
 /// The day on which a key was made.
-fn day(id: &str) -> Option<Date> {
+pub(super) fn day(id: &str) -> Option<Date> {
     id.get(..DAY)?.parse().ok()
 }
 
@@ -231,20 +229,36 @@ pub fn generate(today: Date) -> Result<Secret, KeyError> {
 ///
 /// `place` is the operator's own namespace. Safe to do by several replicas at once: the one that
 /// comes second takes what the first has made.
-pub async fn key_ring(place: Place<'_>, today: Date) -> Result<KeyRing, KeysError> {
-    let ring = match read(place).await {
+pub async fn key_ring(
+    place: Place<'_>,
+    today: Date,
+    rotation_days: u16,
+) -> Result<KeyRing, KeysError> {
+    match read_again(place, today, rotation_days).await {
         Err(KeysError::Call(CallError::NotFound { .. })) => {
             let api = place.objects(ConfigKind::Secret);
             let fresh = untyped(&generate(today)?);
             let created = place.calls.create("create secret", &api, &fresh).await;
             match created {
-                Ok(_) | Err(CallError::AlreadyExists { .. }) => read(place).await?,
-                Err(error) => return Err(error.into()),
+                Ok(_) | Err(CallError::AlreadyExists { .. }) => {
+                    read_again(place, today, rotation_days).await
+                }
+                Err(error) => Err(error.into()),
             }
         }
-        read => read?,
-    };
-    if !ring.is_due(today) {
+        read => read,
+    }
+}
+
+/// The same where there have been keys: others in their place would make every release with
+/// configuration a new one, so none are made.
+pub(super) async fn read_again(
+    place: Place<'_>,
+    today: Date,
+    rotation_days: u16,
+) -> Result<KeyRing, KeysError> {
+    let ring = read(place).await?;
+    if !ring.is_due(today, rotation_days) {
         return Ok(ring);
     }
     add(place, today).await?;
@@ -411,7 +425,7 @@ pub(super) mod tests {
         let due = |secret: &Secret, today: &str| {
             KeyRing::parse(secret)
                 .unwrap()
-                .is_due(today.parse().unwrap())
+                .is_due(today.parse().unwrap(), 90)
         };
         assert!(!due(&secret, "2026-03-31"));
         assert!(due(&secret, "2026-04-01"));

@@ -6,6 +6,7 @@
 //! - [`store`]: the immutable Secrets in which contents are kept. Pure.
 //! - [`keep`]: making and reading those.
 //! - [`users`]: who else uses an object.
+//! - `rotation`: how old the keys are, and what is lost with one that is gone.
 //! - [`restore`]: putting an object back, if it may be.
 //!
 //! What may be put back is decided in [`backstop_engine::config`].
@@ -18,6 +19,7 @@ pub mod keep;
 pub mod keys;
 pub mod objects;
 pub mod restore;
+pub(crate) mod rotation;
 pub mod seal;
 pub mod store;
 pub mod users;

@@ -1,6 +1,7 @@
 //! The event reconciler: carries out the steps of a rollback that was decided, and tells how it
 //! ended. Nothing is chosen here: the plan says everything.
 
+mod affected;
 mod done;
 mod orphan;
 mod progress;
@@ -79,6 +80,7 @@ pub async fn reconcile(
     if let Some(action) = orphan::look(&context, event, &namespace).await? {
         return Ok(action);
     }
+    affected::ask(&context, event, &namespace);
     match phase {
         Some(EventPhase::Executing) => execute(&context, event, &namespace).await,
         // The policy reconciler decides what becomes of the others.

@@ -242,7 +242,7 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// Whether what changed is only who was told. Then the progress is based on that from now on.
+    /// Whether what changed is only who was told, or whom the release reached. Then the progress is based on that from now on.
     async fn was_only_told_of(&mut self) -> Result<bool, CallError> {
         let (api, name) = (self.api(), self.event.name_any());
         let calls = &self.context.calls;
@@ -250,9 +250,14 @@ impl<'a> Progress<'a> {
         let Some(now) = read.filter(|now| now.uid() == self.event.uid()) else {
             return Ok(false);
         };
-        let told = now.status.clone().unwrap_or_default().notifications;
+        let RollbackEventStatus {
+            notifications: told,
+            affected_users: affected,
+            ..
+        } = now.status.clone().unwrap_or_default();
         let untold = |status: &RollbackEventStatus| RollbackEventStatus {
             notifications: Vec::new(),
+            affected_users: None,
             ..status.clone()
         };
         let same = untold(&now.status.clone().unwrap_or_default()) == untold(&self.saved)
@@ -261,6 +266,7 @@ impl<'a> Progress<'a> {
         if same {
             self.version = now.resource_version();
             self.status.notifications = told;
+            self.status.affected_users = affected;
         }
         Ok(same)
     }

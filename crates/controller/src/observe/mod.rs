@@ -5,7 +5,7 @@
 
 mod config;
 mod pods;
-mod queries;
+pub(crate) mod queries;
 mod reach;
 mod reports;
 pub(crate) mod route;

@@ -4,6 +4,7 @@
 //! and asks for a decision.
 
 mod access;
+mod affected;
 mod peers;
 mod probe;
 mod prometheus;
@@ -25,6 +26,7 @@ use jiff::Timestamp;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::Instrument;
 
+pub(crate) use self::affected::affected_users;
 use self::{access::Access, prometheus::Asking};
 use super::{Observer, lock};
 use crate::context::Context;

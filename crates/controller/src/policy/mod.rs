@@ -2,6 +2,7 @@
 
 pub(crate) mod capture;
 pub(crate) mod gitops;
+mod history;
 mod quarantine;
 mod record;
 mod reproducible;
@@ -12,8 +13,8 @@ use std::{sync::Arc, time::Duration};
 
 use backstop_api::RollbackPolicy;
 use backstop_engine::{
-    decide::{NoticeKind, decide},
-    snapshot::Workload,
+    decide::{Notice, NoticeKind, decide},
+    snapshot::{Snapshot, Workload},
     state::State,
 };
 use jiff::Timestamp;
@@ -93,6 +94,17 @@ pub async fn reconcile(
         return Ok(Action::await_change());
     }
 
+    // Note what was changed. Where that cannot be written it is no reason not to decide.
+    match history::note(&context, policy).await {
+        Ok(()) => {}
+        Err(old @ (CallError::Conflict { .. } | CallError::NotFound { .. })) => {
+            return Err(Error::Status(old));
+        }
+        Err(error) => {
+            tracing::warn!(namespace, policy = policy.name_any(), %error, "a change of the spec could not be recorded");
+        }
+    }
+
     // Validate.
     let known = context.observers.get(&namespace, &policy.name_any());
     let observer = match context
@@ -146,31 +158,7 @@ pub async fn reconcile(
     }
     observer.remember(state);
 
-    // Say.
-    if !decision.notices.is_empty() {
-        let mut about = vec![policy.object_ref(&())];
-        for workload in seen.workload.iter().flat_map(Workload::live) {
-            about.push(deployment_reference(
-                &namespace,
-                &workload.name,
-                Some(&workload.uid),
-            ));
-        }
-        for notice in &decision.notices {
-            tracing::info!(
-                namespace,
-                policy = policy.name_any(),
-                reason = notice.reason,
-                "{}",
-                notice.message
-            );
-            let warning = notice.kind == NoticeKind::Warning;
-            context
-                .teller
-                .say(&about, warning, notice.reason, "Watch", &notice.message)
-                .await;
-        }
-    }
+    tell(&context, policy, &seen, &decision.notices).await;
     let at_least = watched.unwrap_or(AT_LEAST);
     let next = decision.wake_at.map_or(at_least, |at| {
         Duration::try_from(at.duration_since(now))
@@ -178,4 +166,34 @@ pub async fn reconcile(
             .min(at_least)
     });
     Ok(Action::requeue(next.max(Duration::from_millis(1))))
+}
+
+/// Says what has changed, on the policy and on its Deployments.
+async fn tell(context: &Context, policy: &RollbackPolicy, seen: &Snapshot, notices: &[Notice]) {
+    if notices.is_empty() {
+        return;
+    }
+    let namespace = policy.namespace().unwrap_or_default();
+    let mut about = vec![policy.object_ref(&())];
+    for workload in seen.workload.iter().flat_map(Workload::live) {
+        about.push(deployment_reference(
+            &namespace,
+            &workload.name,
+            Some(&workload.uid),
+        ));
+    }
+    for notice in notices {
+        tracing::info!(
+            namespace,
+            policy = policy.name_any(),
+            reason = notice.reason,
+            "{}",
+            notice.message
+        );
+        let warning = notice.kind == NoticeKind::Warning;
+        context
+            .teller
+            .say(&about, warning, notice.reason, "Watch", &notice.message)
+            .await;
+    }
 }

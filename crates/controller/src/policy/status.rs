@@ -91,6 +91,7 @@ pub(super) async fn write(
         gates: say.gates.clone(),
         overrides: state.overrides.clone(),
         suspended,
+        spec_history: old.spec_history.clone(),
     };
     if says_the_same(&old, &new) {
         return Ok(());
@@ -293,9 +294,10 @@ async fn patch(
     let json = |status: &RollbackPolicyStatus| serde_json::to_value(status).unwrap_or_default();
     let old = object.status.as_ref().map(json).unwrap_or_default();
     let mut value = merge::patch(&old, &json(status));
-    // Who was told is written by whoever tells them, meanwhile too.
+    // Who was told is written by whoever tells them, meanwhile too; what was changed in the spec by a step of its own.
     if let Some(value) = value.as_object_mut() {
         value.remove("notifications");
+        value.remove("specHistory");
     }
     let patch = serde_json::json!({"metadata": {"uid": object.uid()}, "status": value});
     context

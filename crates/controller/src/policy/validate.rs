@@ -57,6 +57,15 @@ pub(super) fn validate(context: &Context, object: &RollbackPolicy) -> Result<Val
             errors.push(format!("spec.triggers[{index}].{field}: {error}"));
         }
     }
+    if let Some(asked) = &policy.affected_users {
+        let checked = match &asked.address {
+            Some(address) => context.allowed.check(address),
+            None => context.allowed.own(),
+        };
+        if let Err(error) = checked {
+            errors.push(format!("spec.affectedUsers.address: {error}"));
+        }
+    }
     if let Some(canary) = policy.strategy.canary()
         && let Err(error) = context.routes.get(&canary.parameters.route.provider)
     {

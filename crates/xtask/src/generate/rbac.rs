@@ -144,8 +144,9 @@ const ROLES: [Role; 10] = [
             Rule {
                 group: BACKSTOP,
                 resources: &["rollbackevents"],
-                verbs: &["get", "list", "watch", "create"],
-                why: "to record a rollback before it is made; a record is never changed or deleted",
+                verbs: &["get", "list", "watch", "create", "delete"],
+                why: "to record a rollback before it is made, and to let its record go when its time is over (`--event-retention-days`); \
+                      a record is never changed",
             },
             Rule {
                 group: BACKSTOP,
@@ -626,7 +627,7 @@ fail closed: they concern Backstop's own objects alone.
 | Backstop alone | fill `spec.release` of a point; quarantine; say that a point soaked; record a rollback that a trigger caused, with its evidence; write status; change the `backstop.dev/` labels of points and events, and such annotations of points; give events names that end in a number |
 | whoever has the verb `configure` on RollbackPolicies | change more of a RollbackPolicy than `spec.mode` |
 | whoever has the verb `override` on RollbackPolicies | take a Deployment over (`backstop.dev/override`), in their own name; change or take away the gates of a RollbackPolicy |
-| everybody with the right to delete | delete a RollbackEvent that has ended |
+| whoever has the right to delete, and the verb `purge` on RollbackEvents | delete a RollbackEvent that has ended, before its time; no role here has it |
 
 A refusal says which field is meant, what its value is and what it has to be. To mend something by hand that only
 Backstop may write, a cluster administrator deletes the binding first, and puts it back afterwards:

@@ -1,0 +1,24 @@
+//! The audit log: what Backstop did, as JSON Lines, each of which carries the SHA-256 of the line before it and its own.
+//!
+//! Pure: the operator and the command line write the same lines, and read them by the same rules.
+//!
+//! ```
+//! use backstop_audit::{Head, append, verify};
+//!
+//! let record = serde_json::json!({"kind": "Rollback", "name": "web-1"});
+//! let (first, head) = append(&Head::default(), &record);
+//! let (second, head) = append(&head, &record);
+//! let log = format!("{first}\n{second}\n");
+//!
+//! assert_eq!(verify(log.as_bytes(), None).unwrap().head, head);
+//! // Without its first line it is found out.
+//! assert!(verify(second.as_bytes(), None).is_err());
+//! ```
+
+mod chain;
+mod record;
+mod verify;
+
+pub use chain::{Head, append};
+pub use record::{Record, RollbackRecord, SpecChangeRecord, TakeoverRecord, of_event, of_policy};
+pub use verify::{Found, Problem, Verified, last, verify};

@@ -1,0 +1,45 @@
+//! `kubectl backstop`: what people do with Backstop from a terminal.
+
+mod audit;
+mod cluster;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What people do with Backstop from a terminal.
+#[derive(Debug, Parser)]
+#[command(name = "kubectl backstop", bin_name = "kubectl backstop", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The audit log: write what is on record in the cluster, and find out whether a log is whole.
+    #[command(subcommand)]
+    Audit(audit::Audit),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if rustls::crypto::ring::default_provider()
+        .install_default()
+        .is_err()
+    {
+        eprintln!("error: a TLS provider is installed already");
+        return ExitCode::FAILURE;
+    }
+    let done = match arguments.command {
+        Command::Audit(audit) => audit.run().await,
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

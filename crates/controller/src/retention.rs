@@ -1,0 +1,238 @@
+//! Letting records go: a rollback that ended long ago is deleted, by nobody but Backstop.
+//!
+//! The newest of each workload stay however old they are, and so does that with a policy's highest number, since the
+//! next one is counted on from it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use backstop_api::{RollbackEvent, event::EventPhase, names};
+use jiff::{SignedDuration, Timestamp};
+use kube::{Api, ResourceExt};
+
+use crate::context::Context;
+
+/// How often old records are looked for.
+const EVERY: Duration = Duration::from_hours(1);
+/// So many are let go at a time, so that a first look at years of records is no burst.
+const AT_A_TIME: usize = 500;
+
+/// Lets records go again and again.
+pub(crate) async fn keep(context: Arc<Context>, days: u16) {
+    let time = SignedDuration::from_hours(24 * i64::from(days));
+    let mut tick = tokio::time::interval(EVERY);
+    loop {
+        tick.tick().await;
+        let state = context.events.state();
+        let events: Vec<&RollbackEvent> = state.iter().filter_map(|e| e.0.as_ref().ok()).collect();
+        let old = over(&events, time, Timestamp::now());
+        for event in old.into_iter().take(AT_A_TIME) {
+            let (namespace, name) = (event.namespace().unwrap_or_default(), event.name_any());
+            let api: Api<RollbackEvent> = Api::namespaced(context.client.clone(), &namespace);
+            let deleted = context
+                .calls
+                .delete("delete rollbackevent", &api, &name, event.uid())
+                .await;
+            match deleted {
+                Ok(()) => tracing::info!(
+                    namespace,
+                    event = name,
+                    days,
+                    "the record of a rollback is let go: its time is over"
+                ),
+                Err(error) => tracing::warn!(
+                    namespace,
+                    event = name,
+                    %error,
+                    "the record of a rollback is kept beyond its time, since it could not be deleted; trying again in an hour"
+                ),
+            }
+        }
+    }
+}
+
+/// The records whose time is over, oldest first.
+fn over<'a>(
+    events: &[&'a RollbackEvent],
+    time: SignedDuration,
+    now: Timestamp,
+) -> Vec<&'a RollbackEvent> {
+    let mut newest: BTreeMap<(String, &str), &RollbackEvent> = BTreeMap::new();
+    let mut highest: BTreeMap<(String, &str), (u64, String)> = BTreeMap::new();
+    for event in events {
+        let namespace = event.namespace().unwrap_or_default();
+        for workload in &event.spec.workloads {
+            let known = newest
+                .entry((namespace.clone(), &workload.name))
+                .or_insert(event);
+            if since(event) > since(known) {
+                *known = event;
+            }
+        }
+        let (policy, name) = (event.spec.policy.as_str(), event.name_any());
+        if let Some(number) = names::event_number(policy, &name) {
+            let known = highest.entry((namespace, policy)).or_default();
+            *known = known.clone().max((number, name));
+        }
+    }
+    let mut kept: BTreeSet<(String, String)> = newest
+        .values()
+        .map(|e| (e.namespace().unwrap_or_default(), e.name_any()))
+        .collect();
+    kept.extend(
+        highest
+            .into_iter()
+            .map(|((namespace, _), (_, name))| (namespace, name)),
+    );
+    let mut old: Vec<&RollbackEvent> = events
+        .iter()
+        .copied()
+        .filter(|e| {
+            e.status
+                .as_ref()
+                .and_then(|s| s.phase)
+                .is_some_and(EventPhase::is_terminal)
+        })
+        .filter(|e| since(e).is_some_and(|since| now.duration_since(since) > time))
+        .filter(|e| !kept.contains(&(e.namespace().unwrap_or_default(), e.name_any())))
+        .collect();
+    old.sort_by_key(|e| since(e));
+    old
+}
+
+/// From when its time is counted: from its end, and where that is not known from its beginning.
+fn since(event: &RollbackEvent) -> Option<Timestamp> {
+    let ended = event.status.as_ref().and_then(|s| s.times.ended);
+    ended.or_else(|| event.metadata.creation_timestamp.as_ref().map(|t| t.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const YEAR: SignedDuration = SignedDuration::from_hours(24 * 365);
+
+    fn event(
+        namespace: &str,
+        name: &str,
+        workloads: &[&str],
+        phase: &str,
+        ended: &str,
+    ) -> RollbackEvent {
+        let workloads: Vec<_> = workloads.iter().map(|w| json!({"name": w})).collect();
+        serde_json::from_value(json!({
+            "apiVersion": "backstop.dev/v1alpha1", "kind": "RollbackEvent",
+            "metadata": {"name": name, "namespace": namespace, "creationTimestamp": ended},
+            "spec": {"policy": "web", "workloads": workloads, "cause": "Trigger", "requestedBy": "backstop"},
+            "status": {"phase": phase, "times": {"ended": ended}},
+        }))
+        .unwrap()
+    }
+
+    fn let_go(events: &[RollbackEvent], now: &str) -> Vec<String> {
+        let events: Vec<&RollbackEvent> = events.iter().collect();
+        over(&events, YEAR, now.parse().unwrap())
+            .iter()
+            .map(|e| format!("{}/{}", e.namespace().unwrap(), e.name_any()))
+            .collect()
+    }
+
+    #[test]
+    fn a_record_goes_after_its_time_and_not_before() {
+        let events = [
+            event(
+                "shop",
+                "web-1",
+                &["web"],
+                "Succeeded",
+                "2025-01-01T00:00:00Z",
+            ),
+            event("shop", "web-2", &["web"], "Failed", "2025-02-01T00:00:00Z"),
+            event(
+                "shop",
+                "web-3",
+                &["web"],
+                "Succeeded",
+                "2026-01-01T00:00:00Z",
+            ),
+        ];
+        assert!(let_go(&events, "2026-01-01T00:00:00Z").is_empty());
+        assert_eq!(let_go(&events, "2026-01-01T00:00:01Z"), ["shop/web-1"]);
+        assert_eq!(
+            let_go(&events, "2026-03-01T00:00:00Z"),
+            ["shop/web-1", "shop/web-2"]
+        );
+    }
+
+    #[test]
+    fn the_newest_of_each_workload_stays_however_old_it_is() {
+        let events = [
+            event(
+                "shop",
+                "a",
+                &["web", "worker"],
+                "Succeeded",
+                "2020-01-01T00:00:00Z",
+            ),
+            event("shop", "b", &["web"], "Succeeded", "2020-02-01T00:00:00Z"),
+            event("shop", "c", &["web"], "Succeeded", "2020-03-01T00:00:00Z"),
+            event("bank", "a", &["web"], "Succeeded", "2020-01-01T00:00:00Z"),
+        ];
+        // `a` is the newest of worker, and the other namespace's is its own.
+        assert_eq!(let_go(&events, "2026-01-01T00:00:00Z"), ["shop/b"]);
+    }
+
+    #[test]
+    fn the_highest_number_stays_so_that_no_name_comes_twice() {
+        let events = [
+            event(
+                "shop",
+                "web-9",
+                &["web"],
+                "Succeeded",
+                "2020-01-01T00:00:00Z",
+            ),
+            event(
+                "shop",
+                "web-10",
+                &["web"],
+                "Succeeded",
+                "2020-01-02T00:00:00Z",
+            ),
+            event(
+                "shop",
+                "by-hand",
+                &["web"],
+                "Succeeded",
+                "2020-03-01T00:00:00Z",
+            ),
+        ];
+        assert_eq!(let_go(&events, "2026-01-01T00:00:00Z"), ["shop/web-9"]);
+    }
+
+    #[test]
+    fn what_is_not_over_is_never_let_go() {
+        let events = [
+            event(
+                "shop",
+                "web-1",
+                &["web"],
+                "Verifying",
+                "2020-01-01T00:00:00Z",
+            ),
+            event(
+                "shop",
+                "web-2",
+                &["web"],
+                "Succeeded",
+                "2026-01-01T00:00:00Z",
+            ),
+        ];
+        assert!(let_go(&events, "2026-01-02T00:00:00Z").is_empty());
+    }
+}
