@@ -23,7 +23,7 @@ fn ended(at: &str) -> Value {
 #[tokio::test]
 async fn a_record_is_deleted_before_its_time_only_by_whoever_may_purge() -> anyhow::Result<()> {
     let people = People::new().await?;
-    let role = r#"
+    let role = r"
 apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
 metadata: {name: cleaner}
@@ -36,7 +36,7 @@ metadata: {name: cleaner}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: cleaner}
 subjects:
 - {apiGroup: rbac.authorization.k8s.io, kind: User, name: carl}
-"#;
+";
     people.cluster.apply(&people.namespace, role).await?;
     let carl = people.events(&people.cluster.client_for("carl", &[]).await?);
     let operator = people.events(&people.operator);

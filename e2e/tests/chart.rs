@@ -429,6 +429,8 @@ async fn the_operator_may_do_its_work_and_nothing_beside_it() -> anyhow::Result<
         (true, "get", "", "secrets", "", "shop"),
         (true, "delete", "backstop.dev", "rollbackpoints", "", "shop"),
         (true, "create", "backstop.dev", "rollbackevents", "", "shop"),
+        (true, "delete", "backstop.dev", "rollbackevents", "", "shop"),
+        (false, "purge", "backstop.dev", "rollbackevents", "", "shop"),
         (
             true,
             "patch",
@@ -470,14 +472,6 @@ async fn the_operator_may_do_its_work_and_nothing_beside_it() -> anyhow::Result<
             "shop",
         ),
         (false, "patch", "backstop.dev", "rollbackevents", "", "shop"),
-        (
-            false,
-            "delete",
-            "backstop.dev",
-            "rollbackevents",
-            "",
-            "shop",
-        ),
         (
             false,
             "patch",

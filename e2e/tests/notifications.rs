@@ -108,6 +108,33 @@ async fn nothing_is_given_away(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// That it began and that it ended, each in a mail.
+async fn mails_say_what_and_why(server: &MailServer) -> anyhow::Result<()> {
+    let mails = server.received().await?;
+    assert_eq!(mails.len(), 2, "{mails:?}");
+    ensure!(
+        mails[0].subject.ends_with("rolling back (web-1)"),
+        "{mails:?}"
+    );
+    ensure!(
+        mails[1].subject.ends_with("rolled back (web-1)"),
+        "{mails:?}"
+    );
+    ensure!(
+        mails[1].text.contains("Why: trigger cannot-start fires"),
+        "{}",
+        mails[1].text
+    );
+    ensure!(
+        mails[1].html.contains("<strong>Why</strong>"),
+        "{}",
+        mails[1].html
+    );
+    assert_eq!(mails[1].to[0].address, "sre@example.com");
+    ensure!(mails[0].message_id != mails[1].message_id, "{mails:?}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_rollback_is_told_once_on_every_channel_and_gives_no_secret_away() -> anyhow::Result<()> {
     let hooks = Receiver::start(Mood::Well).await?;
@@ -190,28 +217,7 @@ async fn a_rollback_is_told_once_on_every_channel_and_gives_no_secret_away() -> 
         ci[1].headers
     );
 
-    let mails = starttls.received().await?;
-    assert_eq!(mails.len(), 2, "{mails:?}");
-    ensure!(
-        mails[0].subject.ends_with("rolling back (web-1)"),
-        "{mails:?}"
-    );
-    ensure!(
-        mails[1].subject.ends_with("rolled back (web-1)"),
-        "{mails:?}"
-    );
-    ensure!(
-        mails[1].text.contains("Why: trigger cannot-start fires"),
-        "{}",
-        mails[1].text
-    );
-    ensure!(
-        mails[1].html.contains("<strong>Why</strong>"),
-        "{}",
-        mails[1].html
-    );
-    assert_eq!(mails[1].to[0].address, "sre@example.com");
-    ensure!(mails[0].message_id != mails[1].message_id, "{mails:?}");
+    mails_say_what_and_why(&starttls).await?;
     assert_eq!(tls.received().await?.len(), 1);
 
     world.condition("Notified", true, "Told").await?;
