@@ -334,6 +334,14 @@ impl World {
             .context("the policy has no status yet")
     }
 
+    /// Releases `v2`, which crashes, and waits until it has been taken back by the first rollback.
+    pub async fn crashes_and_goes_back(&self) -> anyhow::Result<RollbackEvent> {
+        self.deploy(&App::version("v2").fate(fate::CRASH_LOOP))
+            .await?;
+        self.ended("web-1", EventPhase::Succeeded, Outcome::Recovered)
+            .await
+    }
+
     /// The image that the Deployment names now.
     pub async fn image(&self) -> anyhow::Result<String> {
         self.image_of(APP).await

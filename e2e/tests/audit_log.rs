@@ -151,12 +151,7 @@ async fn every_rollback_is_in_the_log_and_whatever_is_done_to_it_is_found() -> a
 async fn what_is_on_record_is_exported_by_a_command() -> anyhow::Result<()> {
     let (world, _) =
         World::with_good_release("audit-export", quick_policy(), &App::version("v1")).await?;
-    world
-        .deploy(&App::version("v2").fate(fate::CRASH_LOOP))
-        .await?;
-    world
-        .ended("web-1", EventPhase::Succeeded, Outcome::Recovered)
-        .await?;
+    world.crashes_and_goes_back().await?;
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("export.jsonl").display().to_string();
     let cli = Cli { world: &world };

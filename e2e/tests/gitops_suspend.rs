@@ -2,7 +2,6 @@
 //! with the tools' own CRDs.
 
 use anyhow::{Context as _, ensure};
-use backstop_api::event::{EventPhase, Outcome};
 use backstop_api::policy::{SuspendState, Suspended};
 use backstop_api::{RollbackPoint, RollbackPolicy};
 use backstop_e2e::gitops_objects::{
@@ -37,16 +36,6 @@ async fn good(world: World, metadata: Value) -> anyhow::Result<World> {
 
 fn api(world: &World, kind: Kind) -> Api<DynamicObject> {
     objects(&world.client, &world.namespace, kind)
-}
-
-async fn bad(world: &World) -> anyhow::Result<()> {
-    world
-        .deploy(&App::version("v2").fate(fate::CRASH_LOOP))
-        .await?;
-    world
-        .ended("web-1", EventPhase::Succeeded, Outcome::Recovered)
-        .await?;
-    Ok(())
 }
 
 /// Waits until what is suspended, or should be, is in this state.
@@ -128,7 +117,7 @@ async fn flux(name: &str) -> anyhow::Result<(World, Api<DynamicObject>)> {
 /// The same with a rollback, for which the Kustomization is suspended.
 async fn suspended(name: &str) -> anyhow::Result<(World, Api<DynamicObject>)> {
     let (world, flux) = flux(name).await?;
-    bad(&world).await?;
+    world.crashes_and_goes_back().await?;
     entry(&world, SuspendState::Suspended).await?;
     let object = flux.get("apps").await?;
     assert_eq!(object.data["spec"]["suspend"], true);
@@ -210,7 +199,7 @@ async fn argo_cd_is_suspended_in_a_listed_namespace_until_a_new_version_is_live(
     }]});
     let argo = objects(&world.client, &argocd, APPLICATION);
     make(&argo, APPLICATION, "shop", spec.clone(), status).await?;
-    bad(&world).await?;
+    world.crashes_and_goes_back().await?;
     let resting = entry(&world, SuspendState::Suspended).await?;
     assert_eq!(
         (resting.kind.as_str(), resting.namespace),
@@ -248,7 +237,7 @@ async fn a_helm_release_is_suspended_until_the_record_of_what_failed_is_deleted(
     let status = json!({"helmChart": format!("{}/web", world.namespace)});
     let flux = api(&world, HELM_RELEASE);
     make(&flux, HELM_RELEASE, "web", spec.clone(), status).await?;
-    bad(&world).await?;
+    world.crashes_and_goes_back().await?;
     let resting = entry(&world, SuspendState::Suspended).await?;
     ensure!(
         resting
@@ -307,7 +296,7 @@ async fn set_suspend(flux: &Api<DynamicObject>, suspend: bool) -> anyhow::Result
 async fn what_a_person_has_suspended_or_made_work_again_stays_so() -> anyhow::Result<()> {
     let (world, flux) = flux("suspend-person").await?;
     set_suspend(&flux, true).await?;
-    bad(&world).await?;
+    world.crashes_and_goes_back().await?;
     let left = entry(&world, SuspendState::LeftAlone).await?;
     let why = left.message.unwrap_or_default();
     ensure!(why.contains("somebody else has suspended it"), "{why}");
@@ -339,7 +328,7 @@ async fn what_does_not_apply_the_deployment_or_is_elsewhere_is_left_alone() -> a
     let metadata = kustomization(&world.namespace);
     let world = good(world, metadata).await?;
     flux_applies(&world, "another").await?;
-    bad(&world).await?;
+    world.crashes_and_goes_back().await?;
     let left = entry(&world, SuspendState::NotSuspended).await?;
     let why = left.message.unwrap_or_default();
     ensure!(
@@ -357,7 +346,7 @@ async fn what_does_not_apply_the_deployment_or_is_elsewhere_is_left_alone() -> a
         kustomization("flux-system"),
     )
     .await?;
-    bad(&world).await?;
+    world.crashes_and_goes_back().await?;
     let left = entry(&world, SuspendState::NotSuspended).await?;
     let why = left.message.unwrap_or_default();
     ensure!(
@@ -375,7 +364,7 @@ async fn what_comes_from_a_source_that_may_not_be_read_is_left_alone() -> anyhow
     let source = json!({"kind": "GitRepository", "name": "apps", "namespace": "flux-system"});
     let patch = Patch::Merge(json!({"spec": {"sourceRef": source}}));
     flux.patch("apps", &PatchParams::default(), &patch).await?;
-    bad(&world).await?;
+    world.crashes_and_goes_back().await?;
     let left = entry(&world, SuspendState::NotSuspended).await?;
     let why = left.message.unwrap_or_default();
     ensure!(

@@ -336,12 +336,7 @@ async fn a_deployment_that_is_made_anew_is_another_one_and_is_looked_after() -> 
 async fn kubectl_get_says_something_in_every_column() -> anyhow::Result<()> {
     let (world, _) =
         World::with_good_release("columns", quick_policy(), &App::version("v1")).await?;
-    world
-        .deploy(&App::version("v2").fate(fate::CRASH_LOOP))
-        .await?;
-    world
-        .ended("web-1", EventPhase::Succeeded, Outcome::Recovered)
-        .await?;
+    world.crashes_and_goes_back().await?;
     for kind in ["rbp", "rbpt", "rbe"] {
         let table = world.kubectl(&["get", kind]).await?;
         let mut lines = table.lines();

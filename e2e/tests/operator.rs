@@ -29,12 +29,7 @@ async fn it_says_that_it_lives_and_is_ready_and_counts_what_it_has_done() -> any
             "{path}: {status} {text}"
         );
     }
-    world
-        .deploy(&App::version("v2").fate(fate::CRASH_LOOP))
-        .await?;
-    world
-        .ended("web-1", EventPhase::Succeeded, Outcome::Recovered)
-        .await?;
+    world.crashes_and_goes_back().await?;
     let counted = [
         "backstop_leader 1",
         "backstop_rollback_triggered_total 1",

@@ -46,12 +46,7 @@ async fn applies_without_conflict(world: &World, app: &App) -> anyhow::Result<()
 #[tokio::test]
 async fn recreate_stops_the_bad_release_before_the_good_one_starts() -> anyhow::Result<()> {
     let (world, _) = World::with_good_release("recreate", recreate(), &App::version("v1")).await?;
-    world
-        .deploy(&App::version("v2").fate(fate::CRASH_LOOP))
-        .await?;
-    let event = world
-        .ended("web-1", EventPhase::Succeeded, Outcome::Recovered)
-        .await?;
+    let event = world.crashes_and_goes_back().await?;
     let steps = event.status.unwrap_or_default().steps;
     let kinds: Vec<_> = steps.iter().map(|s| s.step.kind).collect();
     assert_eq!(

@@ -83,12 +83,7 @@ async fn both_go_back_when_one_fails_the_last_one_first() -> anyhow::Result<()> 
 #[tokio::test]
 async fn only_what_changed_is_written() -> anyhow::Result<()> {
     let world = good("several-one").await?;
-    world
-        .deploy(&App::version("v2").fate(fate::CRASH_LOOP))
-        .await?;
-    let event = world
-        .ended("web-1", EventPhase::Succeeded, Outcome::Recovered)
-        .await?;
+    let event = world.crashes_and_goes_back().await?;
     assert_eq!(written(&steps(event)), ["web"]);
     assert_eq!(world.version_of("web").await?, "v1");
     Ok(())

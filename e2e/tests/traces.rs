@@ -8,9 +8,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::post;
-use backstop_api::event::{EventPhase, Outcome};
 use backstop_e2e::world::{App, World, quick_policy};
-use backstop_testenv::fate;
 use kube::ResourceExt as _;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::Span;
@@ -64,12 +62,7 @@ async fn take_back(world: &World) -> anyhow::Result<String> {
     world.deploy(&App::version("v1")).await?;
     world.policy(quick_policy()).await?;
     world.good_point(1).await?;
-    world
-        .deploy(&App::version("v2").fate(fate::CRASH_LOOP))
-        .await?;
-    let event = world
-        .ended("web-1", EventPhase::Succeeded, Outcome::Recovered)
-        .await?;
+    let event = world.crashes_and_goes_back().await?;
     Ok(event.uid().context("no UID")?.replace('-', ""))
 }
 

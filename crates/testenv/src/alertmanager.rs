@@ -1,17 +1,13 @@
 //! A real Alertmanager on loopback.
 
-use std::time::Duration;
-
-use anyhow::{Context as _, anyhow, ensure};
+use anyhow::ensure;
 use serde_json::Value;
 
-use crate::http::plain_client;
+use crate::http::{self, plain_client};
 use crate::process::{Process, free_ports};
 use crate::state::StateDir;
 use crate::tools::{self, Tool};
-use crate::wait::eventually;
 
-const READY_DEADLINE: Duration = Duration::from_mins(1);
 /// How often to look for another port when someone else took it.
 const ATTEMPTS: usize = 3;
 
@@ -113,19 +109,6 @@ impl Alertmanager {
 
     async fn ready(&self) -> anyhow::Result<()> {
         let url = format!("{}/-/ready", self.url);
-        let ready = eventually("Alertmanager to be ready", READY_DEADLINE, async || {
-            if let Some(status) = self.process.exited() {
-                // No use in waiting on: the outer Ok ends it.
-                return Ok(Err(anyhow!("Alertmanager has ended: {status}")));
-            }
-            self.client.get(&url).send().await?.error_for_status()?;
-            anyhow::Ok(Ok(()))
-        });
-        ready.await.flatten().with_context(|| {
-            format!(
-                "Alertmanager did not start; the end of its log:\n{}",
-                self.log_tail(30)
-            )
-        })
+        http::ready(&self.process, "Alertmanager", &self.client, &url).await
     }
 }

@@ -4,17 +4,16 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, ensure};
+use anyhow::{Context as _, ensure};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
-use crate::http::plain_client;
+use crate::http::{self, plain_client};
 use crate::process::{Process, free_ports};
 use crate::state::StateDir;
 use crate::tools::{self, Tool};
 use crate::wait::eventually;
 
-const READY_DEADLINE: Duration = Duration::from_mins(1);
 /// How often to look for another port when someone else took it.
 const ATTEMPTS: usize = 3;
 /// Files in which Prometheus looks for its targets.
@@ -201,20 +200,7 @@ impl Prometheus {
 
     async fn ready(&self) -> anyhow::Result<()> {
         let url = format!("{}/-/ready", self.url);
-        let ready = eventually("Prometheus to be ready", READY_DEADLINE, async || {
-            if let Some(status) = self.process.exited() {
-                // No use in waiting on: the outer Ok ends it.
-                return Ok(Err(anyhow!("Prometheus has ended: {status}")));
-            }
-            self.client.get(&url).send().await?.error_for_status()?;
-            anyhow::Ok(Ok(()))
-        });
-        ready.await.flatten().with_context(|| {
-            format!(
-                "Prometheus did not start; the end of its log:\n{}",
-                self.log_tail(30)
-            )
-        })
+        http::ready(&self.process, "Prometheus", &self.client, &url).await
     }
 }
 
