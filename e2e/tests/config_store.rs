@@ -11,7 +11,7 @@ use backstop_api::{
 use backstop_controller::{
     calls::Calls,
     config::{
-        Place, keep,
+        Place, anew, keep,
         keys::{KeyRing, key_ring},
         objects,
         restore::{Outcome, Wanted, restore},
@@ -242,6 +242,7 @@ async fn a_lost_key_costs_only_what_it_encrypted() -> anyhow::Result<()> {
     let keys = [ConfigKey::config_map("web"), ConfigKey::secret("web")];
     let old = here.capture(&keys).await?;
     here.ring = key_ring(here.place(), day("2026-04-01"), 90).await?;
+    here.apply(&secret("correct horse"), true).await?;
     let new = here.capture(&keys).await?;
     let id = |r: &ConfigRef| r.store.as_ref().and_then(|s| s.key_id.clone());
     assert_eq!(id(&old[1]).as_deref(), Some("2026-01-01"));
@@ -263,6 +264,79 @@ async fn a_lost_key_costs_only_what_it_encrypted() -> anyhow::Result<()> {
     for reference in [&old[0], &new[0], &new[1]] {
         keep::load(here.place(), &here.ring, reference).await?;
     }
+    Ok(())
+}
+
+/// After a rotation nothing needs the old key any more: points go back to what they had without it.
+#[tokio::test]
+async fn what_an_old_key_encrypted_is_encrypted_anew_and_the_old_key_can_go() -> anyhow::Result<()>
+{
+    let mut here = Here::new("config-anew").await?;
+    backstop_e2e::install(here.cluster).await?;
+    here.apply(&config_map(&json!({"level": "info"})), true)
+        .await?;
+    here.apply(&secret("hunter2"), true).await?;
+    let keys = [ConfigKey::config_map("web"), ConfigKey::secret("web")];
+    let old = here.capture(&keys).await?;
+    let mut points = Vec::new();
+    for name in ["first", "second"] {
+        let point: RollbackPoint = serde_json::from_value(json!({
+            "apiVersion": "backstop.dev/v1alpha1", "kind": "RollbackPoint",
+            "metadata": {"name": name}, "spec": {"workload": {"name": "web"}},
+        }))?;
+        let mut point = here.api().create(&PostParams::default(), &point).await?;
+        keep::own(here.place(), &point, &old).await?;
+        // As the cache has it: only Backstop may fill releases in.
+        point.spec.release = Some(serde_json::from_value(json!({
+            "hash": "0123", "workloads": [], "config": old,
+        }))?);
+        points.push(point);
+    }
+    here.ring = key_ring(here.place(), day("2026-04-01"), 90).await?;
+
+    let secrets = here.api::<Secret>();
+    let name = |r: &ConfigRef| r.store.as_ref().map(|s| s.name.clone()).context("no store");
+    let (of_map, of_secret) = (name(&old[0])?, name(&old[1])?);
+    let first = anew::encrypt(here.place(), &here.ring, &points[0]).await?;
+    assert_eq!((first.encrypted, first.left), (1, Vec::new()));
+    let left = secrets.get(&of_secret).await?;
+    let owners: Vec<_> = left.owner_references().iter().map(|o| &o.name).collect();
+    assert_eq!(owners, ["second"], "the other point still has it");
+    let again = anew::encrypt(here.place(), &here.ring, &points[0]).await?;
+    assert_eq!(
+        (again.encrypted, again.left),
+        (1, Vec::new()),
+        "it can be done twice"
+    );
+    anew::encrypt(here.place(), &here.ring, &points[1]).await?;
+    eventually(
+        "the old store to be gone",
+        Duration::from_mins(2),
+        async || {
+            let old = secrets.get_opt(&of_secret).await?;
+            ensure!(old.is_none(), "{:?}", old.map(|s| s.metadata));
+            anyhow::Ok(())
+        },
+    )
+    .await?;
+    assert_eq!(secrets.get(&of_map).await?.owner_references().len(), 2);
+
+    let gone = Patch::Merge(json!({"data": {"2026-01-01": null}}));
+    let params = PatchParams::default();
+    secrets
+        .patch("backstop-config-keys", &params, &gone)
+        .await?;
+    here.ring = key_ring(here.place(), day("2026-04-02"), 90).await?;
+    for reference in &old {
+        keep::load(here.place(), &here.ring, reference).await?;
+    }
+    // And what was there goes back as before.
+    here.apply(&secret("correct horse"), true).await?;
+    let bad = here.capture(&keys).await?;
+    let outcomes = here.restore(&old, &bad).await?;
+    ensure!(outcomes.iter().all(|o| o.holds), "{outcomes:?}");
+    let data = secrets.get("web").await?.data.unwrap_or_default();
+    assert_eq!(data["token"].0, b"hunter2");
     Ok(())
 }
 

@@ -255,4 +255,7 @@ pub struct RollbackPointStatus {
     /// When the release was recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub captured_at: Option<Timestamp>,
+    /// The key with which its Secrets are encrypted now, once they were encrypted anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_key: Option<String>,
 }

@@ -2,10 +2,10 @@
 
 use backstop_api::{
     GROUP, RollbackPoint, VERSION,
-    config::{ConfigKind, ConfigRef},
+    config::{ConfigKind, ConfigRef, StoreRef},
 };
 use backstop_engine::config::content::Content;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::{api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::OwnerReference};
 use kube::{
     ResourceExt,
     api::{Patch, PatchParams},
@@ -23,6 +23,9 @@ use crate::calls::CallError;
 
 /// The longest reason that a point takes.
 const LONGEST_REASON: usize = 1024;
+
+/// No object has this UID.
+const NOBODY: &str = "00000000-0000-0000-0000-000000000000";
 
 /// Why contents could not be read.
 #[derive(Debug, Error)]
@@ -85,18 +88,13 @@ pub async fn own(
     point: &RollbackPoint,
     references: &[ConfigRef],
 ) -> Result<(), CallError> {
-    let Some(uid) = point.uid() else {
+    if point.uid().is_none() {
         return Ok(());
-    };
+    }
     let api = place.objects(ConfigKind::Secret);
     for store in references.iter().filter_map(|r| r.store.as_ref()) {
         // A strategic merge adds the owner to those that are there, by its UID.
-        let patch = Patch::Strategic(json!({"metadata": {"ownerReferences": [{
-            "apiVersion": format!("{GROUP}/{VERSION}"),
-            "kind": "RollbackPoint",
-            "name": point.name_any(),
-            "uid": uid,
-        }]}}));
+        let patch = Patch::Strategic(json!({"metadata": {"ownerReferences": [owner(point)]}}));
         let params = PatchParams::default();
         let patched = api.patch(&store.name, &params, &patch);
         match place.calls.write("patch secret", patched).await {
@@ -108,8 +106,68 @@ pub async fn own(
     Ok(())
 }
 
-/// The contents that a point refers to.
+/// Gives up a point's share in a store. The last one leaves it to an owner that there is not, so Kubernetes deletes it, and
+/// nobody needs the right to delete Secrets.
+pub(super) async fn let_go(
+    place: Place<'_>,
+    point: &RollbackPoint,
+    store: &StoreRef,
+) -> Result<(), CallError> {
+    let api = place.objects(ConfigKind::Secret);
+    let found = match place.calls.read("get secret", api.get(&store.name)).await {
+        Ok(found) => found,
+        Err(CallError::NotFound { .. }) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let mut owners = found.owner_references().to_vec();
+    owners.retain(|owner| Some(&owner.uid) != point.uid().as_ref());
+    if owners.is_empty() {
+        owners.push(OwnerReference {
+            uid: NOBODY.to_owned(),
+            ..owner(point)
+        });
+    }
+    let patch = Patch::Merge(json!({"metadata": {
+        "resourceVersion": found.resource_version(), "ownerReferences": owners,
+    }}));
+    let params = PatchParams::default();
+    let patched = api.patch(&store.name, &params, &patch);
+    match place.calls.write("patch secret", patched).await {
+        Ok(_) | Err(CallError::NotFound { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn owner(point: &RollbackPoint) -> OwnerReference {
+    OwnerReference {
+        api_version: format!("{GROUP}/{VERSION}"),
+        kind: "RollbackPoint".to_owned(),
+        name: point.name_any(),
+        uid: point.uid().unwrap_or_default(),
+        ..OwnerReference::default()
+    }
+}
+
+/// The contents that a point refers to, also where they were encrypted anew since.
 pub async fn load(
+    place: Place<'_>,
+    ring: &KeyRing,
+    reference: &ConfigRef,
+) -> Result<Content, LoadError> {
+    let error = match read(place, ring, reference).await {
+        Err(error @ LoadError::Store(StoreError::Gone { .. } | StoreError::Seal(_))) => error,
+        read => return read,
+    };
+    for other in store::elsewhere(ring, place.namespace, reference) {
+        match read(place, ring, &other).await {
+            Err(LoadError::Store(_)) => {}
+            read => return read,
+        }
+    }
+    Err(error)
+}
+
+async fn read(
     place: Place<'_>,
     ring: &KeyRing,
     reference: &ConfigRef,

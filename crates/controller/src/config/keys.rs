@@ -156,6 +156,11 @@ impl KeyRing {
         }
     }
 
+    /// The names of all keys, the newest first.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.keys.keys().rev().map(String::as_str)
+    }
+
     /// The key of this name.
     pub(super) fn key(&self, id: &str) -> Result<&[u8; KEY_LENGTH], KeyError> {
         match self.keys.get(id) {

@@ -6,6 +6,7 @@
 //! - [`store`]: the immutable Secrets in which contents are kept. Pure.
 //! - [`keep`]: making and reading those.
 //! - [`users`]: who else uses an object.
+//! - [`anew`]: encrypting again with another key.
 //! - `rotation`: how old the keys are, and what is lost with one that is gone.
 //! - [`restore`]: putting an object back, if it may be.
 //!
@@ -15,6 +16,7 @@
 //! Secrets are read as untyped objects (the client logs the whole of an answer that does not have
 //! the type it should have), and what the server says about a Secret is left out of messages.
 
+pub mod anew;
 pub mod keep;
 pub mod keys;
 pub mod objects;

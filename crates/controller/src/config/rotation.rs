@@ -1,20 +1,25 @@
-//! How old the key is that encrypts, what is encrypted with others, and what is lost with a key that is gone.
+//! How old the key is that encrypts, what is encrypted with others and to be encrypted anew, and what is lost with a key
+//! that is gone.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use backstop_api::{
     RollbackPoint,
     condition::{self, CONFIG_READABLE, Condition, ConditionStatus, KEY_LOST},
-    config::ConfigRef,
     names::CONFIG_KEYS_SECRET,
     point::Verdict,
 };
-use jiff::{Timestamp, civil::Date};
+use jiff::{SignedDuration, Timestamp, civil::Date};
 use kube::{Api, ResourceExt};
 use tokio::sync::watch;
 
 use super::{
     Place,
+    anew::{self, key_of, references},
     keys::{KeyRing, KeysError, key_ring, read_again},
 };
 use crate::{
@@ -26,6 +31,10 @@ use crate::{
 const KEYS_LOOKED_AT: Duration = Duration::from_secs(15);
 /// How often what they encrypt is looked at.
 const EVERY: Duration = Duration::from_secs(10);
+/// So many points are encrypted anew at a time, so that a rotation is no burst of calls.
+const AT_A_TIME: usize = 8;
+/// What could not be encrypted anew is tried again after so long.
+const TRIED_AGAIN: SignedDuration = SignedDuration::from_mins(10);
 const SECONDS_A_DAY: u64 = 24 * 60 * 60;
 
 /// Reads the keys, and again every 15 s: one that is old enough gets a successor by that, and one that was put back or
@@ -81,6 +90,7 @@ pub(crate) async fn keep_keys(
 pub(crate) async fn follow(context: Arc<Context>, rotation_days: u16) {
     let mut tick = tokio::time::interval(EVERY);
     let mut warned_on = None;
+    let mut tried = HashMap::new();
     loop {
         tick.tick().await;
         let Some(Ok(ring)) = context.keys.borrow().clone() else {
@@ -103,6 +113,7 @@ pub(crate) async fn follow(context: Arc<Context>, rotation_days: u16) {
                  other could be made; take the annotation away, or add a key that is named like today"
             );
         }
+        rotate(&context, &ring, &points, &mut tried).await;
         for point in points {
             match say(&context, &ring, point).await {
                 Ok(()) | Err(CallError::Conflict { .. } | CallError::NotFound { .. }) => {}
@@ -114,12 +125,74 @@ pub(crate) async fn follow(context: Arc<Context>, rotation_days: u16) {
     }
 }
 
-fn references(point: &RollbackPoint) -> impl Iterator<Item = &ConfigRef> {
-    point.spec.release.iter().flat_map(|r| &r.config)
+/// When a point was last tried that could not be encrypted anew, by its UID and the key.
+type Tried = HashMap<(String, String), Timestamp>;
+
+/// Encrypts some of the points anew that are encrypted with another key than the one that encrypts.
+async fn rotate(context: &Context, ring: &KeyRing, points: &[&RollbackPoint], tried: &mut Tried) {
+    let Ok(current) = ring.encrypts_with() else {
+        return;
+    };
+    let now = Timestamp::now();
+    tried.retain(|_, at| now.duration_since(*at) < TRIED_AGAIN);
+    let attempt = |point: &RollbackPoint| (point.uid().unwrap_or_default(), current.to_owned());
+    let is_old = |point: &RollbackPoint| {
+        references(point).any(|r| key_of(point, r).is_some_and(|key| key != current))
+    };
+    let due = points
+        .iter()
+        .filter(|point| is_old(point) && !tried.contains_key(&attempt(point)));
+    let due: Vec<_> = due.take(AT_A_TIME).collect();
+    for point in due {
+        let namespace = point.namespace().unwrap_or_default();
+        let place = Place {
+            client: &context.client,
+            calls: &context.calls,
+            namespace: &namespace,
+        };
+        let name = point.name_any();
+        let ended = match anew::encrypt(place, ring, point).await {
+            Ok(anew) if anew.left.is_empty() => {
+                tracing::info!(
+                    namespace,
+                    point = name,
+                    key = current,
+                    secrets = anew.encrypted,
+                    "the Secrets of a point are encrypted with the current key now"
+                );
+                lie_under(context, point, current).await
+            }
+            Ok(anew) => {
+                tracing::warn!(namespace, point = name, key = current, left = ?anew.left, "not all Secrets of a point could be encrypted with the current key; it is tried again in 10 min");
+                tried.insert(attempt(point), now);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        };
+        match ended {
+            // Looked at again from what is there by then.
+            Ok(()) | Err(CallError::Conflict { .. } | CallError::NotFound { .. }) => {}
+            Err(error) => {
+                tracing::warn!(namespace, point = name, %error, "the Secrets of a point could not be encrypted with the current key; it is tried again");
+                tried.insert(attempt(point), now);
+            }
+        }
+    }
 }
 
-fn key_of(reference: &ConfigRef) -> Option<&str> {
-    reference.store.as_ref()?.key_id.as_deref()
+/// Writes down with which key a point's Secrets are encrypted now.
+async fn lie_under(context: &Context, point: &RollbackPoint, key: &str) -> Result<(), CallError> {
+    let namespace = point.namespace().unwrap_or_default();
+    let api: Api<RollbackPoint> = Api::namespaced(context.client.clone(), &namespace);
+    let patch = serde_json::json!({
+        "metadata": {"uid": point.uid()},
+        "status": {"configKey": key},
+    });
+    context
+        .calls
+        .merge_status("patch rollbackpoint status", &api, &point.name_any(), patch)
+        .await
+        .map(drop)
 }
 
 /// How many stores are encrypted with another key than the one that encrypts.
@@ -128,7 +201,7 @@ fn with_other_keys(ring: &KeyRing, points: &[&RollbackPoint]) -> usize {
     let stores = points.iter().flat_map(|point| {
         let namespace = point.metadata.namespace.as_deref();
         references(point)
-            .filter(|r| key_of(r).is_some() && key_of(r) != current)
+            .filter(|r| key_of(point, r).is_some_and(|key| Some(key) != current))
             .filter_map(move |r| Some((namespace, &r.store.as_ref()?.name)))
     });
     stores.collect::<BTreeSet<_>>().len()
@@ -141,7 +214,7 @@ fn lost(ring: &KeyRing, point: &RollbackPoint) -> Option<String> {
     }
     let lost: Vec<String> = references(point)
         .filter_map(|reference| {
-            let error = ring.key(key_of(reference)?).err()?;
+            let error = ring.key(key_of(point, reference)?).err()?;
             Some(format!("{}: {error}", reference.key))
         })
         .collect();
@@ -269,6 +342,17 @@ mod tests {
             &[("db", Some("2026-01-01")), ("api", Some("2026-04-01"))],
         );
         assert_eq!(with_other_keys(&ring(), &[&a, &b]), 1);
+    }
+
+    #[test]
+    fn what_was_encrypted_anew_counts_by_its_new_key() {
+        let mut moved = point("Good", &[("db", Some("2026-01-01")), ("web", None)]);
+        moved.status = Some(serde_json::from_value(json!({"configKey": "2026-04-01"})).unwrap());
+        assert_eq!(with_other_keys(&ring(), &[&moved]), 0);
+        // The key that it was encrypted with at first may be gone by now.
+        let mut lost_at_first = point("Good", &[("db", Some("2025-10-01"))]);
+        lost_at_first.status = moved.status.clone();
+        assert_eq!(lost(&ring(), &lost_at_first), None);
     }
 
     #[test]

@@ -158,6 +158,29 @@ pub fn open(
     Ok(content)
 }
 
+/// Where else the same contents may lie, the newest key first: they are encrypted anew when another key encrypts.
+pub fn elsewhere(ring: &KeyRing, namespace: &str, reference: &ConfigRef) -> Vec<ConfigRef> {
+    let (Some(store), Some(uid), Some(hash)) = (&reference.store, &reference.uid, &reference.hash)
+    else {
+        return Vec::new();
+    };
+    // What is not encrypted stays where it is.
+    let others = store
+        .key_id
+        .iter()
+        .flat_map(|key| ring.names().filter(move |id| *id != key.as_str()));
+    others
+        .map(|id| {
+            let name = name(ring, namespace, reference, uid, hash, Some(id));
+            let key_id = Some(id.to_owned());
+            ConfigRef {
+                store: Some(StoreRef { name, key_id }),
+                ..reference.clone()
+            }
+        })
+        .collect()
+}
+
 fn binding<'a>(namespace: &'a str, reference: &'a ConfigRef, uid: &'a str) -> Binding<'a> {
     Binding {
         namespace,

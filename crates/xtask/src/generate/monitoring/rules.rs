@@ -61,7 +61,7 @@ pub(super) const RECORDINGS: [Recording; 6] = [
 ];
 
 /// What people are called for.
-pub(super) const ALERTS: [Alert; 10] = [
+pub(super) const ALERTS: [Alert; 12] = [
     Alert {
         name: "RollbackTriggered",
         query: "sum(increase(backstop_rollback_triggered_total[5m])) > 0",
@@ -109,6 +109,22 @@ pub(super) const ALERTS: [Alert; 10] = [
         severity: "warning",
         summary: "Triggers cannot be judged ({{ $labels.state }})",
         description: "{{ $value | humanize }} triggers have no data or an error, so nothing is taken back on them; kubectl get rollbackpolicies --all-namespaces --output wide says which.",
+    },
+    Alert {
+        name: "EncryptionKeyOverdue",
+        query: "max(backstop_encryption_key_age_seconds) > 100 * 86400",
+        wait: Some("1h"),
+        severity: "warning",
+        summary: "The key that encrypts configuration is old",
+        description: "It was made {{ $value | humanizeDuration }} ago, and no other was made since.",
+    },
+    Alert {
+        name: "EncryptedWithOldKeys",
+        query: "max(backstop_encryption_old_key_objects) > 0",
+        wait: Some("1d"),
+        severity: "warning",
+        summary: "Secrets of points are still encrypted with old keys",
+        description: "{{ $value | humanize }} kept Secrets could not be encrypted with the current key for a day; the operator's log says why.",
     },
     Alert {
         name: "HighErrorRate",
