@@ -5,10 +5,12 @@ use anyhow::{Context as _, ensure};
 use backstop_api::RollbackEvent;
 use backstop_api::condition::ConditionStatus;
 use backstop_api::event::{EventPhase, Outcome, StepKind};
+use backstop_e2e::chart::NAMESPACE;
 use backstop_e2e::strategies::set_mode;
 use backstop_e2e::world::{App, World, quick_policy};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::Api;
 use kube::api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
@@ -160,6 +162,36 @@ async fn a_secret_goes_back_and_is_nowhere_in_the_clear() -> anyhow::Result<()> 
     for text in [&points, &event, &world.operator.log()] {
         ensure!(!text.contains("the-good-token") && !text.contains("the-bad-token"));
     }
+    Ok(())
+}
+
+/// All operators of these tests have the same keys: the others rotate as well, and nothing comes of it.
+#[tokio::test]
+async fn after_a_rotation_a_point_is_encrypted_anew_and_its_secret_goes_back() -> anyhow::Result<()>
+{
+    let world = good("config-rotated", quick_policy()).await?;
+    let keys: Api<Secret> = Api::namespaced(world.client.clone(), NAMESPACE);
+    let name = format!("{}-rotated", jiff::Timestamp::now().strftime("%F"));
+    let key = ByteString(b"thirty-two bytes of a test's own".to_vec());
+    let patch = Patch::Merge(json!({"data": {&name: key}}));
+    keys.patch("backstop-config-keys", &PatchParams::default(), &patch)
+        .await?;
+    world
+        .eventually("the point to be encrypted with it", async || {
+            let point = world.points("Good").await?.remove(0);
+            let key = point.status.and_then(|s| s.config_key);
+            ensure!(key.as_deref() == Some(&*name), "it is {key:?}");
+            Ok(())
+        })
+        .await?;
+    let before = live_release(&world).await?;
+    secret(&world, "the-bad-token").await?;
+    another_release(&world, &before).await?;
+    world.crash("v1").await?;
+    world
+        .ended("web-1", EventPhase::Succeeded, Outcome::Recovered)
+        .await?;
+    assert_eq!(token(&world).await?, "the-good-token");
     Ok(())
 }
 
