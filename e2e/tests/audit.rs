@@ -86,6 +86,48 @@ async fn old_records_are_let_go_and_the_newest_of_each_workload_stays() -> anyho
 }
 
 #[tokio::test]
+async fn where_records_are_many_the_newest_stay_in_the_cluster_and_the_rest_in_the_log()
+-> anyhow::Result<()> {
+    let people = People::new().await?;
+    let events = people.events(&people.operator);
+    let long_ago = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(48);
+    for number in 1..=4 {
+        let name = format!("web-{number}");
+        let spec = with(event("web", "backstop"), json!({"cause": "Trigger"}));
+        events.create(name.as_str(), spec).await?;
+        let at = long_ago + jiff::SignedDuration::from_mins(number);
+        events.status(&name, ended(&at.to_string())).await?;
+    }
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("audit.jsonl");
+    let flags = ["--audit-file".to_owned(), path.display().to_string()];
+    let limit = ["--event-limit".to_owned(), "2".to_owned()];
+    let all = [flags, limit].concat();
+    let operator = Running::start(people.cluster, &people.namespace, "a", &all).await?;
+    let lines = || std::fs::read_to_string(&path).map_or(0, |text| text.lines().count());
+    eventually("all to be in the log", SOON, async || {
+        ensure!(lines() == 4, "{} lines", lines());
+        Ok(())
+    })
+    .await?;
+    // It looks when it begins to lead, and then every hour.
+    operator.stop();
+    operator.restart()?;
+    eventually("those beyond the newest to go", SOON, async || {
+        for name in ["web-1", "web-2"] {
+            ensure!(events.get(name).await?.is_none(), "{name} is still there");
+        }
+        Ok(())
+    })
+    .await?;
+    for name in ["web-3", "web-4"] {
+        ensure!(events.get(name).await?.is_some(), "{name} is gone");
+    }
+    assert_eq!(lines(), 4, "what is gone is in the log, once");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_rollback_says_how_many_users_were_affected() -> anyhow::Result<()> {
     let world = Metered::new("affected").await?;
     let mut policy = policy_with(&error_rate());

@@ -93,12 +93,13 @@ async fn every_object_of_the_chart_is_taken_by_the_api_server() -> anyhow::Resul
     crds::install_monitoring(cluster).await?;
     let values = values_file(ALL_VALUES)?;
     let watched = cluster.namespace("watched").await?;
-    let watch = format!("watchNamespaces={{{watched}}}");
+    // The API server takes Roles only into namespaces that are there.
+    let there = format!("watchNamespaces={{{watched}}},gitops.namespaces={{{watched}}}");
     let args = [
         "--values",
         &values.path().display().to_string(),
         "--set",
-        &watch,
+        &there,
     ];
     let objects = chart::render(cluster, &args).await?;
     accepted(cluster, &objects).await?;

@@ -1,5 +1,7 @@
 //! Letting records go: a rollback that ended long ago is deleted, by nobody but Backstop.
 //!
+//! Where they are many and in the audit log, a policy's older ones go sooner.
+//!
 //! The newest of each workload stay however old they are, and so does that with a policy's highest number, since the
 //! next one is counted on from it.
 
@@ -20,15 +22,26 @@ const EVERY: Duration = Duration::from_hours(1);
 /// So many are let go at a time, so that a first look at years of records is no burst.
 const AT_A_TIME: usize = 500;
 
+/// What ended less than a day ago may still matter to what is decided.
+const RECENT: SignedDuration = SignedDuration::from_hours(24);
+
+/// How long records stay.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    /// For so many days after their end.
+    pub(crate) days: u16,
+    /// Of a policy's records that are in the audit log, so many stay that long, and the others for a day.
+    pub(crate) newest: Option<u32>,
+}
+
 /// Lets records go again and again.
-pub(crate) async fn keep(context: Arc<Context>, days: u16) {
-    let time = SignedDuration::from_hours(24 * i64::from(days));
+pub(crate) async fn keep(context: Arc<Context>, rules: Rules) {
     let mut tick = tokio::time::interval(EVERY);
     loop {
         tick.tick().await;
         let state = context.events.state();
         let events: Vec<&RollbackEvent> = state.iter().filter_map(|e| e.0.as_ref().ok()).collect();
-        let old = over(&events, time, Timestamp::now());
+        let old = over(&events, rules, Timestamp::now());
         for event in old.into_iter().take(AT_A_TIME) {
             let (namespace, name) = (event.namespace().unwrap_or_default(), event.name_any());
             let api: Api<RollbackEvent> = Api::namespaced(context.client.clone(), &namespace);
@@ -40,8 +53,9 @@ pub(crate) async fn keep(context: Arc<Context>, days: u16) {
                 Ok(()) => tracing::info!(
                     namespace,
                     event = name,
-                    days,
-                    "the record of a rollback is let go: its time is over"
+                    days = rules.days,
+                    newest = rules.newest,
+                    "the record of a rollback is let go: its time is over, or it is in the audit log and newer ones are many"
                 ),
                 Err(error) => tracing::warn!(
                     namespace,
@@ -55,11 +69,10 @@ pub(crate) async fn keep(context: Arc<Context>, days: u16) {
 }
 
 /// The records whose time is over, oldest first.
-fn over<'a>(
-    events: &[&'a RollbackEvent],
-    time: SignedDuration,
-    now: Timestamp,
-) -> Vec<&'a RollbackEvent> {
+fn over<'a>(events: &[&'a RollbackEvent], rules: Rules, now: Timestamp) -> Vec<&'a RollbackEvent> {
+    let time = SignedDuration::from_hours(24 * i64::from(rules.days));
+    let many = rules.newest.map(|newest| beyond(events, newest));
+    let many = many.unwrap_or_default();
     let mut newest: BTreeMap<(String, &str), &RollbackEvent> = BTreeMap::new();
     let mut highest: BTreeMap<(String, &str), (u64, String)> = BTreeMap::new();
     for event in events {
@@ -96,11 +109,42 @@ fn over<'a>(
                 .and_then(|s| s.phase)
                 .is_some_and(EventPhase::is_terminal)
         })
-        .filter(|e| since(e).is_some_and(|since| now.duration_since(since) > time))
+        .filter(|e| {
+            let age = since(e).map(|since| now.duration_since(since));
+            let is_beyond = e.uid().is_some_and(|uid| many.contains(&uid));
+            age.is_some_and(|age| age > time || (is_beyond && age > RECENT))
+        })
         .filter(|e| !kept.contains(&(e.namespace().unwrap_or_default(), e.name_any())))
         .collect();
     old.sort_by_key(|e| since(e));
     old
+}
+
+/// The records in the audit log, but for the newest of each policy, by UID.
+fn beyond(events: &[&RollbackEvent], newest: u32) -> BTreeSet<String> {
+    let mut of_policy: BTreeMap<(String, &str), Vec<&RollbackEvent>> = BTreeMap::new();
+    for event in events.iter().filter(|e| is_in_the_log(e)) {
+        let namespace = event.namespace().unwrap_or_default();
+        let records = of_policy
+            .entry((namespace, &event.spec.policy))
+            .or_default();
+        records.push(event);
+    }
+    let newest = usize::try_from(newest).unwrap_or(usize::MAX);
+    let older = of_policy.into_values().flat_map(|mut records| {
+        records.sort_by_key(|e| std::cmp::Reverse(since(e)));
+        records
+            .into_iter()
+            .skip(newest)
+            .filter_map(ResourceExt::uid)
+    });
+    older.collect()
+}
+
+/// One that took its release back again has ended again since it was written.
+fn is_in_the_log(event: &RollbackEvent) -> bool {
+    let exported = event.status.as_ref().and_then(|s| s.exported.as_ref());
+    exported.is_some_and(|exported| since(event).is_some_and(|since| exported.at >= since))
 }
 
 /// From when its time is counted: from its end, and where that is not known from its beginning.
@@ -115,7 +159,10 @@ mod tests {
 
     use super::*;
 
-    const YEAR: SignedDuration = SignedDuration::from_hours(24 * 365);
+    const YEAR: Rules = Rules {
+        days: 365,
+        newest: None,
+    };
 
     fn event(
         namespace: &str,
@@ -213,6 +260,41 @@ mod tests {
             ),
         ];
         assert_eq!(let_go(&events, "2026-01-01T00:00:00Z"), ["shop/web-9"]);
+    }
+
+    #[test]
+    fn of_many_that_are_in_the_log_the_newest_stay() {
+        let named = |number: u32, exported: Option<&str>| {
+            let name = format!("web-{number}");
+            let ended = format!("2026-01-0{number}T00:00:00Z");
+            let mut event = event("shop", &name, &["web"], "Succeeded", &ended);
+            event.metadata.uid = Some(name);
+            let mark = exported.map(|at| json!({"sequence": number, "hash": "0", "at": at}));
+            if let (Some(status), Some(mark)) = (&mut event.status, mark) {
+                status.exported = Some(serde_json::from_value(mark).unwrap());
+            }
+            event
+        };
+        let at = Some("2026-01-05T00:00:00Z");
+        // Two is in no line, and one has ended again since.
+        let again = Some("2025-12-31T00:00:00Z");
+        let events = [
+            named(1, again),
+            named(2, None),
+            named(3, at),
+            named(4, at),
+            named(5, at),
+        ];
+        let all: Vec<&RollbackEvent> = events.iter().collect();
+        let let_go = |newest, now: &str| {
+            let rules = Rules { days: 365, newest };
+            let old = over(&all, rules, now.parse().unwrap());
+            old.iter().map(|e| e.name_any()).collect::<Vec<_>>()
+        };
+        assert_eq!(let_go(Some(1), "2026-01-06T00:00:01Z"), ["web-3", "web-4"]);
+        assert_eq!(let_go(Some(2), "2026-01-06T00:00:01Z"), ["web-3"]);
+        assert!(let_go(None, "2026-01-06T00:00:01Z").is_empty());
+        assert_eq!(let_go(Some(1), "2026-01-05T00:00:00Z"), ["web-3"], "a day");
     }
 
     #[test]

@@ -363,7 +363,13 @@ async fn account(context: Arc<Context>, cache: watch::Receiver<bool>, settings: 
     };
     tokio::join!(
         log,
-        retention::keep(context.clone(), settings.event_retention_days),
+        retention::keep(
+            context.clone(),
+            retention::Rules {
+                days: settings.event_retention_days,
+                newest: settings.event_limit,
+            },
+        ),
         rotation::follow(context.clone(), settings.key_rotation_days),
     );
 }

@@ -79,6 +79,9 @@ pub struct Settings {
     /// Records of rollbacks that ended are kept for so many days, and the newest of each workload for good.
     #[arg(long, env = "BACKSTOP_EVENT_RETENTION_DAYS", default_value_t = 365, value_parser = clap::value_parser!(u16).range(1..=3650))]
     pub event_retention_days: u16,
+    /// Of a policy's records that are in the audit file, so many stay for that time; those beyond go a day after their end.
+    #[arg(long, env = "BACKSTOP_EVENT_LIMIT", requires = "audit_file", value_parser = clap::value_parser!(u32).range(1..))]
+    pub event_limit: Option<u32>,
     /// How logs are written.
     #[arg(long, env = "BACKSTOP_LOG_FORMAT", value_enum, default_value_t = LogFormat::Auto)]
     pub log_format: LogFormat,
