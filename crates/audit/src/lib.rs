@@ -20,5 +20,8 @@ mod record;
 mod verify;
 
 pub use chain::{Head, append};
-pub use record::{Record, RollbackRecord, SpecChangeRecord, TakeoverRecord, of_event, of_policy};
+pub use record::{
+    Record, RollbackRecord, SpecChangeRecord, TakeoverRecord, ended, is_in_the_log, of_event,
+    of_policy,
+};
 pub use verify::{Found, Problem, Verified, last, verify};

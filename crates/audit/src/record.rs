@@ -131,6 +131,20 @@ pub struct TakeoverRecord {
     pub until: Option<Timestamp>,
 }
 
+/// When a rollback ended, and where that is not known when it was made.
+#[must_use]
+pub fn ended(event: &RollbackEvent) -> Option<Timestamp> {
+    let ended = event.status.as_ref().and_then(|s| s.times.ended);
+    ended.or_else(|| event.metadata.creation_timestamp.as_ref().map(|t| t.0))
+}
+
+/// Whether the end of a rollback is in the log already. One that took its release back again has ended again.
+#[must_use]
+pub fn is_in_the_log(event: &RollbackEvent) -> bool {
+    let exported = event.status.as_ref().and_then(|s| s.exported.as_ref());
+    exported.is_some_and(|exported| ended(event).is_some_and(|ended| exported.at >= ended))
+}
+
 /// The record of a rollback; `None` while it goes on.
 #[must_use]
 pub fn of_event(event: &RollbackEvent) -> Option<Record> {
@@ -138,7 +152,7 @@ pub fn of_event(event: &RollbackEvent) -> Option<Record> {
     let phase = status.phase.filter(|phase| phase.is_terminal())?;
     let (meta, spec) = (&event.metadata, &event.spec);
     let created = meta.creation_timestamp.as_ref().map(|t| t.0);
-    let ended = status.times.ended.or(created)?;
+    let ended = ended(event)?;
     let began = status.times.fired.or(spec.fired_at).or(created);
     let evidence = spec.evidence.as_ref();
     Some(Record::Rollback(Box::new(RollbackRecord {

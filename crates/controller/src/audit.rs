@@ -13,7 +13,7 @@ use std::{
 };
 
 use backstop_api::{RollbackEvent, audit::Exported};
-use backstop_audit::{Head, append, last, of_event};
+use backstop_audit::{Head, append, is_in_the_log, last, of_event};
 use jiff::Timestamp;
 use kube::{Api, ResourceExt};
 
@@ -122,16 +122,13 @@ async fn write(
 ) -> anyhow::Result<()> {
     let state = context.events.state();
     let events: Vec<&RollbackEvent> = state.iter().filter_map(|e| e.0.as_ref().ok()).collect();
+    // Most are in the log long since: they are told apart before anything is made of them.
     let mut new: Vec<_> = events
         .iter()
+        .filter(|event| !is_in_the_log(event))
         .filter_map(|event| Some((of_event(event)?, *event)))
         .filter(|(record, event)| {
-            if written.contains(&(event.uid().unwrap_or_default(), record.at())) {
-                return false;
-            }
-            let exported = event.status.as_ref().and_then(|s| s.exported.as_ref());
-            // One that took its release back again has ended again.
-            exported.is_none_or(|exported| exported.at < record.at())
+            !written.contains(&(event.uid().unwrap_or_default(), record.at()))
         })
         .collect();
     if new.is_empty() {

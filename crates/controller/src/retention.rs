@@ -12,6 +12,7 @@ use std::{
 };
 
 use backstop_api::{RollbackEvent, event::EventPhase, names};
+use backstop_audit::{ended, is_in_the_log};
 use jiff::{SignedDuration, Timestamp};
 use kube::{Api, ResourceExt};
 
@@ -81,7 +82,7 @@ fn over<'a>(events: &[&'a RollbackEvent], rules: Rules, now: Timestamp) -> Vec<&
             let known = newest
                 .entry((namespace.clone(), &workload.name))
                 .or_insert(event);
-            if since(event) > since(known) {
+            if ended(event) > ended(known) {
                 *known = event;
             }
         }
@@ -110,13 +111,13 @@ fn over<'a>(events: &[&'a RollbackEvent], rules: Rules, now: Timestamp) -> Vec<&
                 .is_some_and(EventPhase::is_terminal)
         })
         .filter(|e| {
-            let age = since(e).map(|since| now.duration_since(since));
+            let age = ended(e).map(|ended| now.duration_since(ended));
             let is_beyond = e.uid().is_some_and(|uid| many.contains(&uid));
             age.is_some_and(|age| age > time || (is_beyond && age > RECENT))
         })
         .filter(|e| !kept.contains(&(e.namespace().unwrap_or_default(), e.name_any())))
         .collect();
-    old.sort_by_key(|e| since(e));
+    old.sort_by_key(|e| ended(e));
     old
 }
 
@@ -132,25 +133,13 @@ fn beyond(events: &[&RollbackEvent], newest: u32) -> BTreeSet<String> {
     }
     let newest = usize::try_from(newest).unwrap_or(usize::MAX);
     let older = of_policy.into_values().flat_map(|mut records| {
-        records.sort_by_key(|e| std::cmp::Reverse(since(e)));
+        records.sort_by_key(|e| std::cmp::Reverse(ended(e)));
         records
             .into_iter()
             .skip(newest)
             .filter_map(ResourceExt::uid)
     });
     older.collect()
-}
-
-/// One that took its release back again has ended again since it was written.
-fn is_in_the_log(event: &RollbackEvent) -> bool {
-    let exported = event.status.as_ref().and_then(|s| s.exported.as_ref());
-    exported.is_some_and(|exported| since(event).is_some_and(|since| exported.at >= since))
-}
-
-/// From when its time is counted: from its end, and where that is not known from its beginning.
-fn since(event: &RollbackEvent) -> Option<Timestamp> {
-    let ended = event.status.as_ref().and_then(|s| s.times.ended);
-    ended.or_else(|| event.metadata.creation_timestamp.as_ref().map(|t| t.0))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ pub(crate) mod route;
 mod snapshot;
 mod watches;
 mod workload;
-mod writer;
+pub(crate) mod writer;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

@@ -9,7 +9,7 @@ use kube::api::ApiResource;
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-use super::{managed_fields, watches};
+use super::{watches, writer};
 use crate::context::Context;
 
 /// A route that is watched.
@@ -112,17 +112,7 @@ impl Watched {
             name: self.name.clone(),
             uid: text("/metadata/uid").unwrap_or_default().to_owned(),
             share: read.weights().percent().get(),
-            last_writer: last_writer(&object),
+            last_writer: writer::of_object(&object),
         })
     }
-}
-
-/// The field manager that last wrote anything but the status.
-fn last_writer(object: &Value) -> Option<String> {
-    managed_fields(object)
-        .iter()
-        .filter(|e| e.get("subresource").is_none_or(Value::is_null))
-        .max_by_key(|e| e["time"].as_str().unwrap_or_default().to_owned())?["manager"]
-        .as_str()
-        .map(str::to_owned)
 }

@@ -4,6 +4,18 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::managed_fields;
+
+/// The field manager that last wrote anything but the status.
+pub(crate) fn of_object(object: &Value) -> Option<String> {
+    managed_fields(object)
+        .iter()
+        .filter(|e| e.get("subresource").is_none_or(Value::is_null))
+        .max_by_key(|e| e["time"].as_str().unwrap_or_default().to_owned())?["manager"]
+        .as_str()
+        .map(str::to_owned)
+}
+
 /// The field manager that last wrote a field of the spec.
 ///
 /// Times are whole seconds. Of several managers of one second it is the one with more fields that nobody else has: what
@@ -66,6 +78,16 @@ mod tests {
         ];
         assert_eq!(last(&managed, "f:template").as_deref(), Some("kubectl"));
         assert_eq!(last(&managed, "f:selector"), None);
+    }
+
+    #[test]
+    fn the_last_writer_is_who_wrote_the_object_and_not_its_status() {
+        let policy = json!({"metadata": {"name": "web", "managedFields": [
+            {"manager": "kubectl-edit", "operation": "Update", "time": "2026-01-02T00:00:00Z"},
+            {"manager": "helm", "operation": "Update", "time": "2026-01-01T00:00:00Z"},
+            {"manager": "backstop", "operation": "Update", "time": "2026-01-03T00:00:00Z", "subresource": "status"},
+        ]}});
+        assert_eq!(of_object(&policy).as_deref(), Some("kubectl-edit"));
     }
 
     #[test]

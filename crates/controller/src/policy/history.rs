@@ -13,7 +13,7 @@ use kube::{Api, Resource, ResourceExt};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::{calls::CallError, context::Context};
+use crate::{calls::CallError, context::Context, observe::writer};
 
 /// So many changes are kept.
 const KEPT: usize = 20;
@@ -45,7 +45,7 @@ pub(super) async fn note(context: &Context, policy: &RollbackPolicy) -> Result<(
             .await?;
         let change = SpecChange {
             at: Timestamp::now(),
-            by: last_writer(&now),
+            by: writer::of_object(&serde_json::to_value(&now).unwrap_or_default()),
             generation,
             fields,
         };
@@ -123,15 +123,6 @@ fn changed(before: &BTreeMap<String, String>, now: &BTreeMap<String, String>) ->
         .collect()
 }
 
-/// The field manager that wrote the object last, apart from its status.
-fn last_writer(policy: &RollbackPolicy) -> Option<String> {
-    let writers = policy.metadata.managed_fields.iter().flatten();
-    writers
-        .filter(|w| w.subresource.as_deref().unwrap_or_default().is_empty())
-        .max_by_key(|w| w.time.as_ref().map(|t| t.0))
-        .and_then(|w| w.manager.clone())
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -151,20 +142,5 @@ mod tests {
             fields(&before, &now),
             ["spec.decision", "spec.gates", "spec.triggers"]
         );
-    }
-
-    #[test]
-    fn the_last_writer_is_who_wrote_the_object_and_not_its_status() {
-        let policy: RollbackPolicy = serde_json::from_value(json!({
-            "apiVersion": "backstop.dev/v1alpha1", "kind": "RollbackPolicy",
-            "metadata": {"name": "web", "managedFields": [
-                {"manager": "kubectl-edit", "operation": "Update", "time": "2026-01-02T00:00:00Z"},
-                {"manager": "helm", "operation": "Update", "time": "2026-01-01T00:00:00Z"},
-                {"manager": "backstop", "operation": "Update", "time": "2026-01-03T00:00:00Z", "subresource": "status"},
-            ]},
-            "spec": {"workloads": [{"name": "web"}]},
-        }))
-        .unwrap();
-        assert_eq!(last_writer(&policy).as_deref(), Some("kubectl-edit"));
     }
 }

@@ -117,20 +117,9 @@ fn set_notified(
     let records = own.map(|record| (name.as_str(), record)).chain(of_events);
     let channels = context.channels.of(Some(object));
     let unusable = context.unusable.of(object);
-    match health(&channels, records, &unusable) {
-        None => conditions.retain(|c| c.type_ != condition::NOTIFIED),
-        Some(health) => condition::set(
-            conditions,
-            Condition {
-                type_: condition::NOTIFIED.to_owned(),
-                status: health.status,
-                reason: health.reason.to_owned(),
-                message: health.message,
-                last_transition_time: now,
-                observed_generation: object.metadata.generation,
-            },
-        ),
-    }
+    let said = health(&channels, records, &unusable);
+    let said = said.map(|health| (health.status, health.reason, health.message));
+    set_or_drop(object, condition::NOTIFIED, said, conditions, now);
 }
 
 /// Whether what would undo a rollback is suspended; nothing where nothing would.
@@ -140,12 +129,24 @@ fn set_suspended(
     conditions: &mut Vec<Condition>,
     now: Timestamp,
 ) {
-    match gitops::condition(suspended) {
-        None => conditions.retain(|c| c.type_ != condition::GITOPS_SUSPENDED),
+    let said = gitops::condition(suspended);
+    set_or_drop(object, condition::GITOPS_SUSPENDED, said, conditions, now);
+}
+
+/// Sets a condition that is there only while there is something to say: status, reason and message.
+fn set_or_drop(
+    object: &RollbackPolicy,
+    type_: &str,
+    said: Option<(ConditionStatus, &str, String)>,
+    conditions: &mut Vec<Condition>,
+    now: Timestamp,
+) {
+    match said {
+        None => conditions.retain(|c| c.type_ != type_),
         Some((status, reason, message)) => condition::set(
             conditions,
             Condition {
-                type_: condition::GITOPS_SUSPENDED.to_owned(),
+                type_: type_.to_owned(),
                 status,
                 reason: reason.to_owned(),
                 message,
