@@ -228,11 +228,8 @@ fn lost(ring: &KeyRing, point: &RollbackPoint) -> Option<String> {
 
 /// Says it in the point's status; and that it is over, where it was said.
 async fn say(context: &Context, ring: &KeyRing, point: &RollbackPoint) -> Result<(), CallError> {
-    let mut status = point.status.clone().unwrap_or_default();
-    let before = status
-        .conditions
-        .iter()
-        .find(|c| c.type_ == CONFIG_READABLE);
+    let mut before = point.status.iter().flat_map(|s| &s.conditions);
+    let before = before.find(|c| c.type_ == CONFIG_READABLE);
     let message = lost(ring, point);
     if message.as_deref()
         == before
@@ -249,6 +246,7 @@ async fn say(context: &Context, ring: &KeyRing, point: &RollbackPoint) -> Result
             "every key is there again".to_owned(),
         ),
     };
+    let mut status = point.status.clone().unwrap_or_default();
     condition::set(
         &mut status.conditions,
         Condition {
