@@ -12,11 +12,39 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::world::{APP, App, World};
+use backstop_testenv::fate;
 
 /// The field manager of Flux.
 pub const FLUX: &str = "kustomize-controller";
 /// The field manager of Argo CD.
 pub const ARGO_CD: &str = "argocd-controller";
+
+/// After the tool's first attempt the failed release is out again within this time.
+pub const OUT_WITHIN: Duration = Duration::from_secs(3);
+
+/// The release that fails.
+pub fn v2() -> App {
+    App::version("v2").fate(fate::CRASH_LOOP)
+}
+
+/// For how long a tool tries: so many seconds, unless `BACKSTOP_SELFHEAL_SECONDS` says otherwise.
+pub fn trying(usually: u64) -> anyhow::Result<Duration> {
+    let seconds = match std::env::var("BACKSTOP_SELFHEAL_SECONDS") {
+        Ok(said) => said.parse()?,
+        Err(_) => usually,
+    };
+    Ok(Duration::from_secs(seconds))
+}
+
+/// A new version has proved itself, and there was no second rollback.
+pub async fn v3_passes(world: &World) -> anyhow::Result<()> {
+    world.proved("v3").await?;
+    ensure!(
+        world.events().await?.len() == 1,
+        "it was taken back more than once"
+    );
+    Ok(())
+}
 
 /// An apply that is tried on the server, and changes nothing.
 pub struct Try<'a> {

@@ -127,6 +127,15 @@ impl Here {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
+    /// A point of this name, which names a workload and nothing more.
+    async fn point(&self, name: &str) -> anyhow::Result<RollbackPoint> {
+        let point: RollbackPoint = serde_json::from_value(json!({
+            "apiVersion": "backstop.dev/v1alpha1", "kind": "RollbackPoint",
+            "metadata": {"name": name}, "spec": {"workload": {"name": "web"}},
+        }))?;
+        Ok(self.api().create(&PostParams::default(), &point).await?)
+    }
+
     async fn data(&self) -> anyhow::Result<Value> {
         let found = self.api::<ConfigMap>().get("web").await?;
         Ok(json!(found.data))
@@ -180,11 +189,7 @@ async fn contents_are_kept_once_and_go_with_the_last_point() -> anyhow::Result<(
     let stores = here.api::<Secret>();
     let mut points = Vec::new();
     for name in ["first", "second"] {
-        let point: RollbackPoint = serde_json::from_value(json!({
-            "apiVersion": "backstop.dev/v1alpha1", "kind": "RollbackPoint",
-            "metadata": {"name": name}, "spec": {"workload": {"name": "web"}},
-        }))?;
-        let point = here.api().create(&PostParams::default(), &point).await?;
+        let point = here.point(name).await?;
         keep::own(here.place(), &point, &captured).await?;
         keep::own(here.place(), &point, &captured).await?;
         points.push(point);
@@ -280,11 +285,7 @@ async fn what_an_old_key_encrypted_is_encrypted_anew_and_the_old_key_can_go() ->
     let old = here.capture(&keys).await?;
     let mut points = Vec::new();
     for name in ["first", "second"] {
-        let point: RollbackPoint = serde_json::from_value(json!({
-            "apiVersion": "backstop.dev/v1alpha1", "kind": "RollbackPoint",
-            "metadata": {"name": name}, "spec": {"workload": {"name": "web"}},
-        }))?;
-        let mut point = here.api().create(&PostParams::default(), &point).await?;
+        let mut point = here.point(name).await?;
         keep::own(here.place(), &point, &old).await?;
         // As the cache has it: only Backstop may fill releases in.
         point.spec.release = Some(serde_json::from_value(json!({
