@@ -28,7 +28,11 @@ async fn goes_back(
         return Ok(());
     };
     stage.released(good).await?;
-    stage.policy(policy_with(trigger)).await?;
+    let mut policy = policy_with(trigger);
+    // Two measurements long: what is measured first reaches back to before the application was busy, and on a machine
+    // that is busy itself a bad release would have proved itself by that.
+    policy["points"]["soak"] = json!("20s");
+    stage.policy(policy).await?;
     stage.good_point(1).await?;
     stage.released(bad).await?;
     let event = stage.event_in("web-1", EventPhase::Verifying).await?;

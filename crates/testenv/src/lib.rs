@@ -23,6 +23,7 @@
 
 pub mod access;
 pub mod alertmanager;
+pub mod cargo;
 pub mod cluster;
 pub mod exporter;
 pub mod fate;

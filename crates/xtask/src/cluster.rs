@@ -13,10 +13,10 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
+use backstop_testenv::cargo::workspace;
 use backstop_testenv::tools::{Stderr, ensure as ensure_tools};
 use backstop_testenv::{Cluster, ClusterOptions, Node, NodeOptions, Tool, Traefik, eventually};
 
-use crate::workspace::root;
 use record::{Place, Record};
 
 const UP_DEADLINE: Duration = Duration::from_mins(3);
@@ -117,7 +117,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     // One cluster for each checkout, unless told otherwise.
     let folder = args
         .state
-        .unwrap_or_else(|| root().join(".state").join("cluster"));
+        .unwrap_or_else(|| workspace().join(".state").join("cluster"));
     let place = Place(folder);
     match args.command {
         Action::Up(up_args) => runtime.block_on(up(&place, &up_args)),

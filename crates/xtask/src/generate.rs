@@ -13,8 +13,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-
-use crate::workspace::root;
+use backstop_testenv::cargo::workspace;
 
 /// Files, each by its path from the repository's root.
 type Files = BTreeMap<String, String>;
@@ -42,7 +41,7 @@ impl Args {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let root = root();
+    let root = workspace();
     let files = files(&root)?;
     let changes = changes(&root, &files)?;
     if args.check {

@@ -3,9 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use backstop_testenv::cargo::workspace;
 use backstop_testenv::image;
-
-use crate::workspace::root;
 
 #[derive(clap::Args, Default)]
 pub(crate) struct Args {
@@ -40,5 +39,5 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 fn target() -> anyhow::Result<PathBuf> {
     let program = std::env::current_exe()?;
     let target = program.ancestors().nth(2);
-    Ok(target.map_or_else(|| root().join("target"), Path::to_owned))
+    Ok(target.map_or_else(|| workspace().join("target"), Path::to_owned))
 }

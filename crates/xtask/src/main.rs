@@ -14,7 +14,6 @@ mod purity;
 mod steps;
 mod test;
 mod tools;
-mod workspace;
 
 use std::process::ExitCode;
 

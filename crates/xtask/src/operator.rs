@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, ensure};
-
-use crate::workspace::cargo;
+use backstop_testenv::cargo::cargo;
 
 /// How it is built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

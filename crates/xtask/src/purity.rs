@@ -4,8 +4,7 @@
 use std::process::Stdio;
 
 use anyhow::{Context as _, ensure};
-
-use crate::workspace::cargo;
+use backstop_testenv::cargo::cargo;
 
 /// What has to be pure.
 const PURE: [&str; 2] = ["backstop-engine", "backstop-traffic"];

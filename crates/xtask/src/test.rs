@@ -4,12 +4,12 @@ use std::process::Command;
 use std::thread;
 
 use anyhow::{Context as _, anyhow};
+use backstop_testenv::cargo::{cargo, workspace};
 use backstop_testenv::cluster::AUDIT_LOGS;
 use backstop_testenv::tools::{Stderr, ensure};
 use backstop_testenv::{Tool, node};
 
 use crate::steps::{Steps, run as passed_through};
-use crate::workspace::{cargo, root};
 use crate::{generate, image, permissions, purity, tools};
 
 #[derive(clap::Args)]
@@ -110,6 +110,6 @@ fn dependency_checks(steps: &mut Steps, advisories: bool) {
 fn tool(tool: Tool) -> anyhow::Result<Command> {
     let path = ensure(&[tool], &Stderr)?.pop().context("no path")?;
     let mut command = Command::new(path);
-    command.current_dir(root());
+    command.current_dir(workspace());
     Ok(command)
 }

@@ -2,13 +2,13 @@
 //! file by file, with another C library in the binary: musl's, where this machine has glibc's.
 
 use std::env;
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 
 use super::Image;
+use crate::cargo::{cargo, workspace};
 
 /// The name under which a node knows it.
 pub const OPERATOR: &str = concat!("backstop.test/backstop:", env!("CARGO_PKG_VERSION"));
@@ -44,13 +44,10 @@ fn image(binary: &Path, authorities: &Path) -> anyhow::Result<Image> {
 /// The static binary, built in a folder of its own, so that it waits for no other build and none is made anew for it.
 fn build() -> anyhow::Result<PathBuf> {
     let triple = format!("{}-unknown-linux-gnu", env::consts::ARCH);
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let target =
+        env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
     let folder = target.join("static");
-    let program = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-    let status = Command::new(program)
-        .current_dir(&root)
-        .args(["build", "--release", "--locked"])
+    let status = cargo(&["build", "--release", "--locked"])
         .args(["--package", "backstop-controller", "--bin", "backstop"])
         .args(["--target", &triple, "--target-dir"])
         .arg(&folder)
@@ -89,8 +86,7 @@ mod tests {
         let authorities = folder.path().join("ca.crt");
         std::fs::write(&authorities, "").unwrap();
         let image = image(Path::new("release/backstop"), &authorities).unwrap();
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let text = std::fs::read_to_string(root.join("Dockerfile")).unwrap();
+        let text = std::fs::read_to_string(workspace().join("Dockerfile")).unwrap();
         let (_, stage) = text.split_once("\nFROM scratch\n").unwrap();
         let values = |word: &str| {
             let lines = stage.lines().filter_map(|line| line.strip_prefix(word));

@@ -63,7 +63,7 @@ fn with_kinds(text: &str, table: &Table) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workspace::root;
+    use backstop_testenv::cargo::workspace;
 
     const GLOO: &str = "
 providers:
@@ -79,7 +79,7 @@ providers:
     fn the_right_to_every_kind_of_route_is_asked_for() {
         let table = Table::builtin().with_file(GLOO).unwrap();
         for file in ["policies.yaml", "reach.yaml"] {
-            let written = fs::read_to_string(root().join(SOURCE).join(file)).unwrap();
+            let written = fs::read_to_string(workspace().join(SOURCE).join(file)).unwrap();
             let policies = with_kinds(&written, &table);
             let policies = policies.unwrap_or_else(|| panic!("{file} has no kinds"));
             for provider in table.iter() {
