@@ -311,8 +311,22 @@ impl World {
         name: &str,
         to: Option<&str>,
     ) -> anyhow::Result<RollbackEvent> {
+        self.asked_for(name, "Manual", to).await
+    }
+
+    /// Asks for a drill, as the administrator.
+    pub async fn drill(&self, name: &str) -> anyhow::Result<RollbackEvent> {
+        self.asked_for(name, "Drill", None).await
+    }
+
+    async fn asked_for(
+        &self,
+        name: &str,
+        cause: &str,
+        to: Option<&str>,
+    ) -> anyhow::Result<RollbackEvent> {
         let mut spec = json!({
-            "policy": APP, "workloads": [{"name": APP}], "cause": "Manual",
+            "policy": APP, "workloads": [{"name": APP}], "cause": cause,
             "requestedBy": "admin", "reason": "a test asks for it",
         });
         if let Some(point) = to {

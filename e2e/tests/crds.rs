@@ -550,12 +550,13 @@ async fn an_event_stays_what_it_is_and_asks_only_for_what_there_is() -> anyhow::
     let people = People::new().await?;
     let events = people.events(&people.alice);
     let with = |more| with(event("web", "alice"), more);
-    let manual = "a Manual event has no evidence and no from: Backstop takes back what is live";
+    let manual =
+        "a Manual or Drill event has no evidence and no from: Backstop takes back what is live";
     let evidence = json!({"trigger": "t", "severity": "Critical", "condition": "value > 0.05"});
     let broken = [
         (
-            with(json!({"cause": "Drill"})),
-            "cause: Drill is not available in this version; use Manual",
+            with(json!({"endsDrill": "quarterly"})),
+            "endsDrill: only with cause: Drill",
         ),
         (
             with(json!({"workloads": []})),

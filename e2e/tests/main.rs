@@ -20,6 +20,7 @@ mod config_store;
 mod crds;
 mod decision;
 mod docs;
+mod drills;
 mod gates;
 mod gitops;
 mod gitops_flux;

@@ -7,7 +7,7 @@ use anyhow::ensure;
 use backstop_api::event::{EventPhase, Outcome};
 use backstop_api::policy::Phase;
 use backstop_e2e::install;
-use backstop_e2e::raw::{Raw, event, point, policy, refused};
+use backstop_e2e::raw::{Raw, event, point, policy, refused, with};
 use backstop_e2e::world::{App, World, quick_policy};
 use backstop_testenv::{Cluster, eventually, fate};
 use k8s_openapi::api::apps::v1::Deployment;
@@ -141,6 +141,16 @@ async fn an_operator_rolls_back_and_sets_the_mode_and_nothing_else_of_a_policy()
         .patch("good", json!({"spec": {"reason": "load test passed"}}))
         .await?;
     events.create("by-hand", event("web", "otto")).await?;
+    // Only what is good is taken back in a drill: that takes more.
+    refused(
+        events
+            .create(
+                "drill",
+                with(event("web", "otto"), json!({"cause": "Drill"})),
+            )
+            .await,
+        "spec.cause: 'otto' may not run drills in namespace",
+    )?;
     let cancel = json!({"metadata": {"annotations": {"backstop.dev/cancel": "not needed"}}});
     events.patch("by-hand", cancel).await?;
     for mode in ["Paused", "Observe", "Enforce"] {
@@ -211,6 +221,23 @@ async fn an_admin_writes_policies_overrides_and_lets_records_go() -> anyhow::Res
     points.create("good", point("web")).await?;
     points.delete("good").await?;
     events.create("by-hand", event("web", "ada")).await?;
+    let drill = with(event("web", "ada"), json!({"cause": "Drill"}));
+    events.create("drill", drill.clone()).await?;
+    refused(
+        events
+            .create(
+                "quarantining",
+                with(drill.clone(), json!({"quarantine": true})),
+            )
+            .await,
+        "a Drill takes back what is good, and quarantines nothing",
+    )?;
+    refused(
+        events
+            .create("the-end", with(drill, json!({"endsDrill": "drill"})))
+            .await,
+        "spec.endsDrill: filled by Backstop alone",
+    )?;
     let deployments: Api<Deployment> = Api::namespaced(roles.admin.clone(), &roles.namespace);
     let mut manifest = App::version("v1").manifest();
     manifest["metadata"]["annotations"] =

@@ -23,7 +23,8 @@ use crate::{
 
 /// One rollback, from intent to verified outcome: write-ahead log, work item and audit record.
 ///
-/// A person rolls back by creating one with `cause: Manual`; Backstop creates the others.
+/// A person rolls back by creating one with `cause: Manual`, and tries that out with `cause: Drill`; Backstop creates the
+/// others.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "backstop.dev",
@@ -63,10 +64,12 @@ use crate::{
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("self == oldSelf").message("a RollbackEvent's spec is immutable; to call it off, annotate it with backstop.dev/cancel"),
-    validation = Rule::new("self.cause != 'Drill'").message("cause: Drill is not available in this version; use Manual"),
+    validation = Rule::new("!has(self.endsDrill) || self.cause == 'Drill'").message("endsDrill: only with cause: Drill"),
+    validation = Rule::new("self.cause != 'Drill' || !(has(self.quarantine) && self.quarantine)")
+        .message("quarantine: a Drill takes back what is good, and quarantines nothing; leave it out"),
     validation = Rule::new("self.workloads.size() > 0").message("workloads: name the policy's Deployments"),
-    validation = Rule::new("self.cause != 'Manual' || (!has(self.evidence) && !has(self.from))")
-        .message("a Manual event has no evidence and no from: Backstop takes back what is live"),
+    validation = Rule::new("self.cause == 'Trigger' || (!has(self.evidence) && (!has(self.from) || has(self.endsDrill)))")
+        .message("a Manual or Drill event has no evidence and no from: Backstop takes back what is live"),
 )]
 pub struct RollbackEventSpec {
     /// The policy that it belongs to.
@@ -113,6 +116,10 @@ pub struct RollbackEventSpec {
     /// Nothing is done before this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
+    /// The Drill that this one ends: it brings back the release that was live before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub ends_drill: Option<String>,
 }
 
 fn one() -> u32 {
@@ -126,7 +133,7 @@ pub enum Cause {
     Trigger,
     /// A person.
     Manual,
-    /// An exercise. Not available yet.
+    /// A person, to try a rollback out while all is well: it is taken back, and brought back after that.
     Drill,
 }
 
@@ -342,6 +349,8 @@ pub enum Outcome {
     PolicyNotInForce,
     /// There is no release that could be gone back to.
     NoTarget,
+    /// A drill: the live release could not be brought back after it, or is not well.
+    DrillNotPossible,
     /// A trigger that is more urgent fires, and its own rollback begins instead.
     TakenOver,
     /// A newer release came before, or somebody fixed forward meanwhile.

@@ -55,6 +55,8 @@ pub struct RollbackRecord {
     pub requested_by: String,
     /// Why.
     pub reason: Option<String>,
+    /// The drill that it ended.
+    pub ends_drill: Option<String>,
     /// The trigger that fired.
     pub trigger: Option<String>,
     /// Its severity.
@@ -165,6 +167,7 @@ pub fn of_event(event: &RollbackEvent) -> Option<Record> {
         cause: spec.cause,
         requested_by: spec.requested_by.clone(),
         reason: spec.reason.clone(),
+        ends_drill: spec.ends_drill.clone(),
         trigger: evidence.map(|e| e.trigger.clone()),
         severity: evidence.map(|e| e.severity),
         condition: evidence.map(|e| e.condition.clone()),

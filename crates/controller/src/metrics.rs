@@ -49,6 +49,7 @@ pub struct Metrics {
     probe_seconds: Seconds<Probed>,
     rollbacks: Family<Ended, Counter>,
     rollback_seconds: Histogram,
+    drills: Family<Ended, Counter>,
     triggered: Counter,
     deployments: Counter,
     deployment_failures: Counter,
@@ -91,6 +92,7 @@ impl Default for Metrics {
             probe_seconds: Family::new_with_constructor(fast as fn() -> Histogram),
             rollbacks: Family::default(),
             rollback_seconds: Histogram::new([1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0]),
+            drills: Family::default(),
             triggered: Counter::default(),
             deployments: Counter::default(),
             deployment_failures: Counter::default(),
@@ -165,6 +167,11 @@ impl Metrics {
             "rollback_count",
             "Rollbacks that ended",
             self.rollbacks.clone(),
+        );
+        registry.register(
+            "drills",
+            "Drills that ended, and the ways back from them",
+            self.drills.clone(),
         );
         registry.register(
             "rollback_duration_seconds",
@@ -394,6 +401,11 @@ impl Metrics {
         if let Some(took) = took {
             self.rollback_seconds.observe(took.as_secs_f64());
         }
+    }
+
+    /// A drill has ended, or the way back from one.
+    pub fn drilled(&self, phase: impl std::fmt::Debug, outcome: impl std::fmt::Debug) {
+        self.drills.get_or_create(&ended(phase, outcome)).inc();
     }
 
     /// A reconciliation has failed.

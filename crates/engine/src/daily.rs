@@ -5,7 +5,7 @@
 //! and it is counted again.
 
 use backstop_api::{
-    event::{EventPhase, Outcome},
+    event::{Cause, EventPhase, Outcome},
     policy::DailyCounts,
 };
 use jiff::{Timestamp, ToSpan, civil::Date, tz::TimeZone};
@@ -35,12 +35,18 @@ pub fn count(
     }
     for (at, event) in since(seen, state.counted.begun, began) {
         state.counted.begun = Some(at);
-        if event.has_acted() {
+        if event.has_acted() && event.spec.cause != Cause::Drill {
             add(state, at, now, |day| &mut day.rollbacks);
         }
     }
     for (at, event) in since(seen, state.counted.ended, |e| e.status.times.ended) {
         state.counted.ended = Some(at);
+        if event.spec.cause == Cause::Drill {
+            if event.has_acted() && event.spec.ends_drill.is_none() {
+                add(state, at, now, |day| &mut day.drills);
+            }
+            continue;
+        }
         match (event.status.phase, event.status.outcome) {
             (_, Some(Outcome::ObserveOnly)) => add(state, at, now, |day| &mut day.observed),
             (Some(EventPhase::Succeeded), _) if event.has_acted() => {

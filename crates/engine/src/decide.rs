@@ -79,6 +79,8 @@ pub enum Act {
         release: String,
         /// The RollbackEvent that says why.
         event: String,
+        /// The version of it that this was decided on. Where it is another by now, a person may have called it off.
+        version: String,
         /// Why, in a sentence.
         reason: String,
     },
@@ -244,7 +246,7 @@ fn course<'a>(look: &Look<'a>) -> Course<'a> {
             again: next.again,
         };
     }
-    if let Some(course) = further_back(look) {
+    if let Some(course) = lifecycle::drill::way_back(look).or_else(|| further_back(look)) {
         return course;
     }
     let mut first = None;
@@ -417,6 +419,7 @@ fn asked_for(
         }),
         fired_at: Some(memory.since),
         not_before: memory.since.checked_add(trigger.delay).ok(),
+        ends_drill: None,
     }
 }
 

@@ -187,11 +187,16 @@ pub fn against_a_block(
 /// window or a cooldown, and no better than a pause or a floor.
 #[must_use]
 pub fn for_a_person(look: &Look<'_>) -> Option<Hold> {
+    for_the_way_back(look).or_else(|| floor(look))
+}
+
+/// The guards that stand before the way back from a drill: it goes forward, so no floor is in its way.
+#[must_use]
+pub(crate) fn for_the_way_back(look: &Look<'_>) -> Option<Hold> {
     paused(look)
         .or_else(|| taken_over(look))
         .or_else(|| paused_workload(look))
         .or_else(|| deleted_workload(look))
-        .or_else(|| floor(look))
 }
 
 fn hold(reason: HoldReason, message: String) -> Hold {

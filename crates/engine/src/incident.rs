@@ -41,6 +41,18 @@ pub fn acted(seen: &Snapshot) -> Vec<&Event> {
     events
 }
 
+/// A drill blames nobody. A release that cannot be brought back by its end is the beginning of an incident, or it would
+/// be left there.
+fn after_a_drill(incident: &mut Incident, event: &Event, live: &str) {
+    let cannot_start = event.status.outcome == Some(Outcome::TargetCannotStart);
+    if event.spec.ends_drill.is_some() && cannot_start && event.restored(live) {
+        incident.continues = true;
+        incident
+            .failed
+            .extend(event.target_hash().map(str::to_owned));
+    }
+}
+
 /// Reads the incident out of the recorded rollbacks.
 #[must_use]
 pub fn of(seen: &Snapshot, state: &State, workload: &Workload) -> Incident {
@@ -49,8 +61,9 @@ pub fn of(seen: &Snapshot, state: &State, workload: &Workload) -> Incident {
         .first()
         .map(|p| p.proved_at)
         .max(state.release.as_ref().and_then(|r| r.proved_at));
+    let newest = events.iter().find(|e| e.spec.cause != Cause::Drill);
     let mut incident = Incident {
-        last_ended: events.first().and_then(|e| e.status.times.ended),
+        last_ended: newest.and_then(|e| e.status.times.ended),
         ..Incident::default()
     };
     let mut link = workload.release.as_str();
@@ -62,6 +75,10 @@ pub fn of(seen: &Snapshot, state: &State, workload: &Workload) -> Incident {
         let Some(from) = event.from_hash() else { break };
         let newest = incident.failed.is_empty();
         if !(event.restored(link) || from == link) {
+            break;
+        }
+        if event.spec.cause == Cause::Drill {
+            after_a_drill(&mut incident, event, link);
             break;
         }
         if newest {

@@ -21,6 +21,7 @@ use crate::{
 
 mod asked;
 mod block;
+pub(crate) mod drill;
 mod end;
 pub mod revert;
 mod verify;
@@ -119,25 +120,7 @@ fn pending(look: &Look<'_>, event: &Event) -> Next {
         let message = "the Deployment was deleted before anything was changed".to_owned();
         return over(EventPhase::Superseded, Outcome::WorkloadDeleted, message);
     }
-    let named: BTreeSet<&str> = event
-        .spec
-        .workloads
-        .iter()
-        .map(|w| w.name.as_str())
-        .collect();
-    let cared_for: BTreeSet<&str> = look.policy.deployments.iter().map(String::as_str).collect();
-    if named != cared_for {
-        let message = format!(
-            "spec.workloads names '{}', and policy {} looks after '{}'{}",
-            Vec::from_iter(named).join(", "),
-            look.policy.name,
-            look.policy.names(),
-            if look.policy.deployments.len() == 1 {
-                "; create one for that"
-            } else {
-                ", which are taken back together; create one that names all of them"
-            }
-        );
+    if let Some(message) = names_others(look, event) {
         return over(EventPhase::Cancelled, Outcome::PolicyNotInForce, message);
     }
     if let Some(other) = overtaken(look, event) {
@@ -157,12 +140,20 @@ fn pending(look: &Look<'_>, event: &Event) -> Next {
         );
         return over(EventPhase::Superseded, Outcome::NewerRelease, message);
     }
-    if let Some(hold) = guards::for_a_person(look) {
+    let hold = if event.spec.ends_drill.is_some() {
+        guards::for_the_way_back(look)
+    } else {
+        guards::for_a_person(look)
+    };
+    if let Some(hold) = hold {
         return over(
             EventPhase::Cancelled,
             Outcome::PolicyNotInForce,
             format!("nothing was changed: {}", hold.message),
         );
+    }
+    if let Some(why) = drill::refused(look, event) {
+        return over(EventPhase::Cancelled, Outcome::DrillNotPossible, why);
     }
     if let Some(more_urgent) = asked::taken_over(look, event) {
         return over(EventPhase::Superseded, Outcome::TakenOver, more_urgent);
@@ -202,6 +193,26 @@ fn pending(look: &Look<'_>, event: &Event) -> Next {
     begin(look, event, status, &point, &to)
 }
 
+/// Whether other Deployments are named than the policy looks after, in words.
+fn names_others(look: &Look<'_>, event: &Event) -> Option<String> {
+    let workloads = event.spec.workloads.iter();
+    let named: BTreeSet<&str> = workloads.map(|w| w.name.as_str()).collect();
+    let cared_for: BTreeSet<&str> = look.policy.deployments.iter().map(String::as_str).collect();
+    (named != cared_for).then(|| {
+        format!(
+            "spec.workloads names '{}', and policy {} looks after '{}'{}",
+            Vec::from_iter(named).join(", "),
+            look.policy.name,
+            look.policy.names(),
+            if look.policy.deployments.len() == 1 {
+                "; create one for that"
+            } else {
+                ", which are taken back together; create one that names all of them"
+            }
+        )
+    })
+}
+
 /// What a person asks for is about the release that was live then. A rollback that was still going
 /// on has changed that: another one on top would take back the good release.
 fn overtaken<'a>(look: &Look<'a>, event: &Event) -> Option<&'a str> {
@@ -211,7 +222,7 @@ fn overtaken<'a>(look: &Look<'a>, event: &Event) -> Option<&'a str> {
             && other.restored(&look.workload.release)
             && other.status.times.ended.is_none_or(|t| t >= event.created)
     });
-    by.filter(|_| event.spec.cause == Cause::Manual)
+    by.filter(|_| event.spec.cause == Cause::Manual || drill::is_asked_for(event))
         .map(|e| e.name.as_str())
 }
 
@@ -227,9 +238,10 @@ fn opened(look: &Look<'_>, event: &Event) -> RollbackEventStatus {
     status.workloads.get_or_insert_with(|| names.join(", "));
     status
         .cause_text
-        .get_or_insert_with(|| match (&spec.evidence, spec.cause) {
+        .get_or_insert_with(|| match (&spec.evidence, &spec.ends_drill) {
             (Some(evidence), _) => format!("Trigger {}", evidence.trigger),
-            (None, cause) => format!("{cause:?} by {}", spec.requested_by),
+            (None, Some(drill)) => format!("End of {drill}"),
+            (None, None) => format!("{:?} by {}", spec.cause, spec.requested_by),
         });
     status.from.get_or_insert_with(|| {
         spec.from
@@ -313,9 +325,11 @@ fn chosen(look: &Look<'_>, event: &Event) -> Result<(String, String), String> {
     if release == live {
         return refuse("is live already".into());
     }
-    let by_a_person = event.spec.cause == Cause::Manual;
+    let by_a_person = event.spec.cause != Cause::Trigger;
     let behind = |p: &&crate::snapshot::Point| p.floor.is_some() && p.proved_at > point.proved_at;
-    if target::good_points(look.seen).iter().any(behind) {
+    // The end of a drill goes forward, whatever the release in between has proved since.
+    let forward = event.spec.ends_drill.is_some();
+    if !forward && target::good_points(look.seen).iter().any(behind) {
         return refuse(format!(
             "lies behind the floor '{}'",
             floor.unwrap_or_default()
@@ -377,10 +391,20 @@ fn begin(
     });
     status.steps = steps;
     status.times.decided = Some(look.now);
-    status.message = Some(format!(
-        "taking {} from release {} back to {to} (point {point})",
-        look.workload.name, look.workload.release
-    ));
+    status.message = Some(match (&event.spec.ends_drill, event.spec.cause) {
+        (Some(drill), _) => format!(
+            "drill {drill} is over: bringing {} from release {} back to {to} (point {point})",
+            look.workload.name, look.workload.release
+        ),
+        (None, Cause::Drill) => format!(
+            "drill: taking {0} from release {1} back to {to} (point {point}); {1} is brought back when this has ended",
+            look.workload.name, look.workload.release
+        ),
+        _ => format!(
+            "taking {} from release {} back to {to} (point {point})",
+            look.workload.name, look.workload.release
+        ),
+    });
     let mut next = Next::change(event, status);
     known(&mut next, look);
     next

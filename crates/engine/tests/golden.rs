@@ -354,6 +354,7 @@ fn act(act: &Act) -> Value {
             release,
             event,
             reason,
+            ..
         } => json!({"block": release, "event": event, "reason": reason}),
         Act::LiftQuarantine { release, event } => json!({"lift": release, "event": event}),
     }

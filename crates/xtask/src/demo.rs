@@ -42,7 +42,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     // Before anything runs, so that an interrupt here needs no tidying up.
     let tools: &[Tool] = match args.context {
-        None => &Tool::E2E,
+        None => &Tool::DEMO,
         Some(_) => &[Tool::Kubectl, Tool::Helm],
     };
     ensure(tools, &Stderr)?;

@@ -97,6 +97,9 @@ pub struct DailyCounts {
     /// Rollbacks that mode Observe would have made.
     #[serde(default)]
     pub observed: u32,
+    /// Drills that changed something.
+    #[serde(default)]
+    pub drills: u32,
 }
 
 /// Up to when rollbacks are in the daily counters, so that none is counted twice.

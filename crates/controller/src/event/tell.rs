@@ -27,6 +27,10 @@ pub(super) fn begun(context: &Context, event: &RollbackEvent) {
     if event.spec.cause == Cause::Trigger {
         context.metrics.deployment_failed();
     }
+    let reason = match event.spec.cause {
+        Cause::Drill => "DrillStarted",
+        Cause::Trigger | Cause::Manual => "RollbackStarted",
+    };
     let note = format!(
         "{}: {}",
         event.name_any(),
@@ -35,9 +39,7 @@ pub(super) fn begun(context: &Context, event: &RollbackEvent) {
     // Saying so must not delay doing it.
     let (teller, about) = (context.teller.clone(), about(context, event));
     tokio::spawn(async move {
-        teller
-            .say(&about, true, "RollbackStarted", "Rollback", &note)
-            .await;
+        teller.say(&about, true, reason, "Rollback", &note).await;
     });
 }
 
@@ -81,7 +83,11 @@ pub(super) async fn ended(context: &Context, event: &RollbackEvent) {
     {
         return;
     }
+    let drill = event.spec.cause == Cause::Drill;
     let (warning, reason) = match (phase, status.outcome) {
+        (EventPhase::Succeeded, _) if drill => (false, "DrillSucceeded"),
+        (EventPhase::Failed, _) if drill => (true, "DrillFailed"),
+        (_, Some(Outcome::DrillNotPossible)) => (true, "DrillNotPossible"),
         (_, Some(Outcome::Blocked)) => (true, "ReleaseBlocked"),
         (EventPhase::Succeeded, _) => (false, "RollbackSucceeded"),
         (EventPhase::Failed, Some(Outcome::NotCausedByRelease)) => (true, "NotCausedByRelease"),
@@ -95,7 +101,11 @@ pub(super) async fn ended(context: &Context, event: &RollbackEvent) {
     if let Some(outcome) = status.outcome
         && status.reverts.iter().all(|r| !r.written_back)
     {
-        context.metrics.ended(phase, outcome, took);
+        if drill {
+            context.metrics.drilled(phase, outcome);
+        } else {
+            context.metrics.ended(phase, outcome, took);
+        }
     }
     let note = format!(
         "{}: {}",

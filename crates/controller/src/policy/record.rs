@@ -56,12 +56,14 @@ pub(super) async fn record(
         Act::Block {
             release,
             event,
+            version,
             reason,
         } => {
             // Where another one is live by now there is nothing to block.
             let live = release_of(observer)
                 .filter(|live| &live.hash == release)
                 .ok_or(Error::OldPicture)?;
+            as_decided_on(context, &observer.namespace, event, version).await?;
             quarantine::record(
                 context,
                 &observer.namespace,
@@ -82,6 +84,24 @@ pub(super) async fn record(
             )
             .await
         }
+    }
+}
+
+/// Fails unless a quorum read shows the rollback as it was when this was decided: what is recorded outside of its status
+/// cannot be tested for by the write itself.
+async fn as_decided_on(
+    context: &Context,
+    namespace: &str,
+    event: &str,
+    version: &str,
+) -> Result<(), Error> {
+    let api: Api<RollbackEvent> = Api::namespaced(context.client.clone(), namespace);
+    let read = context.calls.read("get rollbackevent", api.get(event));
+    let as_it_is = read.await?.resource_version();
+    if as_it_is.as_deref() == Some(version) {
+        Ok(())
+    } else {
+        Err(Error::OldPicture)
     }
 }
 

@@ -60,6 +60,7 @@ pub(super) fn block(look: &Look<'_>, event: &Event, status: RollbackEventStatus)
             Act::Block {
                 release: live.clone(),
                 event: event.name.clone(),
+                version: event.version.clone(),
                 reason,
             },
             change(event, status),

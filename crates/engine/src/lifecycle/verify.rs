@@ -1,6 +1,6 @@
 //! Verifying: recovered, held, or not.
 
-use backstop_api::event::{EventPhase, Outcome};
+use backstop_api::event::{Cause, EventPhase, Outcome};
 use backstop_api::policy::TriggerState;
 use jiff::{SignedDuration, Timestamp};
 
@@ -12,7 +12,7 @@ use crate::{
     state::TriggerMemory,
 };
 
-use super::{Next, ended, is_in_place, longest_interval, revert};
+use super::{Next, drill, ended, is_in_place, longest_interval, revert};
 
 /// The restored release must stay in place for so long at least.
 const STAYS_AT_LEAST: SignedDuration = SignedDuration::from_secs(5);
@@ -26,12 +26,7 @@ const WAITS_BESIDE: SignedDuration = SignedDuration::from_secs(30);
 
 /// Looks at the restored release.
 pub(super) fn verify(look: &Look<'_>, event: &Event) -> Next {
-    let over = |phase, outcome, message: String| {
-        Next::change(
-            event,
-            ended(event.status.clone(), phase, outcome, message, look.now),
-        )
-    };
+    let over = |phase, outcome, message| over(look, event, phase, outcome, message);
     let Some(workload) = rollout::still_there(event, Some(look.workload)) else {
         let message = "the Deployment was deleted while the rollback was verified".to_owned();
         return over(EventPhase::Failed, Outcome::WorkloadDeleted, message);
@@ -75,9 +70,13 @@ pub(super) fn verify(look: &Look<'_>, event: &Event) -> Next {
         return not_the_cause(look, event, trigger, memory);
     }
     if let Some((trigger, memory)) = firing(false) {
+        let next = if event.spec.cause == Cause::Drill {
+            ""
+        } else {
+            "; nothing more is taken back, a person has to look"
+        };
         let message = format!(
-            "release {} is restored and runs, and trigger {}, which did not ask for this rollback, \
-             fires on it ({}); nothing more is taken back, a person has to look",
+            "release {} is restored and runs, and trigger {}, which did not ask for this rollback, fires on it ({}){next}",
             workload.release, trigger.name, memory.message
         );
         return over(EventPhase::Failed, Outcome::TargetUnhealthy, message);
@@ -90,6 +89,19 @@ pub(super) fn verify(look: &Look<'_>, event: &Event) -> Next {
     quiet_so_far(look, event, rolled_out, provable, &unclear)
 }
 
+/// It ends: as seen on the restored release.
+fn over(
+    look: &Look<'_>,
+    event: &Event,
+    phase: EventPhase,
+    outcome: Outcome,
+    message: String,
+) -> Next {
+    let message = message + &drill::comes_next(event);
+    let status = ended(event.status.clone(), phase, outcome, message, look.now);
+    Next::change(event, status)
+}
+
 /// Nothing fires on the restored release: whether that has lasted, and what it proves.
 fn quiet_so_far(
     look: &Look<'_>,
@@ -99,12 +111,7 @@ fn quiet_so_far(
     unclear: &[String],
 ) -> Next {
     let workload = look.workload;
-    let over = |phase, outcome, message: String| {
-        Next::change(
-            event,
-            ended(event.status.clone(), phase, outcome, message, look.now),
-        )
-    };
+    let over = |phase, outcome, message| over(look, event, phase, outcome, message);
     let stays = STAYS_AT_LEAST.max(longest_interval(look) * STAYS_FOR_LOOKS);
     let stayed = after(rolled_out, stays);
     if workload.is_complete() && look.now >= stayed && !provable {

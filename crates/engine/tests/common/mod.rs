@@ -267,6 +267,7 @@ pub fn event(phase: EventPhase) -> Event {
             }),
             fired_at: Some(at(40)),
             not_before: None,
+            ends_drill: None,
         },
         status,
         version: "1".into(),

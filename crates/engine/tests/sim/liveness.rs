@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use backstop_api::{
     condition::{ACTION_REQUIRED, ConditionStatus},
     event::{Cause, EventPhase, Outcome},
+    point::Verdict,
     policy::Mode,
 };
 use proptest::{
@@ -44,6 +45,16 @@ fn start(plan: &PolicyPlan, kinds: &[Kind], lag: i64, chance: &[u8]) -> Run {
         twin: false,
     });
     run.ticks(8);
+    run
+}
+
+/// A drill is asked for while release 1, the second, has proved itself; the third is bad.
+fn drilled(plan: &PolicyPlan, kinds: [Kind; 2], chance: &[u8]) -> Run {
+    let [before, live] = kinds;
+    let mut run = start(plan, &[before, live, Kind::Bad], 0, chance);
+    run.happen(&Deed::Deploy(1));
+    run.ticks(80);
+    run.happen(&Deed::Drill);
     run
 }
 
@@ -439,6 +450,67 @@ proptest! {
         run.ticks(60);
         prop_assert_eq!(run.live(), Some(hash(1)), "{}", run.told());
         prop_assert_eq!(run.written(), 1, "{}", run.told());
+    }
+
+    /// There and back, whenever the operator is killed.
+    #[test]
+    fn a_drill_brings_back_what_it_took_away_and_blames_nobody(
+        plan in unobstructed(),
+        when in 0usize..60,
+        down in 0usize..3,
+        chance in chance(),
+    ) {
+        let plan = PolicyPlan { no_data: "Hold", warning: None, soak: 20, ..plan };
+        let mut run = drilled(&plan, [Kind::Good, Kind::Good], &chance);
+        prop_assume!(run.world.events.len() == 1);
+        run.ticks(when);
+        run.happen(&Deed::Kill(down));
+        run.ticks(120);
+        prop_assume!(run.world.events[0].status.times.decided.is_some());
+        let there_and_back = [
+            (Some("r1".into()), Some("r0".into()), Some(Outcome::Recovered)),
+            (Some("r0".into()), Some("r1".into()), Some(Outcome::Recovered)),
+        ];
+        let unproved = run.outcomes().contains(&Some(Outcome::Held));
+        prop_assert!(unproved || run.story() == there_and_back, "{}", run.told());
+        prop_assert_eq!(run.live(), Some(hash(1)), "{}", run.told());
+        prop_assert_eq!(run.written(), 2, "{}", run.told());
+        let failed = run.world.points.iter().any(|p| p.verdict == Verdict::Quarantined);
+        prop_assert!(!failed, "{}", run.told());
+        prop_assert_eq!(run.action_required(), None, "{}", run.told());
+        // The next bad release is taken back at once: a drill is no attempt, and nothing cools down.
+        run.happen(&Deed::Deploy(2));
+        run.ticks(60);
+        prop_assert_eq!(run.live(), Some(hash(1)), "{}", run.told());
+    }
+
+    #[test]
+    fn a_drill_whose_release_cannot_start_is_brought_back(plan in unobstructed(), chance in chance()) {
+        let plan = PolicyPlan { no_data: "Hold", warning: None, soak: 20, ..plan };
+        let mut run = drilled(&plan, [Kind::StartsOnce, Kind::Good], &chance);
+        prop_assume!(run.world.events.len() == 1);
+        run.ticks(150);
+        prop_assume!(run.world.events[0].status.times.decided.is_some());
+        prop_assert_eq!(run.world.events[0].status.phase, Some(EventPhase::Failed), "{}", run.told());
+        prop_assert_eq!(run.live(), Some(hash(1)), "{}", run.told());
+        prop_assert!(!run.world.is_quarantined("r1"), "{}", run.told());
+    }
+
+    /// What cannot be brought back is not left: the release that the drill had restored is good.
+    #[test]
+    fn a_release_that_cannot_be_brought_back_from_a_drill_is_taken_back_like_any_other(
+        plan in unobstructed(),
+        chance in chance(),
+    ) {
+        let plan = PolicyPlan { no_data: "Hold", warning: None, soak: 20, ..plan };
+        let mut run = drilled(&plan, [Kind::Good, Kind::StartsOnce], &chance);
+        prop_assume!(run.world.events.len() == 1);
+        run.ticks(200);
+        prop_assume!(run.world.events[0].status.times.decided.is_some());
+        prop_assert_eq!(run.live(), Some(hash(0)), "{}", run.told());
+        let last = run.world.events.last().expect("there was a drill");
+        prop_assert_eq!(last.spec.cause, Cause::Trigger, "{}", run.told());
+        prop_assert_eq!(last.status.phase, Some(EventPhase::Succeeded), "{}", run.told());
     }
 
     /// An autoscaler changes the spec all the time; that must not hide a bad release.

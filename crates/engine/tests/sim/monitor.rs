@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use backstop_api::{
     RollbackEventSpec, RollbackEventStatus,
     condition::{ConditionStatus, DATA_AVAILABLE},
-    event::{Cause, EventPhase, Outcome, Step},
+    event::{Cause, EventPhase, Outcome, Step, StepKind, StepStatus, Target},
     point::Verdict,
     policy::{Action, Mode, NoDataPolicy, OnConflict, TriggerState},
 };
@@ -56,6 +56,8 @@ pub enum Rule {
     /// 9 and 12
     Suspends,
     Attempts,
+    /// A drill takes away what can be brought back, blames nobody, and is ended once.
+    Drill,
     Deterministic,
     Idempotence,
 }
@@ -65,6 +67,10 @@ fn is_put_back(before: &RollbackEventStatus, now: &RollbackEventStatus) -> bool 
     now.reverts.len() == before.reverts.len() + 1
         && now.reverts.last().is_some_and(|r| r.written_back)
         && now.phase == Some(EventPhase::Executing)
+}
+
+fn event_from(status: &RollbackEventStatus) -> Option<&str> {
+    status.from.as_ref().map(|from| from.hash.as_str())
 }
 
 /// After a completion it may take so long until it is seen: caches lag, and operators are down.
@@ -223,7 +229,8 @@ impl Monitor {
         });
     }
 
-    fn target_may_be(&mut self, seen: &Snapshot, point: &str, to: &str, what: &str) {
+    fn target_may_be(&mut self, seen: &Snapshot, spec: &RollbackEventSpec, to: &Target) {
+        let (point, to) = (to.point.as_str(), to.hash.as_deref().unwrap_or_default());
         let live = seen.workload.as_ref().map(|w| w.release.as_str());
         let mut of = seen
             .points
@@ -235,10 +242,14 @@ impl Monitor {
         let failed = of.any(|p| p.verdict == Verdict::Quarantined);
         self.holds(Rule::OnlyGood, good && !failed && live != Some(to), || {
             format!(
-                "{what} goes to {to}, live is {live:?}, points: {:?}",
+                "it goes to {to}, live is {live:?}, points: {:?}",
                 seen.points
             )
         });
+        // The end of a drill goes forward.
+        if spec.ends_drill.is_some() {
+            return;
+        }
         let floor = seen.workload.as_ref().is_some_and(|w| w.floor.is_some());
         let proved = seen
             .points
@@ -250,7 +261,35 @@ impl Monitor {
             .iter()
             .any(|p| p.verdict == Verdict::Good && p.floor.is_some() && Some(p.proved_at) > proved);
         self.holds(Rule::Floor, !floor && !behind, || {
-            format!("{what} goes behind a floor to {to}: {:?}", seen.points)
+            format!("it goes behind a floor to {to}: {:?}", seen.points)
+        });
+    }
+
+    /// What is begun brings a release back that a drill took away, and nothing else has done so.
+    fn ends_a_drill(&mut self, seen: &Snapshot, spec: &RollbackEventSpec) {
+        self.reached("the end of a drill started");
+        let drill = seen
+            .events
+            .iter()
+            .find(|e| Some(&e.name) == spec.ends_drill.as_ref());
+        let live = seen
+            .workload
+            .as_ref()
+            .map(|w| w.release.as_str())
+            .unwrap_or_default();
+        let fits = drill.is_some_and(|drill| {
+            drill.spec.cause == Cause::Drill
+                && drill.spec.ends_drill.is_none()
+                && drill.is_over()
+                && drill.restored(live)
+                && drill.from_hash() == spec.to.as_ref().and_then(|to| to.hash.as_deref())
+        });
+        let again = seen
+            .events
+            .iter()
+            .any(|e| e.spec.ends_drill == spec.ends_drill);
+        self.holds(Rule::Drill, fits && !again, || {
+            format!("{spec:?} ends {drill:?}")
         });
     }
 
@@ -279,12 +318,15 @@ impl Monitor {
             let to = spec
                 .to
                 .as_ref()
-                .expect("a trigger's rollback names its target");
-            let hash = to.hash.clone().unwrap_or_default();
-            self.target_may_be(seen, &to.point, &hash, "start");
+                .expect("Backstop's own rollbacks name their targets");
+            self.target_may_be(seen, spec, to);
         }
         let open = seen.events.iter().any(|e| !e.is_over());
         self.holds(Rule::Once, !open, || "started beside an open one".into());
+        if spec.cause == Cause::Drill {
+            self.ends_a_drill(seen, spec);
+            return;
+        }
         self.holds(Rule::Attempts, spec.attempt <= policy.max_attempts, || {
             format!("attempt {} of {}", spec.attempt, policy.max_attempts)
         });
@@ -326,7 +368,22 @@ impl Monitor {
             format!("{:?}", event.status.phase)
         });
         let to = status.to.as_ref().expect("it goes somewhere");
-        self.target_may_be(seen, &to.point, to.hash.as_deref().unwrap_or(""), "plan");
+        self.target_may_be(seen, &event.spec, to);
+        if event.spec.cause == Cause::Drill {
+            let quarantines = |s: &StepStatus| s.step.kind == StepKind::QuarantineRelease;
+            let blames = status.steps.iter().any(quarantines);
+            self.holds(Rule::Drill, !blames, || format!("{:?}", status.steps));
+            let mut of_live = seen
+                .points
+                .iter()
+                .filter(|p| p.release.as_deref() == event_from(status));
+            let comes_back = !of_live.clone().any(|p| p.verdict == Verdict::Quarantined)
+                && of_live.any(|p| p.verdict == Verdict::Good);
+            let asked_for = event.spec.ends_drill.is_none();
+            self.holds(Rule::Drill, !asked_for || comes_back, || {
+                format!("it could not be brought back: {:?}", seen.points)
+            });
+        }
         let wrong = violations(seen, &status.steps);
         self.holds(Rule::Checker, wrong.is_empty(), || wrong.join("; "));
         let plan = serde_json::to_string(&status.steps).unwrap();
@@ -409,7 +466,9 @@ impl Monitor {
         }
         let open = world.events.iter().any(|e| !e.is_over());
         self.holds(Rule::Once, !open, || "recorded beside an open one".into());
-        let Some(span) = world.span() else { return };
+        let Some(span) = world.span().filter(|_| spec.cause == Cause::Trigger) else {
+            return;
+        };
         if spec.from.as_ref().map(|f| f.hash.clone()) != Some(super::hash(span.release)) {
             return;
         }
@@ -529,7 +588,7 @@ impl Monitor {
         });
         let recorded = world.events.iter().any(|e| {
             e.name == event
-                && (!e.is_over() || e.status.outcome == Some(Outcome::Blocked))
+                && !e.is_over()
                 && e.spec.action == Some(Action::BlockDeployment)
                 && e.from_hash() == Some(release)
         });

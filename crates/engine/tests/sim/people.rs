@@ -26,6 +26,8 @@ pub enum Deed {
         point: Option<usize>,
         quarantine: bool,
     },
+    /// A person tries a rollback out.
+    Drill,
     Delete,
     Recreate(usize),
     DependencyDown(bool),
@@ -55,6 +57,7 @@ pub fn any(releases: usize) -> impl Strategy<Value = Deed> {
             .prop_map(Deed::Mode),
         2 => (proptest::option::weighted(0.3, 0..4usize), proptest::bool::ANY)
             .prop_map(|(point, quarantine)| Deed::Manual { point, quarantine }),
+        2 => Just(Deed::Drill),
         1 => Just(Deed::Delete),
         1 => (0..releases).prop_map(Deed::Recreate),
         2 => proptest::bool::weighted(0.4).prop_map(Deed::DependencyDown),
@@ -92,7 +95,10 @@ impl World {
                 self.deployment = None;
                 self.serving = None;
             }
-            Deed::Manual { point, quarantine } => self.ask_for_a_rollback(*point, *quarantine),
+            Deed::Manual { point, quarantine } => {
+                self.ask_for_a_rollback(Cause::Manual, *point, *quarantine);
+            }
+            Deed::Drill => self.ask_for_a_rollback(Cause::Drill, None, false),
             Deed::CallOff => {
                 let version = self.version();
                 if let Some(event) = self.events.iter_mut().find(|e| !e.is_over()) {
@@ -137,7 +143,7 @@ impl World {
     }
 
     /// A person creates a RollbackEvent.
-    pub fn ask_for_a_rollback(&mut self, point: Option<usize>, quarantine: bool) {
+    fn ask_for_a_rollback(&mut self, cause: Cause, point: Option<usize>, quarantine: bool) {
         let to = match point {
             None => None,
             Some(index) => match self.points.get(index) {
@@ -154,7 +160,7 @@ impl World {
             workloads: vec![WorkloadRef {
                 name: WORKLOAD.into(),
             }],
-            cause: Cause::Manual,
+            cause,
             requested_by: "anna".into(),
             reason: Some("the shop is down".into()),
             quarantine,
@@ -166,6 +172,7 @@ impl World {
             evidence: None,
             fired_at: None,
             not_before: None,
+            ends_drill: None,
         };
         self.create(name, spec);
     }

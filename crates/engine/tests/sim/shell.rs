@@ -223,7 +223,17 @@ fn apply(world: &mut World, act: &Act, policy: &ValidPolicy, monitor: &mut Monit
             stored.status = change.status.clone();
             stored.version = version;
         }
-        Act::Block { release, event, .. } => {
+        Act::Block {
+            release,
+            event,
+            version,
+            ..
+        } => {
+            let as_decided_on = |e: &Event| &e.name == event && &e.version == version;
+            if !world.events.iter().any(as_decided_on) {
+                monitor.reached("block refused: decided on an old picture");
+                return;
+            }
             monitor.blocks(world, policy, release, event);
             if world.span().map(|s| super::hash(s.release)).as_ref() == Some(release) {
                 world.quarantine(release);

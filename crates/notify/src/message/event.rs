@@ -24,7 +24,12 @@ pub fn due(event: &RollbackEvent) -> Vec<(NotificationOutcome, Timestamp)> {
         .fired
         .filter(|_| waits)
         .map(|at| (NotificationOutcome::Pending, at));
-    let started = times.decided.map(|at| (NotificationOutcome::Started, at));
+    // Of the end of a drill its own end is enough.
+    let told = event.spec.ends_drill.is_none();
+    let started = times
+        .decided
+        .filter(|_| told)
+        .map(|at| (NotificationOutcome::Started, at));
     let ended = times
         .ended
         .and_then(|at| Some((end(status.phase?, status.outcome)?, at)));
@@ -104,10 +109,14 @@ pub fn of_event(
         policy: spec.policy.clone(),
         workloads: names.join(", "),
         event: Some(name),
-        headline: if is_blocked(event) {
-            "the release stays live, and is blocked".to_owned()
-        } else {
-            headline(outcome).to_owned()
+        headline: match (&spec.ends_drill, spec.cause) {
+            _ if is_blocked(event) => "the release stays live, and is blocked".to_owned(),
+            (Some(_), _) if outcome == NotificationOutcome::Succeeded => {
+                "a drill is over, and its release is back".to_owned()
+            }
+            (Some(_), _) => "a drill is over, and its release is not back".to_owned(),
+            (None, Cause::Drill) => format!("drill: {}", headline(outcome)),
+            _ => headline(outcome).to_owned(),
         },
         what: String::new(),
         why: why(event),

@@ -2,7 +2,7 @@
 
 use backstop_api::{
     RollbackEvent,
-    event::{Outcome, StepState},
+    event::{Cause, Outcome, StepState},
     names::ANNOTATION_CANCEL,
     notification::NotificationOutcome,
 };
@@ -17,7 +17,19 @@ pub(super) fn of_event(message: &Message, event: &RollbackEvent) -> Vec<String> 
         format!("to look closer: kubectl describe rollbackevent {name} --namespace {namespace}");
     let status = event.status.as_ref();
     let proved = status.and_then(|s| s.outcome) == Some(Outcome::Recovered);
+    let drill = event.spec.cause == Cause::Drill;
+    let asked_for = drill && event.spec.ends_drill.is_none();
     let mut next = match message.outcome {
+        NotificationOutcome::Started if drill => {
+            vec!["nothing: the release that is taken away is brought back by itself".to_owned()]
+        }
+        NotificationOutcome::Succeeded if asked_for => {
+            vec!["nothing: the release that was taken away is brought back now".to_owned()]
+        }
+        NotificationOutcome::Succeeded if drill => vec!["nothing: all is as before".to_owned()],
+        NotificationOutcome::Failed if asked_for => vec![
+            "find out why before a rollback is needed: the release that was taken away is brought back now".to_owned(),
+        ],
         NotificationOutcome::Pending => vec![format!(
             "nothing, or call it off: kubectl annotate rollbackevent {name} --namespace {namespace} \
              {ANNOTATION_CANCEL}='<why>'"

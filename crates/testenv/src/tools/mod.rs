@@ -126,6 +126,17 @@ impl Tool {
         Self::Kubectl,
         Self::Kwok,
     ];
+    /// What the demo needs.
+    pub const DEMO: [Self; 8] = [
+        Self::Etcd,
+        Self::KubeApiserver,
+        Self::KubeControllerManager,
+        Self::KubeScheduler,
+        Self::Kubectl,
+        Self::Kwok,
+        Self::Prometheus,
+        Self::Helm,
+    ];
     /// What the end-to-end tests need, besides what those on a real node do.
     pub const E2E: [Self; 9] = [
         Self::Etcd,

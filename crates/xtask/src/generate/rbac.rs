@@ -389,8 +389,8 @@ const ROLES: [Role; 10] = [
         scope: Scope::Users(&["admin"]),
         names: &[],
         on_demand: false,
-        about: "Besides what backstop-operator may: to write policies and their gates, to override, and to let records of releases \
-                go. `configure` and `override` are verbs that admission policies ask for.",
+        about: "Besides what backstop-operator may: to write policies and their gates, to override, to run drills, and to let \
+                records of releases go. `configure`, `override` and `drill` are verbs that admission policies ask for.",
         rules: Rules::Listed(&[
             Rule {
                 group: BACKSTOP,
@@ -415,8 +415,8 @@ const ROLES: [Role; 10] = [
             Rule {
                 group: BACKSTOP,
                 resources: &["rollbackevents"],
-                verbs: &["create", "update", "patch"],
-                why: "to roll back by hand, and to call a rollback off; records stay",
+                verbs: &["create", "update", "patch", "drill"],
+                why: "to roll back by hand, to try that out in a drill, and to call a rollback off; records stay",
             },
         ]),
     },
@@ -626,6 +626,7 @@ fail closed: they concern Backstop's own objects alone.
 | whoever may patch all that a RollbackPolicy reaches | ask for a rollback by it; for its RollbackPoints every Deployment counts |
 | Backstop alone | fill `spec.release` of a point; quarantine; say that a point soaked; record a rollback that a trigger caused, with its evidence; write status; change the `backstop.dev/` labels of points and events, and such annotations of points; give events names that end in a number |
 | whoever has the verb `configure` on RollbackPolicies | change more of a RollbackPolicy than `spec.mode` |
+| whoever has the verb `drill` on RollbackEvents | ask for a drill (a RollbackEvent with `cause: Drill`), where they may ask for a rollback |
 | whoever has the verb `override` on RollbackPolicies | take a Deployment over (`backstop.dev/override`), in their own name; change or take away the gates of a RollbackPolicy |
 | whoever has the right to delete, and the verb `purge` on RollbackEvents | delete a RollbackEvent that has ended, before its time; no role here has it |
 

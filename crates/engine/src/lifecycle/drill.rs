@@ -1,0 +1,152 @@
+//! Drills: a rollback while all is well, to see that it would work, and the way back from it.
+//!
+//! A drill is a rollback like any other, to a recorded good point, and blames nobody. When it has ended, however it
+//! has, a second one brings back the release that was live before: a rollback forward, to the good point of that
+//! release. Without such a point no drill is begun.
+
+use backstop_api::{
+    RollbackEventSpec,
+    event::{Cause, EventPhase, Target},
+    names::FIELD_MANAGER,
+    policy::{Action, WorkloadRef},
+};
+
+use crate::{
+    decide::{self, Course},
+    guards::{self, Hold, HoldReason, Look},
+    incident,
+    snapshot::{Event, Point},
+    target, track,
+};
+
+/// Whether a person asked for this drill. Its end is a rollback of its own.
+pub(crate) fn is_asked_for(event: &Event) -> bool {
+    event.spec.cause == Cause::Drill && event.spec.ends_drill.is_none()
+}
+
+/// Why a drill is not begun, if it is not: only what is well and can be brought back is taken away.
+pub(super) fn refused(look: &Look<'_>, event: &Event) -> Option<String> {
+    if !is_asked_for(event) {
+        return None;
+    }
+    let live = &look.workload.release;
+    if good_point(look, live).is_none() {
+        return Some(format!(
+            "release {live} of {} is no good point yet, so it could not be brought back after a drill; wait until it has \
+             proved itself, or record it with a RollbackPoint. Nothing was changed",
+            look.workload.name
+        ));
+    }
+    if !look.workload.is_complete() {
+        return Some(format!(
+            "{} is not rolled out: {} of {} replicas are available. A drill is for times when all is well; nothing was \
+             changed",
+            look.workload.name, look.workload.available, look.workload.desired
+        ));
+    }
+    if let Some(rollback) = track::restorer(look.state, look.seen)
+        && rollback.spec.cause != Cause::Drill
+    {
+        return Some(format!(
+            "release {live} is live because {} took another one back, and that is not mended yet. Ask for a drill when a new \
+             release has proved itself; nothing was changed",
+            rollback.name
+        ));
+    }
+    let (trigger, memory) = decide::firing(look).into_iter().next()?;
+    Some(format!(
+        "trigger {} fires ({}). A drill is for times when all is well; nothing was changed",
+        trigger.name, memory.message
+    ))
+}
+
+/// What a drill says at its end besides: what comes next.
+pub(super) fn comes_next(event: &Event) -> String {
+    if !is_asked_for(event) {
+        return String::new();
+    }
+    let release = event.from_hash().unwrap_or_default();
+    format!(". This was a drill: release {release} is brought back now")
+}
+
+/// The way back from the newest drill, if it is still to be gone.
+pub(crate) fn way_back<'a>(look: &Look<'a>) -> Option<Course<'a>> {
+    let drill = *incident::acted(look.seen).first()?;
+    let answered = |e: &Event| e.spec.ends_drill.as_deref() == Some(&drill.name);
+    let somebody_elses = drill.status.phase == Some(EventPhase::Superseded);
+    let as_it_was_left = drill.restored(&look.workload.release) || drill.is_partial();
+    if !is_asked_for(drill)
+        || somebody_elses
+        || !as_it_was_left
+        || drill.cancel.is_some()
+        || look.seen.events.iter().any(answered)
+    {
+        return None;
+    }
+    let before = drill.from_hash()?;
+    let why = format!(
+        "drill {} is over, and release {before} is to be brought back",
+        drill.name
+    );
+    let observes = || {
+        decide::only_observes(look.policy).then(|| Hold {
+            reason: HoldReason::Observed,
+            message: "the policy only observes; set spec.mode to Enforce to let Backstop do so"
+                .to_owned(),
+            until: None,
+        })
+    };
+    if let Some(hold) = guards::for_the_way_back(look).or_else(observes) {
+        return Some(Course::Held { why, hold });
+    }
+    let Some(point) = good_point(look, before) else {
+        let hold = Hold {
+            reason: HoldReason::NoGoodPoint,
+            message: format!(
+                "there is no good point of release {before} any more; deploy it again, or leave release {} live",
+                look.workload.release
+            ),
+            until: None,
+        };
+        return Some(Course::Held { why, hold });
+    };
+    let spec = spec(look, drill, point, why);
+    Some(Course::Start {
+        spec: Box::new(spec),
+    })
+}
+
+fn spec(look: &Look<'_>, drill: &Event, point: &Point, why: String) -> RollbackEventSpec {
+    let names = look.policy.deployments.iter();
+    RollbackEventSpec {
+        policy: look.policy.name.clone(),
+        workloads: names
+            .map(|name| WorkloadRef { name: name.clone() })
+            .collect(),
+        cause: Cause::Drill,
+        requested_by: FIELD_MANAGER.to_owned(),
+        reason: Some(why),
+        quarantine: false,
+        action: Some(Action::Rollback),
+        strategy: Some(look.policy.strategy.type_()),
+        attempt: 1,
+        from: Some(decide::live(look.workload)),
+        to: Some(Target {
+            point: point.name.clone(),
+            hash: point.release.clone(),
+        }),
+        evidence: None,
+        fired_at: Some(look.now),
+        not_before: None,
+        ends_drill: Some(drill.name.clone()),
+    }
+}
+
+/// The newest good point of a release that has not failed.
+fn good_point<'a>(look: &Look<'a>, release: &str) -> Option<&'a Point> {
+    if target::is_quarantined(look.seen, release) {
+        return None;
+    }
+    let mut points = target::good_points(look.seen).into_iter();
+    points.find(|p| p.release.as_deref() == Some(release))
+}
