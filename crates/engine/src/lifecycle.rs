@@ -130,6 +130,9 @@ fn pending(look: &Look<'_>, event: &Event) -> Next {
         );
         return over(EventPhase::Superseded, Outcome::NewerRelease, message);
     }
+    if drill::is_older_picture(look, event) {
+        return Next::wait("waiting to see what the drill has written", None);
+    }
     if let Some(from) = event
         .from_hash()
         .filter(|from| *from != look.workload.release)

@@ -332,8 +332,13 @@ pub fn spared(trigger: &ValidTrigger, memory: &TriggerMemory, now: Timestamp) ->
     let (since, last) = ((*alike_since)?, (*alike_at)?);
     let hold_for = trigger.peers.as_ref().map_or(HOLD_FOR, |p| p.hold_for);
     let at_most_until = since.checked_add(hold_for).unwrap_or(Timestamp::MAX);
-    let calm = last.checked_add(calm(trigger)).unwrap_or(Timestamp::MAX);
-    let until = calm.min(at_most_until);
+    // Where nothing has been measured since, nothing is known that speaks against it.
+    let nothing_new = trigger.is_asked() && memory.asked_at.is_none_or(|asked| asked <= last);
+    let calm = last
+        .checked_add(calm(trigger))
+        .ok()
+        .filter(|_| !nothing_new);
+    let until = calm.unwrap_or(Timestamp::MAX).min(at_most_until);
     (now < until).then(|| Spared {
         words: message.clone().unwrap_or_default(),
         since,

@@ -60,6 +60,19 @@ pub(super) fn refused(look: &Look<'_>, event: &Event) -> Option<String> {
     ))
 }
 
+/// Whether the picture is from before the drill that this event ends: what is live in it, was.
+pub(super) fn is_older_picture(look: &Look<'_>, event: &Event) -> bool {
+    let mut events = look.seen.events.iter();
+    let ends = |e: &&Event| Some(&e.name) == event.spec.ends_drill.as_ref();
+    let Some(drill) = events.find(ends) else {
+        return false;
+    };
+    look.workload.live().iter().any(|w| {
+        let written = drill.written(&w.name);
+        written.is_some_and(|written| w.generation < written.generation)
+    })
+}
+
 /// What a drill says at its end besides: what comes next.
 pub(super) fn comes_next(event: &Event) -> String {
     if !is_asked_for(event) {

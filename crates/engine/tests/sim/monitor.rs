@@ -335,6 +335,13 @@ impl Monitor {
             .as_ref()
             .expect("a trigger's rollback has evidence");
         let trigger = policy.triggers.iter().find(|t| t.name == evidence.trigger);
+        // What cannot be brought back from a drill is left for what it was in the drill, and needs no measurement.
+        let came_back_broken = seen.workload.as_ref().is_some_and(|live| {
+            let mut ends = seen.events.iter().filter(|e| e.spec.ends_drill.is_some());
+            ends.any(|e| {
+                e.restored(&live.release) && e.status.outcome == Some(Outcome::TargetCannotStart)
+            })
+        });
         let measured = trigger.is_some_and(|t| match t.source {
             Source::Workload { .. } | Source::Vulnerability(_) => true,
             // Nobody posts alerts in this world.
@@ -342,6 +349,7 @@ impl Monitor {
             _ => {
                 t.no_data == NoDataPolicy::Fire
                     || spec.attempt > 1
+                    || came_back_broken
                     || evidence.samples.iter().any(|s| s.value > 0.05)
             }
         });
