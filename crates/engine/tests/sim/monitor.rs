@@ -505,7 +505,13 @@ impl Monitor {
         // What a GitOps tool puts back again and again was live a moment ago too, and what was measured
         // then is about the same release.
         let lives = world.spans.iter().filter(|s| s.release == span.release);
+        // While a rollout is paused the pods of an earlier life of the release go on serving.
+        let lately = world.traffic.iter().rev();
+        let served_badly = lately
+            .take_while(|(when, _, _)| world.now - when <= SEEN_WITHIN)
+            .any(|(_, serving, bad)| *bad && *serving == span.release);
         let own = span.bad.is_some()
+            || served_badly
             || lives
                 .filter_map(|s| s.bad)
                 .any(|(_, last)| world.now - last <= SEEN_WITHIN);
