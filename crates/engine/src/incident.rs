@@ -78,7 +78,9 @@ pub fn of(seen: &Snapshot, state: &State, workload: &Workload) -> Incident {
             break;
         }
         if event.spec.cause == Cause::Drill {
-            after_a_drill(&mut incident, event, link);
+            if newest {
+                after_a_drill(&mut incident, event, link);
+            }
             break;
         }
         if newest {

@@ -1,7 +1,7 @@
 //! Somebody puts the release that failed back: a GitOps tool, mostly, to which a rollback is a change
 //! that Git does not know. The same rollback takes it back again.
 
-use backstop_api::event::{EventPhase, Outcome, Revert, StepKind};
+use backstop_api::event::{Cause, EventPhase, Outcome, Revert, StepKind};
 use backstop_api::policy::Action;
 
 use super::{COMPLETE, Next, ended, known};
@@ -42,7 +42,9 @@ pub(crate) fn after_the_end<'a>(look: &Look<'a>) -> Option<(&'a Event, Next)> {
 pub(crate) fn again(look: &Look<'_>, event: &Event) -> Option<Next> {
     let failed = event.from_hash()?;
     let (by, tool) = put_back_by(look, event)?;
-    let wanted = quarantine::keeps_out(look.policy, look.seen, failed, look.now)
+    // A drill blames nobody: what it took away may come back, whoever brings it.
+    let wanted = event.spec.cause != Cause::Drill
+        && quarantine::keeps_out(look.policy, look.seen, failed, look.now)
         && look.seen.conflict.is_none()
         && event.cancel.is_none()
         && guards::for_a_person(look).is_none();
