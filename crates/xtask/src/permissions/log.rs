@@ -64,16 +64,6 @@ impl Line {
         &self.response_status.message
     }
 
-    /// What was asked for.
-    pub(super) fn verb(&self) -> &str {
-        &self.verb
-    }
-
-    /// Of which kind.
-    pub(super) fn resource(&self) -> &str {
-        self.object_ref.as_ref().map_or("", |o| &o.resource)
-    }
-
     fn key(&self) -> Key {
         let object = self.object_ref.as_ref();
         let resource = object.map_or_else(String::new, |o| match o.subresource.as_str() {

@@ -4,9 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use backstop_api::RollbackPolicy;
 use backstop_engine::gitops::{mark::Mark, object::Kind};
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+};
 use kube::{
     Api, ResourceExt,
-    api::{DynamicObject, ListParams},
+    api::{ApiResource, DynamicObject, ListParams, PostParams},
     runtime::reflector::ObjectRef,
 };
 use tokio::sync::{Notify, watch};
@@ -55,6 +58,9 @@ async fn free(context: &Context, namespaces: &[String]) -> Result<(), CallError>
     for kind in Kind::ALL {
         let resource = objects::resource(kind);
         for scope in &scopes {
+            if !may_list(context, &resource, *scope).await? {
+                continue;
+            }
             let client = context.client.clone();
             let api: Api<DynamicObject> = match scope {
                 Some(namespace) => Api::namespaced_with(client, namespace, &resource),
@@ -64,7 +70,7 @@ async fn free(context: &Context, namespaces: &[String]) -> Result<(), CallError>
             let call = api.list_metadata(&params);
             let found = match context.calls.read("list gitops objects", call).await {
                 Ok(found) => found,
-                // Without the tool or the right to suspend, nothing is suspended.
+                // Without the tool nothing is suspended.
                 Err(CallError::NotFound { .. } | CallError::Refused { .. }) => continue,
                 Err(error) => return Err(error),
             };
@@ -89,6 +95,37 @@ async fn free(context: &Context, namespaces: &[String]) -> Result<(), CallError>
         }
     }
     Ok(())
+}
+
+/// Whether there is a right to ask for such objects: without it nothing may be suspended, and nothing is. It is asked for
+/// first, so that no request of the operator is refused where all is as it should be.
+async fn may_list(
+    context: &Context,
+    resource: &ApiResource,
+    namespace: Option<&String>,
+) -> Result<bool, CallError> {
+    let review = SelfSubjectAccessReview {
+        spec: SelfSubjectAccessReviewSpec {
+            resource_attributes: Some(ResourceAttributes {
+                group: Some(resource.group.clone()),
+                resource: Some(resource.plural.clone()),
+                verb: Some("list".to_owned()),
+                namespace: namespace.cloned(),
+                ..ResourceAttributes::default()
+            }),
+            ..SelfSubjectAccessReviewSpec::default()
+        },
+        ..SelfSubjectAccessReview::default()
+    };
+    let api: Api<SelfSubjectAccessReview> = Api::all(context.client.clone());
+    let params = PostParams::default();
+    let call = api.create(&params, &review);
+    match context.calls.read("ask for a right", call).await {
+        Ok(answer) => Ok(answer.status.is_some_and(|status| status.allowed)),
+        // Everybody may ask, by Kubernetes' own roles. Where that was taken away, the request itself tells.
+        Err(CallError::Refused { .. }) => Ok(true),
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether the policy that a mark names does not know of it. One that is looked after by another operator does.
