@@ -30,6 +30,7 @@ const PUBLISHED: [(&str, &str, &[&str]); 9] = [
             "config/crd/bases/source.toolkit.fluxcd.io_gitrepositories.yaml",
             "config/crd/bases/source.toolkit.fluxcd.io_helmcharts.yaml",
             "config/crd/bases/source.toolkit.fluxcd.io_ocirepositories.yaml",
+            "config/crd/bases/source.toolkit.fluxcd.io_helmrepositories.yaml",
             "config/crd/bases/source.toolkit.fluxcd.io_buckets.yaml",
             "config/crd/bases/source.toolkit.fluxcd.io_externalartifacts.yaml",
         ],

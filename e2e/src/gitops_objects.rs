@@ -32,6 +32,13 @@ pub const GIT_REPOSITORY: Kind = (
     "GitRepository",
     "gitrepositories",
 );
+/// The same, in a registry.
+pub const OCI_REPOSITORY: Kind = (
+    "source.toolkit.fluxcd.io",
+    "v1",
+    "OCIRepository",
+    "ocirepositories",
+);
 /// Where Flux finds a chart.
 pub const HELM_CHART: Kind = ("source.toolkit.fluxcd.io", "v1", "HelmChart", "helmcharts");
 /// Argo CD applies what Git has.
@@ -91,9 +98,16 @@ pub async fn set_status(
 /// knows what it is called, and takes any fields.
 pub async fn install_kinds(cluster: &Access) -> anyhow::Result<()> {
     let of = |(group, _, _, plural): Kind| (group, plural);
-    let kinds = [KUSTOMIZATION, GIT_REPOSITORY, HELM_CHART, APPLICATION].map(of);
+    let kinds = [
+        KUSTOMIZATION,
+        GIT_REPOSITORY,
+        OCI_REPOSITORY,
+        HELM_CHART,
+        APPLICATION,
+    ]
+    .map(of);
     // Flux's controllers watch these too.
-    let watched = ["ocirepositories", "buckets", "externalartifacts"];
+    let watched = ["helmrepositories", "buckets", "externalartifacts"];
     let watched = watched.map(|plural| (GIT_REPOSITORY.0, plural));
     for (group, plural) in kinds.into_iter().chain(watched) {
         let crd = crds::published(group, plural)?.context("no CRD")?;

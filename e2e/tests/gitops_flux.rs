@@ -1,6 +1,6 @@
-//! A rollback under the real kustomize-controller of Flux, which applies what Git says every second.
+//! A rollback under the real Flux: its source-controller asks a registry every second for the newest release, and its
+//! kustomize-controller applies that every second.
 //!
-//! The source-controller is not there: the test writes what Git has into the status of the GitRepository, and serves it.
 //! `BACKSTOP_SELFHEAL_SECONDS` says how long Flux tries.
 
 use anyhow::{Context as _, ensure};
@@ -8,18 +8,18 @@ use backstop_api::event::{EventPhase, Outcome};
 use backstop_api::policy::SuspendState;
 use backstop_e2e::gitops::{FLUX, OUT_WITHIN, Watcher, trying, v2, v3_passes};
 use backstop_e2e::gitops_objects::{
-    GIT_REPOSITORY, KUSTOMIZATION, give_rights, install_kinds, make, objects, set_status,
+    KUSTOMIZATION, OCI_REPOSITORY, give_rights, install_kinds, make, objects,
 };
 use backstop_e2e::world::{APP, App, World, quick_policy};
-use backstop_testenv::{Artifacts, KustomizeController};
+use backstop_testenv::{FluxController, OciRegistry};
 use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::{Value, json};
 
 /// A namespace whose application is deployed by Flux.
 struct Flux {
     world: World,
-    artifacts: Artifacts,
-    controller: KustomizeController,
+    registry: OciRegistry,
+    controllers: [FluxController; 2],
 }
 
 impl Flux {
@@ -28,24 +28,34 @@ impl Flux {
         let world = World::new(name).await?;
         install_kinds(world.cluster).await?;
         give_rights(world.cluster).await?;
-        let controller = KustomizeController::start(world.cluster, &world.namespace).await?;
+        let controllers = [
+            FluxController::source(world.cluster, &world.namespace).await?,
+            FluxController::kustomize(world.cluster, &world.namespace).await?,
+        ];
         let flux = Self {
             world,
-            artifacts: Artifacts::start().await?,
-            controller,
+            registry: OciRegistry::start().await?,
+            controllers,
         };
         let world = &flux.world;
-        let source = objects(&world.client, &world.namespace, GIT_REPOSITORY);
-        let git = json!({"interval": "1h", "url": "https://example.test/apps"});
-        make(&source, GIT_REPOSITORY, "apps", git, json!({})).await?;
-        flux.commit("aaa", &App::version("v1")).await?;
+        let v1 = flux.push(&App::version("v1"))?;
+        let source = objects(&world.client, &world.namespace, OCI_REPOSITORY);
+        make(
+            &source,
+            OCI_REPOSITORY,
+            "apps",
+            flux.registry.spec(),
+            json!({}),
+        )
+        .await?;
         let applies = json!({
             "interval": "1s", "retryInterval": "1s", "timeout": "10s", "path": "./", "prune": true,
-            "sourceRef": {"kind": "GitRepository", "name": "apps"},
+            "sourceRef": {"kind": "OCIRepository", "name": "apps"},
         });
         let kustomizations = objects(&world.client, &world.namespace, KUSTOMIZATION);
         make(&kustomizations, KUSTOMIZATION, "apps", applies, json!({})).await?;
-        flux.says("True", "Applied revision: main@sha1:aaa").await?;
+        flux.says("True", &format!("Applied revision: {v1}"))
+            .await?;
         let mut policy = quick_policy();
         policy["gitops"] = json!({"onConflict": on_conflict});
         world.policy(policy).await?;
@@ -53,21 +63,16 @@ impl Flux {
         Ok(flux)
     }
 
-    /// Git has this release from now on.
-    async fn commit(&self, commit: &str, app: &App) -> anyhow::Result<()> {
-        let world = &self.world;
+    /// The registry has this release from now on, known by what is returned.
+    fn push(&self, app: &App) -> anyhow::Result<String> {
         let mut manifest = app.manifest();
-        manifest["metadata"]["namespace"] = json!(world.namespace);
-        let revision = format!("main@sha1:{commit}");
-        let files = [("web.yaml", manifest.to_string())];
-        let status = self.artifacts.publish(&revision, &files)?;
-        let source = objects(&world.client, &world.namespace, GIT_REPOSITORY);
-        set_status(&source, GIT_REPOSITORY, "apps", status).await
+        manifest["metadata"]["namespace"] = json!(self.world.namespace);
+        self.registry.push(&[("web.yaml", manifest.to_string())])
     }
 
-    /// v2 is committed and taken back.
+    /// v2 is pushed and taken back.
     async fn taken_back(&self) -> anyhow::Result<()> {
-        self.commit("bbb", &v2()).await?;
+        self.push(&v2())?;
         self.world
             .ended("web-1", EventPhase::Succeeded, Outcome::Recovered)
             .await?;
@@ -98,9 +103,10 @@ impl Flux {
             );
             Ok(message.to_owned())
         });
-        waited
-            .await
-            .with_context(|| format!("its log:\n{}", self.controller.log_tail(20)))
+        waited.await.with_context(|| {
+            let logs = self.controllers.iter().map(|c| c.log_tail(20));
+            format!("their logs:\n{}", logs.collect::<Vec<_>>().join("\n---\n"))
+        })
     }
 }
 
@@ -139,13 +145,14 @@ async fn a_rollback_holds_under_the_real_flux_which_says_why_and_a_new_version_p
     println!("Flux says: {said}");
     ensure!(said.contains("Deployment/"), "{said}");
 
-    flux.commit("ccc", &App::version("v3")).await?;
-    flux.says("True", "Applied revision: main@sha1:ccc").await?;
+    let v3 = flux.push(&App::version("v3"))?;
+    flux.says("True", &format!("Applied revision: {v3}"))
+        .await?;
     v3_passes(world).await
 }
 
 #[tokio::test]
-async fn the_real_flux_is_suspended_until_a_new_version_is_committed() -> anyhow::Result<()> {
+async fn the_real_flux_is_suspended_until_a_new_version_is_pushed() -> anyhow::Result<()> {
     let flux = Flux::good("flux-suspended", "Suspend").await?;
     let world = &flux.world;
     flux.taken_back().await?;
@@ -158,8 +165,9 @@ async fn the_real_flux_is_suspended_until_a_new_version_is_committed() -> anyhow
     assert_eq!(flux.kustomization().await?["spec"]["suspend"], true);
     assert_eq!(world.live().await?, "v1");
 
-    flux.commit("ccc", &App::version("v3")).await?;
-    flux.says("True", "Applied revision: main@sha1:ccc").await?;
+    let v3 = flux.push(&App::version("v3"))?;
+    flux.says("True", &format!("Applied revision: {v3}"))
+        .await?;
     world.proved("v3").await?;
     let object = flux.kustomization().await?;
     ensure!(object["spec"].get("suspend").is_none(), "{object}");

@@ -1,20 +1,18 @@
-//! A real kustomize-controller of Flux beside a cluster, and where it gets what it applies.
-//!
-//! Flux's source-controller is not there: its artifacts are served here, and who needs one writes it into the status of
-//! the source.
+//! Real controllers of Flux beside a cluster, and a registry from which they get what they apply.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
+use std::path::Path as FilePath;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use axum::Router;
 use axum::extract::Path;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header::CONTENT_TYPE};
 use axum::routing::get;
 use flate2::{Compression, write::GzEncoder};
-use serde_json::{Value, json};
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -30,9 +28,9 @@ const DEADLINE: Duration = Duration::from_mins(1);
 /// How often to look for another port when someone else took it.
 const ATTEMPTS: usize = 3;
 
-/// A kustomize-controller that ends with this process, and looks after the Kustomizations of one namespace.
+/// A controller of Flux that ends with this process, and looks after the objects of one namespace.
 #[derive(Debug)]
-pub struct KustomizeController {
+pub struct FluxController {
     process: Process,
     health: String,
     client: reqwest::Client,
@@ -40,28 +38,60 @@ pub struct KustomizeController {
     _state: StateDir,
 }
 
-impl KustomizeController {
-    /// Starts one, and waits until it works. Builds it first if need be. The kinds of Kustomizations and of their sources
-    /// have to be installed.
-    pub async fn start(cluster: &Cluster, namespace: &str) -> anyhow::Result<Self> {
-        tokio::task::spawn_blocking(|| tools::ensure(&[Tool::KustomizeController], &tools::Stderr))
-            .await??;
+impl FluxController {
+    /// Starts a kustomize-controller, which applies what sources have, and waits until it works. Builds it first if need
+    /// be. Flux's kinds have to be installed.
+    pub async fn kustomize(cluster: &Cluster, namespace: &str) -> anyhow::Result<Self> {
+        Self::start(Tool::KustomizeController, cluster, namespace, |_, _| {
+            Vec::new()
+        })
+        .await
+    }
+
+    /// Starts a source-controller, which fetches what sources have. The same holds for it.
+    pub async fn source(cluster: &Cluster, namespace: &str) -> anyhow::Result<Self> {
+        let own = |port: u16, state: &FilePath| {
+            vec![
+                format!("--storage-path={}", state.display()),
+                format!("--storage-addr=127.0.0.1:{port}"),
+                format!("--storage-adv-addr=127.0.0.1:{port}"),
+            ]
+        };
+        Self::start(Tool::SourceController, cluster, namespace, own).await
+    }
+
+    async fn start(
+        tool: Tool,
+        cluster: &Cluster,
+        namespace: &str,
+        own: fn(u16, &FilePath) -> Vec<String>,
+    ) -> anyhow::Result<Self> {
+        tokio::task::spawn_blocking(move || tools::ensure(&[tool], &tools::Stderr)).await??;
         let mut attempt = 1;
         loop {
-            let controller = Self::prepare(cluster, namespace)?;
+            let controller = Self::prepare(tool, cluster, namespace, own)?;
             controller.process.start()?;
             match controller.ready().await {
                 Ok(()) => return Ok(controller),
                 Err(_) if attempt < ATTEMPTS && controller.process.lost_its_port() => attempt += 1,
-                Err(error) => return Err(error),
+                Err(error) => {
+                    return Err(error.context(format!("the {} did not start", tool.binary())));
+                }
             }
         }
     }
 
-    fn prepare(cluster: &Cluster, namespace: &str) -> anyhow::Result<Self> {
-        let state = StateDir::new("kustomize-controller")?;
-        let [health, metrics] = free_ports()?;
-        let args = [
+    fn prepare(
+        tool: Tool,
+        cluster: &Cluster,
+        namespace: &str,
+        own: fn(u16, &FilePath) -> Vec<String>,
+    ) -> anyhow::Result<Self> {
+        let name = tool.binary();
+        let state = StateDir::new(name)?;
+        let [health, metrics, storage] = free_ports()?;
+        let mut args = own(storage, state.path());
+        args.extend([
             "--watch-all-namespaces=false".to_owned(),
             "--enable-leader-election=false".to_owned(),
             format!("--health-addr=127.0.0.1:{health}"),
@@ -69,10 +99,9 @@ impl KustomizeController {
             // By default it waits for minutes after some failures.
             "--min-retry-delay=100ms".to_owned(),
             "--max-retry-delay=1s".to_owned(),
-        ];
-        let kubeconfig = cluster.kubeconfig_for("kustomize-controller", &["system:masters"])?;
-        let program = Tool::KustomizeController.path()?;
-        let process = Process::new("kustomize-controller", program, args, &state.logs())
+        ]);
+        let kubeconfig = cluster.kubeconfig_for(name, &["system:masters"])?;
+        let process = Process::new(name, tool.path()?, args, &state.logs())
             .env("KUBECONFIG", &kubeconfig.display().to_string())
             .env("RUNTIME_NAMESPACE", namespace)
             // Where it unpacks what it applies.
@@ -91,61 +120,80 @@ impl KustomizeController {
     }
 
     async fn ready(&self) -> anyhow::Result<()> {
-        let ready = eventually(
-            "the kustomize-controller to be ready",
-            DEADLINE,
-            async || {
-                if let Some(status) = self.process.exited() {
-                    // No use in waiting on: the outer Ok ends it.
-                    return Ok(Err(anyhow!("the kustomize-controller has ended: {status}")));
-                }
-                let answer = self.client.get(&self.health).send().await?;
-                answer.error_for_status()?;
-                anyhow::Ok(Ok(()))
-            },
-        );
-        ready.await.flatten().with_context(|| {
-            format!(
-                "the kustomize-controller did not start; the end of its log:\n{}",
-                self.log_tail(30)
-            )
-        })
+        let ready = eventually("the controller to be ready", DEADLINE, async || {
+            if let Some(status) = self.process.exited() {
+                // No use in waiting on: the outer Ok ends it.
+                return Ok(Err(anyhow!("it has ended: {status}")));
+            }
+            let answer = self.client.get(&self.health).send().await?;
+            answer.error_for_status()?;
+            anyhow::Ok(Ok(()))
+        });
+        ready
+            .await
+            .flatten()
+            .with_context(|| format!("the end of its log:\n{}", self.log_tail(30)))
     }
 }
 
-type Files = Arc<Mutex<BTreeMap<String, Vec<u8>>>>;
+/// What a registry has: by its path, its media type and its bytes.
+type Objects = Arc<Mutex<BTreeMap<String, (&'static str, Vec<u8>)>>>;
 
-/// Serves artifacts on loopback, as Flux's source-controller does. Ends when it is dropped.
+/// Where the application's manifests are in the registry.
+const REPOSITORY: &str = "apps";
+/// The tag that is pushed.
+const TAG: &str = "latest";
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const CONFIG: &str = "application/vnd.cncf.flux.config.v1+json";
+const CONTENT: &str = "application/vnd.cncf.flux.content.v1.tar+gzip";
+
+/// A registry on loopback that can be read, with one artifact in the format of Flux. Ends when it is dropped.
 #[derive(Debug)]
-pub struct Artifacts {
-    url: String,
-    files: Files,
+pub struct OciRegistry {
+    address: String,
+    objects: Objects,
     _server: JoinSet<std::io::Result<()>>,
 }
 
-impl Artifacts {
+impl OciRegistry {
     /// Begins to serve.
     pub async fn start() -> anyhow::Result<Self> {
-        let files = Files::default();
-        let served = files.clone();
-        let found = async move |Path(name): Path<String>| {
-            let files = served.lock().unwrap_or_else(PoisonError::into_inner);
-            files.get(&name).cloned().ok_or(StatusCode::NOT_FOUND)
+        let objects = Objects::default();
+        let served = objects.clone();
+        let found = async move |Path(path): Path<String>| {
+            let objects = served.lock().unwrap_or_else(PoisonError::into_inner);
+            let (media_type, bytes) = objects.get(&path).cloned().ok_or(StatusCode::NOT_FOUND)?;
+            let headers = [
+                (CONTENT_TYPE.as_str(), media_type.to_owned()),
+                ("docker-content-digest", digest(&bytes)),
+            ];
+            Ok::<_, StatusCode>((headers, bytes))
         };
         let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let url = format!("http://{}", listener.local_addr()?);
+        let address = listener.local_addr()?.to_string();
         let mut tasks = JoinSet::new();
-        let router = Router::new().route("/{name}", get(found));
+        let router = Router::new()
+            .route("/v2/", get(async || StatusCode::OK))
+            .route("/v2/{*path}", get(found));
         tasks.spawn(async move { axum::serve(listener, router).await });
         Ok(Self {
-            url,
-            files,
+            address,
+            objects,
             _server: tasks,
         })
     }
 
-    /// Serves manifests, by their file names, as this revision, and returns what belongs in the source's status.
-    pub fn publish(&self, revision: &str, manifests: &[(&str, String)]) -> anyhow::Result<Value> {
+    /// What the source is to say where its artifact is.
+    pub fn spec(&self) -> serde_json::Value {
+        json!({
+            "interval": "1s", "timeout": "10s", "insecure": true,
+            "url": format!("oci://{}/{REPOSITORY}", self.address), "ref": {"tag": TAG},
+        })
+    }
+
+    /// Pushes manifests, by their file names, in the place of those that were there. Returns the revision that Flux knows
+    /// them by.
+    pub fn push(&self, manifests: &[(&str, String)]) -> anyhow::Result<String> {
         let mut tar = tar::Builder::new(Vec::new());
         for (name, text) in manifests {
             let mut header = tar::Header::new_gnu();
@@ -155,18 +203,28 @@ impl Artifacts {
         }
         let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
         packed.write_all(&tar.into_inner()?)?;
-        let packed = packed.finish()?;
-        let digest = hex::encode(Sha256::digest(&packed));
-        let (name, size) = (format!("{digest}.tar.gz"), packed.len());
-        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        files.insert(name.clone(), packed);
-        Ok(json!({"artifact": {
-            "digest": format!("sha256:{digest}"),
-            "lastUpdateTime": "2026-01-01T00:00:00Z",
-            "path": name,
-            "revision": revision,
-            "size": size,
-            "url": format!("{}/{name}", self.url),
-        }}))
+        let mut objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut blob = |media_type: &'static str, bytes: Vec<u8>| {
+            let (digest, size) = (digest(&bytes), bytes.len());
+            objects.insert(format!("{REPOSITORY}/blobs/{digest}"), (media_type, bytes));
+            json!({"mediaType": media_type, "digest": digest, "size": size})
+        };
+        let config = blob(CONFIG, b"{}".to_vec());
+        let layer = blob(CONTENT, packed.finish()?);
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [layer],
+        });
+        let manifest = manifest.to_string().into_bytes();
+        let digest = digest(&manifest);
+        for reference in [TAG, &digest] {
+            let path = format!("{REPOSITORY}/manifests/{reference}");
+            objects.insert(path, (MANIFEST, manifest.clone()));
+        }
+        Ok(format!("{TAG}@{digest}"))
     }
+}
+
+/// By which content is known.
+fn digest(bytes: &[u8]) -> String {
+    format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
 }

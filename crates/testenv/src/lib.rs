@@ -49,7 +49,7 @@ pub use access::Access;
 pub use alertmanager::Alertmanager;
 pub use cluster::{Cluster, ClusterOptions, Part};
 pub use exporter::Exporter;
-pub use flux::{Artifacts, KustomizeController};
+pub use flux::{FluxController, OciRegistry};
 pub use load::{LoadGenerator, LoadOptions, Responses};
 pub use mail::MailServer;
 pub use metrics_server::MetricsServer;

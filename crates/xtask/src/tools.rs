@@ -25,6 +25,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 pub(crate) fn e2e() -> Vec<Tool> {
     let mut tools = Tool::E2E.to_vec();
     tools.extend(Tool::ALERTING);
+    tools.extend([Tool::KustomizeController, Tool::SourceController]);
     match node::available() {
         Ok(()) => {
             tools.extend(Tool::NODE);

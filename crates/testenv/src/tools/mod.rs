@@ -87,6 +87,8 @@ pub enum Tool {
     Mailpit,
     /// Flux: applies what a source has, again and again.
     KustomizeController,
+    /// Flux: fetches what a source has, and serves it.
+    SourceController,
     /// The application that releases are made of on a real node.
     App,
     /// Holds the namespaces of a pod.
@@ -199,6 +201,7 @@ impl Tool {
             Self::Coredns => "coredns",
             Self::Mailpit => "mailpit",
             Self::KustomizeController => "kustomize-controller",
+            Self::SourceController => "source-controller",
             Self::App => "app",
             Self::Pause => "pause",
             Self::CargoDeny => "cargo-deny",
@@ -210,7 +213,10 @@ impl Tool {
     pub(crate) fn usual_seconds(self) -> u64 {
         match self {
             Self::Etcd => 45,
-            Self::KubeApiserver | Self::CargoDeny | Self::KustomizeController => 240,
+            Self::KubeApiserver
+            | Self::CargoDeny
+            | Self::KustomizeController
+            | Self::SourceController => 240,
             Self::KubeControllerManager | Self::Kwok | Self::Kubelet => 60,
             Self::KubeScheduler | Self::Kubectl | Self::KubeProxy => 15,
             Self::Prometheus | Self::Promtool | Self::Containerd | Self::Mailpit => 100,
@@ -316,6 +322,9 @@ impl Tool {
                 "kustomize-controller",
                 "github.com/fluxcd/kustomize-controller",
             ),
+            Self::SourceController => {
+                go("source-controller", "github.com/fluxcd/source-controller")
+            }
             Self::App => go("app", "."),
             Self::Pause => go("app", "./pause"),
             Self::CargoDeny => Origin::Cargo { version: "0.20.2" },
@@ -408,6 +417,7 @@ mod tests {
             Tool::Coredns,
             Tool::MetricsServer,
             Tool::KustomizeController,
+            Tool::SourceController,
         ];
         for tool in all.chain(besides) {
             let Origin::Go {
