@@ -207,6 +207,12 @@ pub fn cannot_start() -> Value {
     ]}})
 }
 
+/// What a rollback says of itself.
+pub fn message(event: &RollbackEvent) -> String {
+    let status = event.status.clone().unwrap_or_default();
+    status.message.unwrap_or_default()
+}
+
 /// A namespace with an application and an operator.
 pub struct World {
     /// The cluster that is shared by the tests of this process.

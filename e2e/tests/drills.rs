@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::ensure;
 use backstop_api::RollbackEvent;
 use backstop_api::event::{Cause, EventPhase, Outcome, StepKind};
-use backstop_e2e::world::{App, World, quick_policy};
+use backstop_e2e::world::{App, World, message, quick_policy};
 use backstop_testenv::fate;
 use serde_json::json;
 
@@ -18,11 +18,6 @@ async fn two_good_releases(name: &str) -> anyhow::Result<World> {
     world.deploy(&App::version("v2")).await?;
     world.good_point(2).await?;
     Ok(world)
-}
-
-fn message(event: &RollbackEvent) -> String {
-    let status = event.status.clone().unwrap_or_default();
-    status.message.unwrap_or_default()
 }
 
 /// Safety rules 1 and 3, and that a drill leaves nothing behind that holds up the next rollback.

@@ -3,10 +3,9 @@
 //! Who may ask for a rollback, and call one off, is held in `admission_events.rs`.
 
 use anyhow::ensure;
-use backstop_api::RollbackEvent;
 use backstop_api::event::{EventPhase, Outcome};
 use backstop_api::policy::Phase;
-use backstop_e2e::world::{App, World, quick_policy};
+use backstop_e2e::world::{App, World, message, quick_policy};
 use backstop_testenv::fate;
 use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::{Value, json};
@@ -27,11 +26,6 @@ fn in_mode(mode: &str) -> Value {
     let mut policy = quick_policy();
     policy["mode"] = json!(mode);
     policy
-}
-
-fn message(event: &RollbackEvent) -> String {
-    let status = event.status.clone().unwrap_or_default();
-    status.message.unwrap_or_default()
 }
 
 /// A world in which a rollback of `bad` waits for its delay.

@@ -7,7 +7,7 @@ use backstop_api::{
     event::{Cause, Evidence, Outcome, ReleaseRef, Target},
     names::FIELD_MANAGER,
     point::{Origin, Verdict},
-    policy::{Action, Mode},
+    policy::{Action, Mode, WorkloadRef},
 };
 use jiff::Timestamp;
 
@@ -379,33 +379,13 @@ fn asked_for(
     memory: &TriggerMemory,
     point: Option<&Point>,
 ) -> RollbackEventSpec {
+    let reason = format!("trigger {} fires: {}", trigger.name, memory.message);
     RollbackEventSpec {
-        policy: look.policy.name.clone(),
-        workloads: look
-            .policy
-            .deployments
-            .iter()
-            .map(|name| backstop_api::policy::WorkloadRef { name: name.clone() })
-            .collect(),
-        cause: Cause::Trigger,
-        requested_by: FIELD_MANAGER.to_owned(),
-        reason: Some(format!(
-            "trigger {} fires: {}",
-            trigger.name, memory.message
-        )),
-        quarantine: false,
-        action: Some(trigger.action),
-        strategy: Some(look.policy.strategy.type_()),
         // A block is no attempt to mend anything.
         attempt: match point {
             Some(_) => look.incident.attempts + 1,
             None => look.incident.attempts.max(1),
         },
-        from: Some(live(look.workload)),
-        to: point.map(|point| Target {
-            point: point.name.clone(),
-            hash: point.release.clone(),
-        }),
         evidence: Some(Evidence {
             trigger: trigger.name.clone(),
             severity: trigger.severity,
@@ -419,6 +399,39 @@ fn asked_for(
         }),
         fired_at: Some(memory.since),
         not_before: memory.since.checked_add(trigger.delay).ok(),
+        ..own(look, Cause::Trigger, reason, trigger.action, point)
+    }
+}
+
+/// What Backstop records by itself, about what is live now: the first attempt, begun at once.
+pub(crate) fn own(
+    look: &Look<'_>,
+    cause: Cause,
+    reason: String,
+    action: Action,
+    point: Option<&Point>,
+) -> RollbackEventSpec {
+    let names = look.policy.deployments.iter();
+    RollbackEventSpec {
+        policy: look.policy.name.clone(),
+        workloads: names
+            .map(|name| WorkloadRef { name: name.clone() })
+            .collect(),
+        cause,
+        requested_by: FIELD_MANAGER.to_owned(),
+        reason: Some(reason),
+        quarantine: false,
+        action: Some(action),
+        strategy: Some(look.policy.strategy.type_()),
+        attempt: 1,
+        from: Some(live(look.workload)),
+        to: point.map(|point| Target {
+            point: point.name.clone(),
+            hash: point.release.clone(),
+        }),
+        evidence: None,
+        fired_at: Some(look.now),
+        not_before: None,
         ends_drill: None,
     }
 }

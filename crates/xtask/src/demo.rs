@@ -41,11 +41,11 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     // Before anything runs, so that an interrupt here needs no tidying up.
-    let tools: &[Tool] = match args.context {
-        None => &Tool::DEMO,
-        Some(_) => &[Tool::Kubectl, Tool::Helm],
+    let tools = match args.context {
+        None => [&Tool::CLUSTER[..], &Tool::DEMO].concat(),
+        Some(_) => vec![Tool::Kubectl, Tool::Helm],
     };
-    ensure(tools, &Stderr)?;
+    ensure(&tools, &Stderr)?;
     eprintln!("Building Backstop ...");
     let binary = build(Profile::Dev)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()

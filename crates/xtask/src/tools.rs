@@ -23,9 +23,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 
 /// What the end-to-end tests run on this machine.
 pub(crate) fn e2e() -> Vec<Tool> {
-    let mut tools = Tool::E2E.to_vec();
+    let mut tools = Tool::CLUSTER.to_vec();
+    tools.extend(Tool::DEMO);
     tools.extend(Tool::ALERTING);
-    tools.extend([Tool::KustomizeController, Tool::SourceController]);
+    tools.extend([
+        Tool::Mailpit,
+        Tool::KustomizeController,
+        Tool::SourceController,
+    ]);
     match node::available() {
         Ok(()) => {
             tools.extend(Tool::NODE);

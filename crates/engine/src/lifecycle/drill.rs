@@ -6,9 +6,8 @@
 
 use backstop_api::{
     RollbackEventSpec,
-    event::{Cause, EventPhase, Target},
-    names::FIELD_MANAGER,
-    policy::{Action, WorkloadRef},
+    event::{Cause, EventPhase},
+    policy::Action,
 };
 
 use crate::{
@@ -123,36 +122,13 @@ pub(crate) fn way_back<'a>(look: &Look<'a>) -> Option<Course<'a>> {
         };
         return Some(Course::Held { why, hold });
     };
-    let spec = spec(look, drill, point, why);
+    let own = decide::own(look, Cause::Drill, why, Action::Rollback, Some(point));
     Some(Course::Start {
-        spec: Box::new(spec),
-    })
-}
-
-fn spec(look: &Look<'_>, drill: &Event, point: &Point, why: String) -> RollbackEventSpec {
-    let names = look.policy.deployments.iter();
-    RollbackEventSpec {
-        policy: look.policy.name.clone(),
-        workloads: names
-            .map(|name| WorkloadRef { name: name.clone() })
-            .collect(),
-        cause: Cause::Drill,
-        requested_by: FIELD_MANAGER.to_owned(),
-        reason: Some(why),
-        quarantine: false,
-        action: Some(Action::Rollback),
-        strategy: Some(look.policy.strategy.type_()),
-        attempt: 1,
-        from: Some(decide::live(look.workload)),
-        to: Some(Target {
-            point: point.name.clone(),
-            hash: point.release.clone(),
+        spec: Box::new(RollbackEventSpec {
+            ends_drill: Some(drill.name.clone()),
+            ..own
         }),
-        evidence: None,
-        fired_at: Some(look.now),
-        not_before: None,
-        ends_drill: Some(drill.name.clone()),
-    }
+    })
 }
 
 /// The newest good point of a release that has not failed.

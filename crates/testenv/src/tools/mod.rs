@@ -128,29 +128,8 @@ impl Tool {
         Self::Kubectl,
         Self::Kwok,
     ];
-    /// What the demo needs.
-    pub const DEMO: [Self; 8] = [
-        Self::Etcd,
-        Self::KubeApiserver,
-        Self::KubeControllerManager,
-        Self::KubeScheduler,
-        Self::Kubectl,
-        Self::Kwok,
-        Self::Prometheus,
-        Self::Helm,
-    ];
-    /// What the end-to-end tests need, besides what those on a real node do.
-    pub const E2E: [Self; 9] = [
-        Self::Etcd,
-        Self::KubeApiserver,
-        Self::KubeControllerManager,
-        Self::KubeScheduler,
-        Self::Kubectl,
-        Self::Kwok,
-        Self::Prometheus,
-        Self::Helm,
-        Self::Mailpit,
-    ];
+    /// What the demo needs besides its cluster.
+    pub const DEMO: [Self; 2] = [Self::Prometheus, Self::Helm];
     /// What the end-to-end tests of alerts and rules need besides.
     pub const ALERTING: [Self; 2] = [Self::Alertmanager, Self::Promtool];
     /// What a [`Node`](crate::Node) needs besides its cluster.
@@ -408,14 +387,16 @@ mod tests {
 
     #[test]
     fn every_go_tool_is_pinned_by_a_module_that_names_its_package() {
-        let all = Tool::E2E
+        let all = Tool::CLUSTER
             .into_iter()
+            .chain(Tool::DEMO)
             .chain(Tool::ALERTING)
             .chain(Tool::NODE);
         let besides = [
             Tool::Traefik,
             Tool::Coredns,
             Tool::MetricsServer,
+            Tool::Mailpit,
             Tool::KustomizeController,
             Tool::SourceController,
         ];
