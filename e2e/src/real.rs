@@ -14,7 +14,7 @@ use tokio::sync::OnceCell;
 /// The port of the application, and of its Services.
 pub const PORT: u16 = 8080;
 /// Real processes start, and real probes pass, within this time on a machine that is busy with other tests.
-const SOON: Duration = Duration::from_mins(1);
+const SOON: Duration = Duration::from_mins(2);
 
 /// One for each test process, started by whoever asks first.
 static TRAEFIK: OnceCell<Traefik> = OnceCell::const_new();
@@ -24,13 +24,26 @@ pub async fn traefik(cluster: &Cluster) -> anyhow::Result<&'static Traefik> {
     TRAEFIK.get_or_try_init(|| Traefik::start(cluster)).await
 }
 
-/// The address of a Service.
+/// The address of a Service, as soon as the application answers there: kube-proxy hears of ready pods when everybody
+/// does, and needs a moment for its rules.
 pub async fn url(client: &Client, namespace: &str, service: &str) -> anyhow::Result<String> {
     let services: Api<Service> = Api::namespaced(client.clone(), namespace);
     let service = services.get(service).await?;
     let address = service.spec.and_then(|spec| spec.cluster_ip);
     let address = address.context("the Service has no address")?;
-    Ok(format!("http://{address}:{PORT}"))
+    let url = format!("http://{address}:{PORT}");
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .timeout(Duration::from_secs(2))
+        .build()?;
+    eventually("an answer of the Service", SOON, async || {
+        let answer = client.get(&url).send().await?;
+        // A gateway may answer for an address that is nobody's, with an empty page.
+        ensure!(answer.headers().contains_key("x-version"), "{answer:?}");
+        anyhow::Ok(())
+    })
+    .await?;
+    Ok(url)
 }
 
 /// A Deployment of the application whose pods are real, and a Service of the same name.
@@ -118,7 +131,7 @@ impl RealApp {
         .await
     }
 
-    /// The address of its Service.
+    /// The address of its Service, as soon as it answers.
     pub async fn url(&self, client: &Client, namespace: &str) -> anyhow::Result<String> {
         url(client, namespace, &self.name).await
     }

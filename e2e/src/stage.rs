@@ -78,7 +78,7 @@ impl Stage {
         app.rolled_out(&self.client, &self.namespace).await
     }
 
-    /// The address of a Service.
+    /// The address of a Service, as soon as it answers.
     pub async fn url(&self, service: &str) -> anyhow::Result<String> {
         real::url(&self.client, &self.namespace, service).await
     }

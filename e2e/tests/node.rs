@@ -37,7 +37,6 @@ async fn node_a_service_is_answered_by_both_of_its_real_pods() -> anyhow::Result
     eventually("both pods to answer", SOON, async || {
         // A client each: a Service picks a pod for a connection, not for a request.
         let client = reqwest::Client::builder().no_proxy().build()?;
-        // On the body: a gateway may answer for an address that is nobody's, with an empty page.
         let body: Value = client.get(&url).send().await?.json().await?;
         ensure!(body["version"] == "v1", "{body}");
         answered.push(body["pod"].as_str().context("no pod")?.to_owned());

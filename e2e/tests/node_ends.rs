@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use backstop_e2e::real::RealApp;
 use backstop_testenv::{Access, Node, eventually};
+use procfs::process::{Process, all_processes};
 use serde_json::Value;
 use tokio::process::Command;
 
@@ -22,6 +23,9 @@ const USUAL_PLACES: [&str; 7] = [
     "/var/log/pods",
 ];
 
+/// On a machine that is busy with other tests.
+const SOON: Duration = Duration::from_mins(1);
+
 /// A cluster with a real node that xtask holds, in a folder of its own.
 struct Held {
     folder: tempfile::TempDir,
@@ -31,11 +35,36 @@ struct Held {
 /// What of it can be seen on the machine, as far as it is still there.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Traces {
-    interface: bool,
+    interface: Option<String>,
     routes: usize,
     groups: Vec<PathBuf>,
-    processes: Vec<String>,
+    processes: Vec<Running>,
     mounts: Vec<String>,
+}
+
+/// A process. The number alone may be another's later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Running {
+    pid: i32,
+    started: u64,
+    name: String,
+}
+
+impl Running {
+    fn of(process: &Process) -> Option<Self> {
+        let stat = process.stat().ok().filter(|stat| stat.state != 'Z')?;
+        Some(Self {
+            pid: stat.pid,
+            started: stat.starttime,
+            name: stat.comm,
+        })
+    }
+
+    fn still_runs(&self) -> bool {
+        let now = Process::new(self.pid).ok();
+        now.and_then(|process| Self::of(&process))
+            .is_some_and(|now| now.started == self.started)
+    }
 }
 
 impl Held {
@@ -59,10 +88,24 @@ impl Held {
         access.apply("default", &app.manifests()?).await?;
         let client = access.client().await?;
         app.rolled_out(&client, "default").await?;
-        let url = app.url(&client, "default").await?;
-        let body: Value = reqwest::get(&url).await?.json().await?;
-        ensure!(body["version"] == "v1", "{body}");
+        app.url(&client, "default").await?;
         Ok(())
+    }
+
+    /// What there is of it, and which of the processes that were seen before still run. Neither their namespace nor the
+    /// interface's name tells that: when they are gone, those of the next node may have the same.
+    fn left(&self, before: &Traces) -> anyhow::Result<Traces> {
+        let group = self.text("/node/control_group")?;
+        let seen = before.processes.iter().filter(|it| it.still_runs());
+        let others = processes(None, group)?;
+        let now = self.traces()?;
+        let is_another = now.interface != before.interface;
+        Ok(Traces {
+            processes: seen.cloned().chain(others).collect(),
+            interface: now.interface.filter(|_| !is_another),
+            routes: if is_another { 0 } else { now.routes },
+            ..now
+        })
     }
 
     fn traces(&self) -> anyhow::Result<Traces> {
@@ -73,7 +116,7 @@ impl Held {
         let mounts = fs::read_to_string("/proc/self/mountinfo")?;
         let hierarchies = fs::read_dir("/sys/fs/cgroup")?.flatten();
         Ok(Traces {
-            interface: Path::new("/sys/class/net").join(interface).exists(),
+            interface: fs::read_to_string(format!("/sys/class/net/{interface}/ifindex")).ok(),
             routes: routes
                 .lines()
                 .filter(|line| line.starts_with(&format!("{interface}\t")))
@@ -84,7 +127,7 @@ impl Held {
                 .map(|folder| folder.join(group))
                 .filter(|folder| folder.exists())
                 .collect(),
-            processes: processes(namespace, group)?,
+            processes: processes(Some(namespace), group)?,
             mounts: mounts
                 .lines()
                 .filter(|line| line.contains("backstop-node") || line.contains(group))
@@ -129,19 +172,19 @@ async fn xtask(folder: &Path, args: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The names of the processes in this namespace, and in containers of this control group.
-fn processes(namespace: &str, group: &str) -> anyhow::Result<Vec<String>> {
-    let entries = fs::read_dir("/proc")?.flatten().map(|entry| entry.path());
-    let inside = |process: &PathBuf| {
-        let link = fs::read_link(process.join("ns/pid"));
-        let groups = fs::read_to_string(process.join("cgroup"));
-        link.is_ok_and(|link| link == Path::new(namespace))
-            || groups.is_ok_and(|groups| groups.contains(group))
+/// The processes in this namespace, and in containers of this control group.
+fn processes(namespace: Option<&str>, group: &str) -> anyhow::Result<Vec<Running>> {
+    let inside = |process: &Process| {
+        let link = fs::read_link(format!("/proc/{}/ns/pid", process.pid()));
+        namespace.is_some_and(|namespace| link.is_ok_and(|link| link == Path::new(namespace)))
+            || process
+                .cgroups()
+                .is_ok_and(|groups| groups.into_iter().any(|it| it.pathname.contains(group)))
     };
-    Ok(entries
+    Ok(all_processes()?
+        .flatten()
         .filter(inside)
-        .filter_map(|process| fs::read_to_string(process.join("comm")).ok())
-        .map(|name| name.trim().to_owned())
+        .filter_map(|process| Running::of(&process))
         .collect())
 }
 
@@ -168,12 +211,12 @@ async fn leaves_nothing(end: impl AsyncFnOnce(&Held) -> anyhow::Result<()>) -> a
     let there = held.traces()?;
     // Or the test would see nothing in the end because it looks in the wrong place.
     ensure!(
-        there.interface && there.routes > 0 && !there.groups.is_empty(),
+        there.interface.is_some() && there.routes > 0 && !there.groups.is_empty(),
         "{there:?}"
     );
     for process in ["containerd", "kubelet", "kube-proxy", "app", "pause"] {
         ensure!(
-            there.processes.iter().any(|name| name == process),
+            there.processes.iter().any(|it| it.name == process),
             "{there:?}"
         );
     }
@@ -183,8 +226,8 @@ async fn leaves_nothing(end: impl AsyncFnOnce(&Held) -> anyhow::Result<()>) -> a
 
     end(&held).await?;
 
-    eventually("nothing to be left", Duration::from_secs(20), async || {
-        let left = held.traces()?;
+    eventually("nothing to be left", SOON, async || {
+        let left = held.left(&there)?;
         ensure!(left == Traces::default(), "{left:?}");
         Ok(())
     })

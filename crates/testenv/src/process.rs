@@ -16,10 +16,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-/// Runs "$@" until it exits or standard input ends; then TERM, and after two seconds KILL. A line on standard input is
-/// a signal to pass on: the tool's process id is known here alone.
+/// Runs the words after the first until they exit or standard input ends; then TERM, and KILL after as many tenths of a
+/// second as the first word says. A line on standard input is a signal to pass on: the tool's process id is known here
+/// alone.
 /// The tool does not get descriptor 3, and reads nothing. `read` is a builtin, so killing the watcher leaves no child.
 const GUARD: &str = r#"
+grace=$1
+shift
 exec 3<&0 </dev/null
 "$@" 3<&- &
 tool=$!
@@ -28,7 +31,7 @@ tool=$!
   kill -s TERM "$tool"
   kill -s CONT "$tool"
   tries=0
-  while [ "$tries" -lt 20 ] && kill -0 "$tool"; do sleep 0.1; tries=$((tries + 1)); done
+  while [ "$tries" -lt "$grace" ] && kill -0 "$tool"; do sleep 0.1; tries=$((tries + 1)); done
   kill -s KILL "$tool"
 } 2>/dev/null &
 watcher=$!
@@ -39,8 +42,10 @@ kill "$watcher" 2>/dev/null
 exit "$status"
 "#;
 
-/// How long a guard may take to end its tool: its own two seconds and some more.
-const STOP_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a tool has to end by itself, unless it is given more.
+const GRACE: Duration = Duration::from_secs(2);
+/// What a guard may take to end its tool besides the tool's own time.
+const STOP_MARGIN: Duration = Duration::from_secs(3);
 
 /// What can be done to a process from outside, to see how the others bear it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +65,7 @@ pub struct Process {
     program: PathBuf,
     args: Vec<String>,
     environment: Vec<(String, String)>,
+    grace: Duration,
     log: PathBuf,
     running: Mutex<Option<Running>>,
 }
@@ -69,13 +75,14 @@ struct Running {
     guard: Child,
     /// Closing it is what stops the tool.
     lifeline: Option<ChildStdin>,
+    deadline: Duration,
 }
 
 impl Running {
     fn await_end(&mut self) {
         let asked = Instant::now();
         while self.guard.try_wait().is_ok_and(|status| status.is_none())
-            && asked.elapsed() < STOP_DEADLINE
+            && asked.elapsed() < self.deadline
         {
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -95,6 +102,7 @@ impl Process {
             program: program.into(),
             args: args.into_iter().collect(),
             environment: Vec::new(),
+            grace: GRACE,
             log: logs.join(format!("{name}.log")),
             running: Mutex::new(None),
         }
@@ -104,6 +112,13 @@ impl Process {
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// With so long to end by itself when it is stopped, instead of two seconds.
+    #[must_use]
+    pub(crate) fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
         self
     }
 
@@ -121,6 +136,7 @@ impl Process {
             .open(&self.log)?;
         let mut guard = Command::new("sh")
             .args(["-c", GUARD, "guard"])
+            .arg((self.grace.as_millis() / 100).to_string())
             .arg(&self.program)
             .args(&self.args)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
@@ -132,7 +148,11 @@ impl Process {
             .spawn()
             .with_context(|| format!("could not start {}", self.name))?;
         let lifeline = guard.stdin.take();
-        *running = Some(Running { guard, lifeline });
+        *running = Some(Running {
+            guard,
+            lifeline,
+            deadline: self.grace + STOP_MARGIN,
+        });
         Ok(())
     }
 
@@ -143,7 +163,7 @@ impl Process {
         }
     }
 
-    /// Ends it and waits until it has gone. It gets two seconds to end by itself.
+    /// Ends it and waits until it has gone. It gets some time to end by itself first.
     pub fn stop(&self) {
         self.signal_stop();
         if let Some(mut ending) = self.lock().take() {

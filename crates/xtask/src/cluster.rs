@@ -20,7 +20,7 @@ use backstop_testenv::{Cluster, ClusterOptions, Node, NodeOptions, Tool, Traefik
 use record::{Place, Record};
 
 const UP_DEADLINE: Duration = Duration::from_mins(3);
-const DOWN_DEADLINE: Duration = Duration::from_secs(30);
+const DOWN_DEADLINE: Duration = Duration::from_mins(1);
 
 #[derive(clap::Args)]
 pub(crate) struct Args {

@@ -13,6 +13,9 @@ use crate::state::StateDir;
 const HOLD: &str = include_str!("sandbox.sh");
 const INSIDE: &str = include_str!("inside.sh");
 const DEADLINE: Duration = Duration::from_secs(20);
+/// What it has to remove the control groups, some more than `sandbox.sh` gives itself. It takes a moment on an idle
+/// machine; on a busy one, each of the killed processes needs its turn to be gone.
+const GRACE: Duration = Duration::from_secs(20);
 
 /// Namespaces for processes, mounts and the network, held by one process.
 #[derive(Debug)]
@@ -39,7 +42,8 @@ impl Sandbox {
             INSIDE,
             &state.path().display().to_string(),
         ];
-        let process = Process::new("sandbox", "sh", args.map(str::to_owned), &state.logs());
+        let process =
+            Process::new("sandbox", "sh", args.map(str::to_owned), &state.logs()).grace(GRACE);
         process.start()?;
         let started = Instant::now();
         let holder = loop {

@@ -24,7 +24,7 @@ trap '' TERM INT HUP
 
 left() { for hierarchy in $hierarchies; do [ ! -d "$hierarchy/$cgroup" ] || echo "$hierarchy/$cgroup"; done; }
 tries=0
-while [ -n "$(left)" ] && [ "$tries" -lt 17 ]; do
+while [ -n "$(left)" ] && [ "$tries" -lt 100 ]; do
   for group in $(left); do find "$group" -depth -type d -exec rmdir {} ';' 2>/dev/null; done
   # Processes that were just killed still belong to their group for a moment.
   [ -z "$(left)" ] || sleep 0.1
