@@ -73,8 +73,9 @@ impl Running {
             &format!("backstop-{namespace}"),
             "--identity",
             name,
+            // A busy machine lets a process stand still for a second or two; that must not cost it its lease.
             "--lease-duration-seconds",
-            "5",
+            "10",
             "--listen",
             "127.0.0.1:0",
             "--watch-namespace",
@@ -148,6 +149,16 @@ impl Running {
     /// Kills it, as a node that goes away would.
     pub fn kill(&self) -> anyhow::Result<()> {
         self.process.signal(Signal::Kill)
+    }
+
+    /// Lets it stand still, as on a node that stalls.
+    pub fn pause(&self) -> anyhow::Result<()> {
+        self.process.signal(Signal::Pause)
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) -> anyhow::Result<()> {
+        self.process.signal(Signal::Resume)
     }
 
     /// Starts it again.

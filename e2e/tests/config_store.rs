@@ -47,8 +47,9 @@ impl Here {
         let cluster = Cluster::shared().await?;
         let namespace = cluster.namespace(name).await?;
         let client = cluster.client().await?;
-        let (_, held) = tokio::sync::watch::channel(true);
-        let calls = Calls::new(Leadership::from(held), Arc::new(Metrics::default()));
+        let for_long = tokio::time::Instant::now() + Duration::from_hours(1);
+        let (_, until) = tokio::sync::watch::channel(Some(for_long));
+        let calls = Calls::new(Leadership::from(until), Arc::new(Metrics::default()));
         let place = Place {
             client: &client,
             calls: &calls,

@@ -253,10 +253,10 @@ async fn a_rollback_waits_for_the_cooldown_of_the_one_before() -> anyhow::Result
     Ok(())
 }
 
-#[tokio::test]
-async fn a_second_operator_waits_and_finishes_what_the_first_began() -> anyhow::Result<()> {
+/// A world with a second operator, which waits, and a good release that takes a while to roll out.
+async fn with_another(name: &str) -> anyhow::Result<(World, Running)> {
     let good = App::slow("v1", "3s").recreate();
-    let (world, _) = World::with_good_release("two", quick_policy(), &good).await?;
+    let (world, _) = World::with_good_release(name, quick_policy(), &good).await?;
     let other = Running::start(world.cluster, &world.namespace, "b", &[]).await?;
     eventually("the other to wait", Duration::from_secs(30), async || {
         let log = other.log();
@@ -264,6 +264,44 @@ async fn a_second_operator_waits_and_finishes_what_the_first_began() -> anyhow::
         Ok(())
     })
     .await?;
+    Ok((world, other))
+}
+
+/// Safety rule 8: a Lease does not fence. Who stood still while another took over writes nothing when he wakes.
+#[tokio::test]
+async fn a_leader_that_stood_still_writes_nothing_when_it_goes_on() -> anyhow::Result<()> {
+    let (world, other) = with_another("still").await?;
+    world.deploy(&bad("v2").recreate()).await?;
+    world.rolling_out("web-1").await?;
+    world.operator.pause()?;
+    let event = world
+        .ended("web-1", EventPhase::Succeeded, Outcome::Recovered)
+        .await
+        .with_context(|| other.log_tail())?;
+    let before = world.api::<Deployment>().get(APP).await?;
+    world.operator.resume()?;
+    eventually("it to notice", Duration::from_secs(30), async || {
+        let log = world.operator.log();
+        ensure!(log.contains("not the leader any more"), "{log}");
+        Ok(())
+    })
+    .await?;
+    world.is_left_alone().await?;
+    let after = world.api::<Deployment>().get(APP).await?;
+    assert_eq!(before.metadata.generation, after.metadata.generation);
+    let events = world.events().await?;
+    assert_eq!(events.len(), 1);
+    assert_eq!(
+        events[0].status.as_ref().map(|s| &s.steps),
+        event.status.as_ref().map(|s| &s.steps)
+    );
+    assert_eq!(world.live().await?, "v1");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_second_operator_waits_and_finishes_what_the_first_began() -> anyhow::Result<()> {
+    let (world, other) = with_another("two").await?;
     world.deploy(&bad("v2").recreate()).await?;
     let begun = world.rolling_out("web-1").await?;
     ensure!(!other.log().contains("leading:"), "two lead at once");

@@ -78,6 +78,11 @@ pub enum CallError {
 }
 
 impl CallError {
+    /// Whether something is wrong that a person may have to see to, and not merely that somebody else was first.
+    pub(crate) fn is_trouble(&self) -> bool {
+        !matches!(self, Self::NotLeader { .. } | Self::Conflict { .. })
+    }
+
     /// One word for metrics.
     fn result(&self) -> &'static str {
         match self {
@@ -350,8 +355,9 @@ mod tests {
 
     use super::*;
 
-    fn calls(held: bool) -> (watch::Sender<bool>, Arc<Metrics>, Calls) {
-        let (lease, receiver) = watch::channel(held);
+    fn calls(held: bool) -> (watch::Sender<Option<Instant>>, Arc<Metrics>, Calls) {
+        let until = Instant::now() + Duration::from_hours(1);
+        let (lease, receiver) = watch::channel(held.then_some(until));
         let metrics = Arc::new(Metrics::default());
         (
             lease,
@@ -375,7 +381,7 @@ mod tests {
         };
         write().await.unwrap();
         assert!(written.swap(false, Ordering::SeqCst));
-        lease.send_replace(false);
+        lease.send_replace(None);
         let refused = write().await.unwrap_err();
         assert!(matches!(refused, CallError::NotLeader { .. }), "{refused}");
         assert!(

@@ -28,7 +28,7 @@ use crate::{
     audit,
     cache::{Cache, Gone, Watches, without_template},
     calls::Calls,
-    client::client,
+    client::{client, impatient_client},
     config::rotation,
     context::{Backoffs, Context, Guarded, Keys, Told},
     event, http, leader,
@@ -96,7 +96,7 @@ pub async fn run(settings: Settings, metrics: Arc<Metrics>) -> anyhow::Result<()
     tracing::info!(server = version.git_version, allowed = %common.allowed, web = %common.web_allowed, notifications = %common.channels.allowed, identity = settings.identity, "starting");
     ready.send_replace(true);
 
-    let (mut leadership, keeper) = leader::compete(client.clone(), &settings).await?;
+    let (mut leadership, keeper) = leader::compete(impatient_client().await?, &settings).await?;
     while !*stopped.borrow() {
         tracing::info!(lease = settings.lease_name, "waiting to be the leader");
         tokio::select! {
