@@ -18,10 +18,12 @@
 mod chain;
 mod record;
 mod verify;
+mod written;
 
 pub use chain::{Head, append};
 pub use record::{
-    Record, RollbackRecord, SpecChangeRecord, TakeoverRecord, ended, is_in_the_log, of_event,
-    of_policy,
+    PolicyRecord, Record, RollbackRecord, SpecChangeRecord, TakeoverRecord, ended, is_in_the_log,
+    of_event, of_policy,
 };
 pub use verify::{Found, Problem, Verified, last, verify};
+pub use written::Written;

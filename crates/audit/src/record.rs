@@ -1,4 +1,5 @@
-//! What goes into the log: records of rollbacks, of changed policies, and of Deployments that people took over.
+//! What goes into the log: records of rollbacks, of policies that were made, changed and deleted, and of Deployments that
+//! people took over.
 
 use backstop_api::{
     RollbackEvent, RollbackPolicy,
@@ -15,10 +16,14 @@ use serde::Serialize;
 pub enum Record {
     /// A rollback that has ended.
     Rollback(Box<RollbackRecord>),
+    /// Somebody made a policy.
+    PolicyCreated(PolicyRecord),
     /// Somebody changed a policy.
     PolicyChanged(SpecChangeRecord),
-    /// A person took a Deployment over.
+    /// A person took a Deployment over, or gave it back.
     Override(TakeoverRecord),
+    /// A policy is not there any more.
+    PolicyDeleted(PolicyRecord),
 }
 
 impl Record {
@@ -27,6 +32,7 @@ impl Record {
     pub fn at(&self) -> Timestamp {
         match self {
             Self::Rollback(rollback) => rollback.at,
+            Self::PolicyCreated(policy) | Self::PolicyDeleted(policy) => policy.at,
             Self::PolicyChanged(change) => change.at,
             Self::Override(takeover) => takeover.at,
         }
@@ -95,6 +101,20 @@ pub struct RollbackRecord {
     pub reverts: Vec<Revert>,
 }
 
+/// A policy was made, or is not there any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyRecord {
+    /// When it was made; when it was seen to be gone.
+    pub at: Timestamp,
+    /// The policy's namespace.
+    pub namespace: String,
+    /// The policy.
+    pub policy: String,
+    /// The policy's UID: a namesake that was made since is another one.
+    pub uid: String,
+}
+
 /// Somebody changed a policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -105,6 +125,8 @@ pub struct SpecChangeRecord {
     pub namespace: String,
     /// The policy.
     pub policy: String,
+    /// The policy's UID.
+    pub uid: String,
     /// The field manager that wrote last.
     pub by: Option<String>,
     /// The generation since then.
@@ -113,7 +135,7 @@ pub struct SpecChangeRecord {
     pub fields: Vec<String>,
 }
 
-/// A person took a Deployment over.
+/// A person took a Deployment over, or gave it back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TakeoverRecord {
@@ -123,6 +145,8 @@ pub struct TakeoverRecord {
     pub namespace: String,
     /// The policy.
     pub policy: String,
+    /// The policy's UID.
+    pub uid: String,
     /// The Deployment.
     pub workload: String,
     /// Who.
@@ -189,37 +213,52 @@ pub fn of_event(event: &RollbackEvent) -> Option<Record> {
     })))
 }
 
-/// What a policy's status has on record, oldest first.
+/// What a policy has on record of itself, oldest first: that it was made, and of the changes and takeovers those that its
+/// status has kept.
 #[must_use]
 pub fn of_policy(policy: &RollbackPolicy) -> Vec<Record> {
-    let Some(status) = &policy.status else {
-        return Vec::new();
-    };
-    let namespace = policy.metadata.namespace.clone().unwrap_or_default();
-    let name = policy.metadata.name.clone().unwrap_or_default();
-    let changes = status.spec_history.iter().flat_map(|h| &h.changes);
-    let changes = changes.map(|change| {
+    let meta = &policy.metadata;
+    let namespace = meta.namespace.clone().unwrap_or_default();
+    let name = meta.name.clone().unwrap_or_default();
+    let uid = meta.uid.clone().unwrap_or_default();
+    let created = meta.creation_timestamp.as_ref().map(|at| {
+        Record::PolicyCreated(PolicyRecord {
+            at: at.0,
+            namespace: namespace.clone(),
+            policy: name.clone(),
+            uid: uid.clone(),
+        })
+    });
+    let status = policy.status.as_ref();
+    let history = status.and_then(|s| s.spec_history.as_ref());
+    let changes = history.into_iter().flat_map(|h| &h.changes).map(|change| {
         Record::PolicyChanged(SpecChangeRecord {
             at: change.at,
             namespace: namespace.clone(),
             policy: name.clone(),
+            uid: uid.clone(),
             by: change.by.clone(),
             generation: change.generation,
             fields: change.fields.clone(),
         })
     });
-    let overrides = status.overrides.iter().map(|taken| {
+    let overrides = status.into_iter().flat_map(|s| &s.overrides).map(|taken| {
         Record::Override(TakeoverRecord {
             at: taken.since,
             namespace: namespace.clone(),
             policy: name.clone(),
+            uid: uid.clone(),
             workload: taken.workload.clone(),
             by: taken.by.clone(),
             reason: taken.reason.clone(),
             until: taken.until,
         })
     });
-    let mut records: Vec<Record> = changes.chain(overrides).collect();
+    let mut records: Vec<Record> = created
+        .into_iter()
+        .chain(changes)
+        .chain(overrides)
+        .collect();
     records.sort_by_key(Record::at);
     records
 }

@@ -1,8 +1,11 @@
-//! The audit log that the operator writes: each rollback that has ended becomes a line, in a file or on standard output.
+//! The audit log that the operator writes: each rollback that has ended becomes a line, in a file or on standard output. In
+//! a file, so does what people do with policies.
 //!
 //! The line comes first, and then the RollbackEvent says which line holds it. A crash between the two writes the record
 //! twice, and never not at all. What the events say is where the log has come to, so a log that was cut off shows, and a new
-//! leader goes on after the last line.
+//! leader goes on after the last line. What is written of policies is told by the file itself.
+
+mod policies;
 
 use std::{
     collections::HashSet,
@@ -13,13 +16,14 @@ use std::{
 };
 
 use backstop_api::{RollbackEvent, audit::Exported};
-use backstop_audit::{Head, append, is_in_the_log, last, of_event};
+use backstop_audit::{Head, Record, append, is_in_the_log, last, of_event};
 use jiff::Timestamp;
 use kube::{Api, ResourceExt};
 
-use crate::context::Context;
+use crate::{calls::CallError, context::Context};
+use policies::Policies;
 
-/// How often rollbacks that have ended are looked for.
+/// How often there is a look for something to write.
 const EVERY: Duration = Duration::from_secs(1);
 /// After a failure.
 const RETRIED: Duration = Duration::from_secs(30);
@@ -93,17 +97,29 @@ fn add(path: &Path, line: &str) -> io::Result<()> {
     file.sync_data()
 }
 
+/// How far the log has come, as this leader knows it.
+#[derive(Default)]
+struct State {
+    head: Option<Head>,
+    /// Ends of rollbacks that were written: the cache may not know yet that they are marked.
+    ends: HashSet<(String, Timestamp)>,
+    /// What is in it of policies; `None` until that was read, and where it cannot be.
+    policies: Option<Policies>,
+}
+
 /// Writes the log for as long as this replica leads.
 pub(crate) async fn keep(context: Arc<Context>, log: Log) {
-    let (mut head, mut written) = (None, HashSet::new());
+    let mut state = State::default();
     loop {
-        let wait = match write(&context, &log, &mut head, &mut written).await {
+        let wait = match write(&context, &log, &mut state).await {
             Ok(()) => EVERY,
             Err(error) => {
-                context.metrics.audit_failed();
-                tracing::error!(%error, ?log, "rollbacks that have ended are not written to the audit log; trying again");
                 // What was written and what not is read again.
-                head = None;
+                (state.head, state.policies) = (None, None);
+                if is_trouble(&error) {
+                    context.metrics.audit_failed();
+                    tracing::error!(%error, ?log, "the audit log cannot be written; trying again");
+                }
                 RETRIED
             }
         };
@@ -111,63 +127,97 @@ pub(crate) async fn keep(context: Arc<Context>, log: Log) {
     }
 }
 
-/// Writes the rollbacks that have ended and are in no line yet, oldest first.
-///
-/// The cache may not know yet which are; `written` does.
-async fn write(
-    context: &Context,
-    log: &Log,
-    head: &mut Option<Head>,
-    written: &mut HashSet<(String, Timestamp)>,
-) -> anyhow::Result<()> {
-    let state = context.events.state();
-    let events: Vec<&RollbackEvent> = state.iter().filter_map(|e| e.0.as_ref().ok()).collect();
+/// Whether it is more than that another replica leads by now.
+fn is_trouble(error: &anyhow::Error) -> bool {
+    let call = error.downcast_ref::<CallError>();
+    call.is_none_or(CallError::is_trouble)
+}
+
+/// Writes what is in no line yet, oldest first.
+async fn write(context: &Context, log: &Log, state: &mut State) -> anyhow::Result<()> {
+    let cached = context.events.state();
+    let events: Vec<&RollbackEvent> = cached.iter().filter_map(|e| e.0.as_ref().ok()).collect();
     // Most are in the log long since: they are told apart before anything is made of them.
-    let mut new: Vec<_> = events
+    let mut new: Vec<(Record, Option<&RollbackEvent>)> = events
         .iter()
         .filter(|event| !is_in_the_log(event))
         .filter_map(|event| Some((of_event(event)?, *event)))
-        .filter(|(record, event)| {
-            !written.contains(&(event.uid().unwrap_or_default(), record.at()))
-        })
+        .filter(|(record, event)| !state.ends.contains(&end(event, record)))
+        .map(|(record, event)| (record, Some(event)))
         .collect();
+    if state.policies.is_none()
+        && let Log::File(file) = log
+    {
+        state.policies = Some(Policies::read(file.clone()).await?);
+    }
+    if let Some(policies) = &mut state.policies {
+        let missing = policies.missing(context).await.into_iter();
+        new.extend(missing.map(|record| (record, None)));
+    }
     if new.is_empty() {
         return Ok(());
     }
     new.sort_by_key(|(record, _)| record.at());
-    let mut now = match head.take() {
+    let mut now = match state.head.take() {
         Some(head) => head,
-        None => begin(log, &events)?,
+        None => as_leader(context, || begin(log, &events)).await?,
     };
     for (record, event) in new {
         let (line, next) = append(&now, &record);
-        log.write(&line)?;
+        as_leader(context, || log.write(&line)).await?;
         now = next;
-        written.insert((event.uid().unwrap_or_default(), record.at()));
-        let exported = Exported {
-            sequence: i64::try_from(now.sequence)?,
-            hash: now.hash.clone(),
-            at: Timestamp::now(),
-        };
-        let (namespace, name) = (event.namespace().unwrap_or_default(), event.name_any());
-        let api: Api<RollbackEvent> = Api::namespaced(context.client.clone(), &namespace);
-        let patch = serde_json::json!({
-            "metadata": {"uid": event.uid()}, "status": {"exported": exported},
-        });
-        let marked = context
-            .calls
-            .merge_status("patch rollbackevent status", &api, &name, patch)
-            .await;
-        if let Err(error) = marked {
-            tracing::warn!(namespace, event = name, %error, line = now.sequence, "the rollback is in the audit log and could not be marked so; a later leader writes it again");
+        if let Some(event) = event {
+            state.ends.insert(end(event, &record));
+            mark(context, event, &now).await?;
+        } else if let Some(policies) = &mut state.policies {
+            policies.note(&record);
         }
     }
-    *head = Some(now);
+    state.head = Some(now);
+    Ok(())
+}
+
+/// Which end of which rollback a record is about: one that took its release back again ends again.
+fn end(event: &RollbackEvent, record: &Record) -> (String, Timestamp) {
+    (event.uid().unwrap_or_default(), record.at())
+}
+
+/// Touches the log if this replica leads. The next leader goes on after the last line, and a line beside its own would break
+/// the chain.
+async fn as_leader<T>(
+    context: &Context,
+    touch: impl FnOnce() -> io::Result<T>,
+) -> anyhow::Result<T> {
+    let touched = context
+        .calls
+        .write("write audit log", async { Ok(touch()) });
+    Ok(touched.await??)
+}
+
+/// Says in a RollbackEvent which line holds it.
+async fn mark(context: &Context, event: &RollbackEvent, line: &Head) -> anyhow::Result<()> {
+    let exported = Exported {
+        sequence: i64::try_from(line.sequence)?,
+        hash: line.hash.clone(),
+        at: Timestamp::now(),
+    };
+    let (namespace, name) = (event.namespace().unwrap_or_default(), event.name_any());
+    let api: Api<RollbackEvent> = Api::namespaced(context.client.clone(), &namespace);
+    let patch = serde_json::json!({
+        "metadata": {"uid": event.uid()}, "status": {"exported": exported},
+    });
+    let marked = context
+        .calls
+        .merge_status("patch rollbackevent status", &api, &name, patch)
+        .await;
+    if let Err(error) = marked {
+        tracing::warn!(namespace, event = name, %error, line = line.sequence, "the rollback is in the audit log and could not be marked so; a later leader writes it again");
+    }
     Ok(())
 }
 
 /// Where the log has come to: by its own last line, or by what events say where that is further.
-fn begin(log: &Log, events: &[&RollbackEvent]) -> anyhow::Result<Head> {
+fn begin(log: &Log, events: &[&RollbackEvent]) -> io::Result<Head> {
     let own = log.head()?;
     let marks = events
         .iter()
