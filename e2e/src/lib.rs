@@ -2,8 +2,10 @@
 
 pub mod alerts;
 pub mod chart;
+pub mod check;
 pub mod crds;
 pub mod figures;
+pub mod frozen;
 pub mod gitops;
 pub mod gitops_objects;
 pub mod inside;

@@ -317,22 +317,29 @@ impl World {
         name: &str,
         to: Option<&str>,
     ) -> anyhow::Result<RollbackEvent> {
-        self.asked_for(name, "Manual", to).await
+        self.asked_for(name, "Manual", &[APP], to).await
     }
 
     /// Asks for a drill, as the administrator.
     pub async fn drill(&self, name: &str) -> anyhow::Result<RollbackEvent> {
-        self.asked_for(name, "Drill", None).await
+        self.drill_of(name, &[APP]).await
+    }
+
+    /// The same, where the policy looks after these Deployments.
+    pub async fn drill_of(&self, name: &str, workloads: &[&str]) -> anyhow::Result<RollbackEvent> {
+        self.asked_for(name, "Drill", workloads, None).await
     }
 
     async fn asked_for(
         &self,
         name: &str,
         cause: &str,
+        workloads: &[&str],
         to: Option<&str>,
     ) -> anyhow::Result<RollbackEvent> {
+        let workloads: Vec<_> = workloads.iter().map(|w| json!({"name": w})).collect();
         let mut spec = json!({
-            "policy": APP, "workloads": [{"name": APP}], "cause": cause,
+            "policy": APP, "workloads": workloads, "cause": cause,
             "requestedBy": "admin", "reason": "a test asks for it",
         });
         if let Some(point) = to {

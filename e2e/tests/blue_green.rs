@@ -3,8 +3,9 @@
 
 use anyhow::{Context as _, ensure};
 use backstop_api::RollbackPolicy;
-use backstop_api::event::{EventPhase, Outcome, StepKind};
-use backstop_e2e::world::{App, SOON, World, cannot_start};
+use backstop_api::event::{EventPhase, Outcome, StepKind, StepState};
+use backstop_e2e::frozen::{self, Frozen};
+use backstop_e2e::world::{App, SOON, World, cannot_start, message};
 use backstop_testenv::{eventually, fate};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Service;
@@ -77,8 +78,17 @@ async fn ready(world: &World, name: &str) -> anyhow::Result<()> {
 
 /// Blue is live at v1 and has proved itself; green has v2.
 async fn blue_is_good(name: &str, preserve_failed: bool, green: &App) -> anyhow::Result<World> {
+    good_as(name, preserve_failed, &stack(BLUE, "v1"), green).await
+}
+
+async fn good_as(
+    name: &str,
+    preserve_failed: bool,
+    blue: &App,
+    green: &App,
+) -> anyhow::Result<World> {
     let world = World::new(name).await?;
-    world.deploy(&stack(BLUE, "v1")).await?;
+    world.deploy(blue).await?;
     world.deploy(&green.clone().replicas(Some(0))).await?;
     select(&world, Some(BLUE), true).await?;
     world.policy(policy(preserve_failed)).await?;
@@ -123,6 +133,79 @@ async fn the_service_goes_back_to_the_good_stack_when_that_has_its_capacity() ->
     select(&world, Some(GREEN), false).await
 }
 
+/// Whichever step the server refuses: that ends the rollback in the server's words, and is not tried for ever in silence.
+#[tokio::test]
+async fn a_switch_that_the_server_refuses_is_said() -> anyhow::Result<()> {
+    let world = blue_is_good("bg-frozen", true, &stack(GREEN, "v2")).await?;
+    select(&world, Some(GREEN), true).await?;
+    ready(&world, GREEN).await?;
+    let frozen = Frozen::unless::<Service>(
+        &world,
+        "web",
+        "object.spec.selector == oldObject.spec.selector",
+    )
+    .await?;
+    world.crash("v2").await?;
+    let event = world
+        .ended("web-1", EventPhase::Failed, Outcome::WriteRefused)
+        .await?;
+    let words = message(&event);
+    ensure!(
+        words.contains("SwapSelector of web-blue: the API server refuses 'patch service'")
+            && words.contains(frozen::WORDS)
+            && words.contains("a person has to go on"),
+        "{words}"
+    );
+    let steps = event.status.unwrap_or_default().steps;
+    let failed = steps.iter().find(|s| s.state == StepState::Failed);
+    assert_eq!(failed.map(|s| s.step.kind), Some(StepKind::SwapSelector));
+    assert_eq!(selected(&world).await?, GREEN);
+    frozen.lift().await
+}
+
+/// Nothing was taken back, so no release is on record as one that was, and none is kept out.
+#[tokio::test]
+async fn a_rollback_that_is_called_off_before_the_switch_leaves_no_record() -> anyhow::Result<()> {
+    let blue = App::slow("v1", "5s")
+        .called(BLUE)
+        .label("part-of", "web")
+        .label("color", BLUE);
+    let world = good_as("bg-off", true, &blue, &stack(GREEN, "v2")).await?;
+    select(&world, Some(GREEN), true).await?;
+    ready(&world, GREEN).await?;
+    world.deploy(&blue.clone().replicas(Some(0))).await?;
+    world.crash("v2").await?;
+    world
+        .eventually("the good stack is awaited", async || {
+            let records = world.points("Quarantined").await?.len();
+            let wanted = replicas(&world, BLUE).await?;
+            ensure!(
+                records == 1 && wanted == Some(2),
+                "{records} records, {wanted:?}"
+            );
+            Ok(())
+        })
+        .await?;
+    let cancel = [
+        "annotate",
+        "rollbackevent/web-1",
+        "backstop.dev/cancel=it is not the release",
+    ];
+    world.kubectl(&cancel).await?;
+    world
+        .ended("web-1", EventPhase::Failed, Outcome::CancelledByPerson)
+        .await?;
+    world
+        .eventually("its record is gone", async || {
+            let records = world.points("Quarantined").await?.len();
+            ensure!(records == 0, "{records} records");
+            Ok(())
+        })
+        .await?;
+    assert_eq!(selected(&world).await?, GREEN);
+    Ok(())
+}
+
 #[tokio::test]
 async fn the_failed_stack_is_stopped_if_the_policy_says_so() -> anyhow::Result<()> {
     let world = blue_is_good("bg-stop", false, &stack(GREEN, "v2").fate(fate::CRASH_LOOP)).await?;
@@ -133,6 +216,36 @@ async fn the_failed_stack_is_stopped_if_the_policy_says_so() -> anyhow::Result<(
     assert_eq!(selected(&world).await?, BLUE);
     assert_eq!(replicas(&world, GREEN).await?, Some(0));
     Ok(())
+}
+
+/// Both stacks were let go of as a release of theirs is: each is ready again before it is selected.
+#[tokio::test]
+async fn a_drill_selects_the_stack_before_and_then_this_one_again() -> anyhow::Result<()> {
+    let world = blue_is_good("bg-drill", false, &stack(GREEN, "v2")).await?;
+    ready(&world, GREEN).await?;
+    select(&world, Some(GREEN), true).await?;
+    world.good_point(2).await?;
+    world.deploy(&stack(BLUE, "v1").replicas(Some(0))).await?;
+    world.drill_of("quarterly", &[BLUE, GREEN]).await?;
+    for event in ["quarterly", "web-1"] {
+        let event = world
+            .ended(event, EventPhase::Succeeded, Outcome::Recovered)
+            .await?;
+        let steps = event.status.unwrap_or_default().steps;
+        let at = |kind| steps.iter().position(|s| s.step.kind == kind);
+        ensure!(at(StepKind::SwapSelector).is_some(), "{steps:?}");
+        ensure!(
+            at(StepKind::AwaitCapacity) < at(StepKind::SwapSelector),
+            "{steps:?}"
+        );
+    }
+    assert_eq!(selected(&world).await?, GREEN);
+    assert_eq!(world.version_of(GREEN).await?, "v2");
+    assert_eq!(replicas(&world, GREEN).await?, Some(2));
+    assert_eq!(replicas(&world, BLUE).await?, Some(0));
+    assert!(world.points("Quarantined").await?.is_empty());
+    // The next release of the team meets no conflict.
+    select(&world, Some(GREEN), false).await
 }
 
 /// The idle stack is no evidence: it may crash as long as it likes.

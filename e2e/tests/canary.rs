@@ -4,9 +4,10 @@
 use anyhow::{Context as _, ensure};
 use backstop_api::RollbackPolicy;
 use backstop_api::event::{EventPhase, Outcome, StepKind, StepState};
+use backstop_api::policy::Action;
 use backstop_e2e::crds;
 use backstop_e2e::metrics::{Metered, changed, error_rate, failing, healthy};
-use backstop_e2e::world::{App, SOON, World, cannot_start};
+use backstop_e2e::world::{App, SOON, World, cannot_start, message};
 use backstop_testenv::{eventually, fate};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
@@ -139,6 +140,47 @@ async fn a_critical_trigger_takes_the_share_away_at_once() -> anyhow::Result<()>
     assert_eq!(world.points("Quarantined").await?.len(), 1);
     // The next release of the team meets no conflict.
     share_as(&world, 10, "kubectl", false).await
+}
+
+/// What is being tried is no release to come back to; the stable side is.
+#[tokio::test]
+async fn a_drill_is_of_the_stable_side_and_not_while_a_canary_is_tried() -> anyhow::Result<()> {
+    let world = stable_is_good("canary-drill", policy()).await?;
+    let release = world.status().await?.release;
+    let stable_side = release.context("no release")?.hash;
+    world.deploy(&canary("v2", 2)).await?;
+    world.rolled_out_of(CANARY, "v2").await?;
+    share_as(&world, 20, "kubectl", true).await?;
+    world
+        .policy_says("a release that is being tried", |s| {
+            s.release.as_ref().is_some_and(|r| r.hash != stable_side)
+        })
+        .await?;
+    world.drill_of("too-early", &[STABLE, CANARY]).await?;
+    let refused = world
+        .ended(
+            "too-early",
+            EventPhase::Cancelled,
+            Outcome::DrillNotPossible,
+        )
+        .await?;
+    let words = message(&refused);
+    ensure!(words.contains("it is being tried"), "{words}");
+    assert_eq!(share(&world).await?, (80, 20));
+    // It has done well, and all get it.
+    world.deploy(&stable("v2")).await?;
+    share_as(&world, 0, "kubectl", true).await?;
+    world.good_point(2).await?;
+    world.drill_of("quarterly", &[STABLE, CANARY]).await?;
+    for event in ["quarterly", "web-1"] {
+        world
+            .ended(event, EventPhase::Succeeded, Outcome::Recovered)
+            .await?;
+    }
+    assert_eq!(world.version_of(STABLE).await?, "v2");
+    assert_eq!(share(&world).await?, (100, 0));
+    assert!(world.points("Quarantined").await?.is_empty());
+    Ok(())
 }
 
 /// The canary is judged by its own pods, and only while it has a share.
@@ -376,5 +418,64 @@ async fn weights_that_do_not_sum_are_refused_in_words() -> anyhow::Result<()> {
     // As it should be.
     share_as(&world, 40, "kubectl", true).await?;
     world.condition("Accepted", true, "Valid").await?;
+    Ok(())
+}
+
+/// A Warning goes back step by step, and something Critical in between goes the rest of the way at once.
+#[tokio::test]
+async fn a_critical_trigger_takes_over_a_gradual_rollback_that_is_executed() -> anyhow::Result<()> {
+    let mut policy = gently(policy());
+    policy["strategy"]["canary"]["stepInterval"] = json!("60s");
+    let triggers = policy["triggers"].as_array_mut().context("no triggers")?;
+    triggers.push(cannot_start());
+    let world = stable_is_good("canary-worse", policy).await?;
+    world
+        .deploy(&canary("v2", 2).fate(fate::NEVER_READY))
+        .await?;
+    share_as(&world, 20, "kubectl", true).await?;
+    world
+        .eventually("the first step is taken", async || {
+            let now = share(&world).await?;
+            ensure!(now == (85, 15), "{now:?}");
+            Ok(())
+        })
+        .await?;
+    let event = world.event_in("web-1", EventPhase::Executing).await?;
+    assert_eq!(event.spec.action, Some(Action::GradualRollback));
+    let _crashing = world.keep_crashing("v2");
+    world
+        .eventually("the share is taken away", async || {
+            let now = share(&world).await?;
+            ensure!(now == (100, 0), "{now:?}");
+            Ok(())
+        })
+        .await?;
+    let event = world
+        .ended("web-1", EventPhase::Succeeded, Outcome::Recovered)
+        .await?;
+    assert_eq!(share(&world).await?, (100, 0));
+    assert_eq!(world.version_of(CANARY).await?, "v1");
+    // By the same rollback, and no other.
+    assert_eq!(world.events().await?.len(), 1);
+    assert_eq!(world.points("Quarantined").await?.len(), 1);
+    let steps = event.status.unwrap_or_default().steps;
+    let of = |kind| steps.iter().filter(move |s| s.step.kind == kind);
+    let held: Vec<_> = of(StepKind::HoldWeight)
+        .filter_map(|s| s.message.as_deref())
+        .collect();
+    assert_eq!(held.len(), 3, "{steps:?}");
+    for said in held {
+        ensure!(
+            said.starts_with("it gets worse: pod web-canary-") && said.contains("CrashLoopBackOff"),
+            "{said}"
+        );
+    }
+    let shifts: Vec<_> = of(StepKind::ShiftWeight)
+        .filter_map(|s| Some((s.step.weight.as_ref()?.to, s.finished_at?)))
+        .collect();
+    let shares: Vec<_> = shifts.iter().map(|(share, _)| *share).collect();
+    assert_eq!(shares, [15, 10, 5, 0]);
+    let took = shifts[3].1.duration_since(shifts[0].1);
+    ensure!(took.as_secs() < 60, "{took} for what waits for 180 s");
     Ok(())
 }

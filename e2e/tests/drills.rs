@@ -110,6 +110,32 @@ async fn a_release_during_a_drill_ends_it() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Who likes what a drill has restored may keep it.
+#[tokio::test]
+async fn a_drill_that_is_called_off_at_its_end_is_not_gone_back_from() -> anyhow::Result<()> {
+    let world = two_good_releases("drill-off").await?;
+    world.drill("quarterly").await?;
+    world.event_in("quarterly", EventPhase::Verifying).await?;
+    let cancel = [
+        "annotate",
+        "rollbackevent/quarterly",
+        "backstop.dev/cancel=we keep it",
+    ];
+    world.kubectl(&cancel).await?;
+    let drill = world
+        .ended("quarterly", EventPhase::Succeeded, Outcome::Recovered)
+        .await?;
+    ensure!(
+        message(&drill).contains("it was called off: release"),
+        "{}",
+        message(&drill)
+    );
+    world.is_left_alone().await?;
+    assert_eq!(world.live().await?, "v1");
+    assert_eq!(world.events().await?.len(), 1);
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_drill_that_would_be_a_risk_is_not_begun() -> anyhow::Result<()> {
     let good = App::version("v1");

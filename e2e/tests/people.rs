@@ -3,11 +3,13 @@
 //! Who may ask for a rollback, and call one off, is held in `admission_events.rs`.
 
 use anyhow::ensure;
+use backstop_api::RollbackEvent;
 use backstop_api::event::{EventPhase, Outcome};
 use backstop_api::policy::Phase;
 use backstop_e2e::world::{App, World, message, quick_policy};
 use backstop_testenv::fate;
 use k8s_openapi::api::apps::v1::Deployment;
+use kube::api::PostParams;
 use serde_json::{Value, json};
 
 /// A release that crashes.
@@ -138,6 +140,34 @@ async fn a_deployment_that_a_person_has_taken_over_is_left_alone() -> anyhow::Re
         .ended("web-1", EventPhase::Succeeded, Outcome::Recovered)
         .await?;
     assert_eq!(world.live().await?, "v1");
+    Ok(())
+}
+
+/// A record holds less than an event; that is no reason not to take a release back.
+#[tokio::test]
+async fn the_longest_reason_holds_no_rollback_up() -> anyhow::Result<()> {
+    let good = App::version("v1");
+    let (world, _) = World::with_good_release("wordy", quick_policy(), &good).await?;
+    world.deploy(&App::version("v2")).await?;
+    world.rolled_out("v2").await?;
+    let event: RollbackEvent = serde_json::from_value(json!({
+        "apiVersion": "backstop.dev/v1alpha1", "kind": "RollbackEvent",
+        "metadata": {"name": "wordy"},
+        "spec": {
+            "policy": "web", "workloads": [{"name": "web"}], "cause": "Manual", "quarantine": true,
+            "requestedBy": "admin", "reason": "so it is said. ".repeat(136),
+        },
+    }))?;
+    world.api().create(&PostParams::default(), &event).await?;
+    world
+        .ended("wordy", EventPhase::Succeeded, Outcome::Recovered)
+        .await?;
+    let records = world.points("Quarantined").await?;
+    let reason = records.first().and_then(|r| r.spec.reason.as_deref());
+    ensure!(
+        reason.is_some_and(|r| r.starts_with("wordy: so it is said") && r.ends_with('…')),
+        "{reason:?}"
+    );
     Ok(())
 }
 

@@ -135,6 +135,26 @@ async fn so_many_points_are_kept_and_the_oldest_goes_first() -> anyhow::Result<(
         .await
 }
 
+/// A policy that is refused looks after nothing, and lets nothing go.
+#[tokio::test]
+async fn a_refused_policy_lets_no_point_go() -> anyhow::Result<()> {
+    let good = App::version("v1");
+    let (world, _) = World::with_good_release("keep-two", quick_policy(), &good).await?;
+    let mut other = quick_policy();
+    other["points"]["keep"] = json!(1);
+    // Whichever comes first in a list.
+    for name in ["a-second", "second", "z-second"] {
+        world.named_policy(name, other.clone()).await?;
+    }
+    for (version, points) in [("v2", 2), ("v3", 3)] {
+        world.deploy(&App::version(version)).await?;
+        world.good_point(points).await?;
+    }
+    world.is_left_alone().await?;
+    assert_eq!(world.points("Good").await?.len(), 3);
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_release_that_proves_itself_again_is_the_one_to_go_back_to() -> anyhow::Result<()> {
     let (world, v1) =

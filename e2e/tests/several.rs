@@ -4,14 +4,12 @@
 use anyhow::{Context as _, ensure};
 use backstop_api::RollbackEvent;
 use backstop_api::event::{EventPhase, Outcome, StepKind, StepState, StepStatus};
+use backstop_e2e::frozen::Frozen;
 use backstop_e2e::world::{App, World, quick_policy};
 use backstop_testenv::fate;
-use k8s_openapi::api::admissionregistration::v1::{
-    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
-};
 use k8s_openapi::api::apps::v1::Deployment;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-use kube::{Api, ResourceExt};
+use kube::ResourceExt;
+use kube::api::{DeleteParams, PostParams};
 use serde_json::{Value, json};
 
 const WORKER: &str = "web-worker";
@@ -126,6 +124,39 @@ async fn a_person_names_all_of_them() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What was stopped for a rollback that cannot be finished is started again.
+#[tokio::test]
+async fn a_deployment_that_is_deleted_meanwhile_leaves_the_others_running() -> anyhow::Result<()> {
+    let mut policy = policy();
+    policy["strategy"] = json!({"type": "Recreate", "timeout": "30s"});
+    let world = good_under("several-gone", policy).await?;
+    world.deploy(&App::version("v2")).await?;
+    world.deploy(&worker("v2").fate(fate::CRASH_LOOP)).await?;
+    let deployments = world.api::<Deployment>();
+    let wanted = async |name: &str| -> anyhow::Result<Option<i32>> {
+        let deployment = deployments.get(name).await?;
+        Ok(deployment.spec.and_then(|spec| spec.replicas))
+    };
+    world
+        .eventually("it is stopped", async || {
+            let web = wanted("web").await?;
+            ensure!(web == Some(0), "{web:?}");
+            Ok(())
+        })
+        .await?;
+    deployments.delete(WORKER, &DeleteParams::default()).await?;
+    world
+        .ended("web-1", EventPhase::Failed, Outcome::WorkloadDeleted)
+        .await?;
+    world
+        .eventually("it runs again", async || {
+            let web = wanted("web").await?;
+            ensure!(web == Some(2), "{web:?}");
+            Ok(())
+        })
+        .await
+}
+
 /// Somebody's admission policy refuses one of the two: the first is restored, the second is not,
 /// which is said; and the next attempt finishes it when the refusal is gone.
 #[tokio::test]
@@ -133,7 +164,13 @@ async fn a_partial_rollback_is_said_and_finished() -> anyhow::Result<()> {
     let mut policy = policy();
     policy["limits"] = json!({"cooldown": "2s", "maxAttempts": 10});
     let world = good_under("several-part", policy).await?;
-    let refusal = Refusal::of_writes_to_web(&world).await?;
+    let refusal = Frozen::unless::<Deployment>(
+        &world,
+        "web",
+        "!oldObject.spec.template.spec.containers[0].image.endsWith(':v2') || \
+         object.spec.template.spec == oldObject.spec.template.spec",
+    )
+    .await?;
     world.deploy(&App::version("v2")).await?;
     world.deploy(&worker("v2").fate(fate::CRASH_LOOP)).await?;
     let event = world
@@ -169,84 +206,4 @@ async fn a_partial_rollback_is_said_and_finished() -> anyhow::Result<()> {
     let reason = last.spec.reason.unwrap_or_default();
     ensure!(reason.contains("half of one release"), "{reason}");
     Ok(())
-}
-
-/// An admission policy that lets nobody but the team write Deployment `web` of a namespace.
-struct Refusal {
-    name: String,
-    policies: Api<ValidatingAdmissionPolicy>,
-    bindings: Api<ValidatingAdmissionPolicyBinding>,
-}
-
-impl Refusal {
-    async fn of_writes_to_web(world: &World) -> anyhow::Result<Self> {
-        let name = format!("refusal-{}", world.namespace);
-        let refusal = Self {
-            policies: Api::all(world.client.clone()),
-            bindings: Api::all(world.client.clone()),
-            name: name.clone(),
-        };
-        let policy = json!({
-            "metadata": {"name": name},
-            "spec": {
-                "failurePolicy": "Fail",
-                "matchConstraints": {"resourceRules": [{
-                    "apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["UPDATE"],
-                    "resources": ["deployments"],
-                }]},
-                "validations": [
-                    {
-                        "expression": "object.metadata.name != 'web' || \
-                            !oldObject.spec.template.spec.containers[0].image.endsWith(':v2') || \
-                            object.spec.template.spec == oldObject.spec.template.spec",
-                        "message": "the team has frozen web",
-                    },
-                    {
-                        "expression": "!('probe' in object.metadata.?annotations.orValue({}))",
-                        "message": "it is enforced",
-                    },
-                ],
-            },
-        });
-        let binding = json!({
-            "metadata": {"name": name},
-            "spec": {
-                "policyName": name, "validationActions": ["Deny"],
-                "matchResources": {"namespaceSelector": {"matchLabels": {
-                    "kubernetes.io/metadata.name": world.namespace,
-                }}},
-            },
-        });
-        let params = PostParams::default();
-        refusal
-            .policies
-            .create(&params, &serde_json::from_value(policy)?)
-            .await?;
-        refusal
-            .bindings
-            .create(&params, &serde_json::from_value(binding)?)
-            .await?;
-        // It takes the server a moment to enforce it.
-        let dry = PatchParams {
-            dry_run: true,
-            ..PatchParams::default()
-        };
-        let probe = Patch::Merge(json!({"metadata": {"annotations": {"probe": "x"}}}));
-        let deployments = world.api::<Deployment>();
-        world
-            .eventually("the refusal is enforced", async || {
-                let tried = deployments.patch("web", &dry, &probe).await;
-                ensure!(tried.is_err(), "not yet");
-                Ok(())
-            })
-            .await?;
-        Ok(refusal)
-    }
-
-    async fn lift(&self) -> anyhow::Result<()> {
-        let params = DeleteParams::default();
-        self.bindings.delete(&self.name, &params).await?;
-        self.policies.delete(&self.name, &params).await?;
-        Ok(())
-    }
 }

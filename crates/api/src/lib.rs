@@ -37,6 +37,7 @@ pub mod notification;
 pub mod point;
 pub mod policy;
 mod schema;
+pub mod text;
 
 pub use condition::Condition;
 pub use duration::Duration;

@@ -11,6 +11,7 @@ use backstop_api::{RollbackEvent, RollbackPoint, RollbackPolicy, event::EventPha
 use backstop_sources::{AllowList, Prober, Querier};
 use backstop_traffic::Table;
 use futures::channel::mpsc::UnboundedSender;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Client, Resource, ResourceExt,
@@ -129,6 +130,17 @@ impl Context {
         within(&self.policies, namespace)
     }
 
+    /// The policy that looks after a Deployment: of several the oldest, for the others are refused.
+    pub fn policy_over(&self, namespace: &str, deployment: &str) -> Option<RollbackPolicy> {
+        let policies = self.policies_of(namespace).into_iter();
+        policies
+            .filter(|p| {
+                p.metadata.deletion_timestamp.is_none()
+                    && p.spec.deployments().contains(&deployment)
+            })
+            .min_by_key(age)
+    }
+
     /// The rollbacks of a policy.
     pub fn events_of(&self, namespace: &str, policy: &str) -> Vec<RollbackEvent> {
         let mut events: Vec<RollbackEvent> = within(&self.events, namespace);
@@ -142,6 +154,12 @@ impl Context {
         points.retain(|p| p.spec.workload.name == workload);
         points
     }
+}
+
+/// Of two policies the one that was there first looks after what both name.
+pub(crate) fn age(policy: &RollbackPolicy) -> (Option<Timestamp>, String) {
+    let created = policy.creation_timestamp().map(|t| t.0);
+    (created, policy.name_any())
 }
 
 fn within<K>(store: &Store<Guarded<K>>, namespace: &str) -> Vec<K>

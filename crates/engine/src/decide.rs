@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use backstop_api::{
     RollbackEventSpec,
-    event::{Cause, Evidence, Outcome, ReleaseRef, Target},
+    event::{Cause, EventPhase, Evidence, Outcome, ReleaseRef, Target},
     names::FIELD_MANAGER,
     point::{Origin, Verdict},
     policy::{Action, Mode, WorkloadRef},
+    text::{EVENT_REASON, cut},
 };
 use jiff::Timestamp;
 
@@ -309,7 +310,7 @@ fn further_back<'a>(look: &Look<'a>) -> Option<Course<'a>> {
         Err(hold) => Course::Held { why, hold },
         Ok(point) => {
             let mut spec = rollback(look, trigger, memory, point);
-            spec.reason = Some(why);
+            spec.reason = Some(cut(&why, EVENT_REASON));
             spec.fired_at = Some(look.now);
             spec.not_before = None;
             if let Some(evidence) = &mut spec.evidence {
@@ -338,7 +339,7 @@ fn second_policy(look: &Look<'_>, older: &str) -> Vec<Act> {
 }
 
 /// The records to take away: those of releases whose newest rollback found that they were not the
-/// cause. Read from what is recorded, so that none is forgotten in a crash, and none is lifted on a
+/// cause, or was called off before it took them back. Read from what is recorded, so that none is forgotten in a crash, and none is lifted on a
 /// verdict that was not written.
 fn lifts(seen: &Snapshot) -> Vec<Act> {
     let failed = seen
@@ -353,9 +354,15 @@ fn lifts(seen: &Snapshot) -> Vec<Act> {
                 .iter()
                 .filter(|e| e.has_acted() && e.from_hash() == Some(release))
                 .max_by_key(|e| (e.status.times.decided, &e.name))?;
-            let cleared = newest.status.outcome == Some(Outcome::NotCausedByRelease)
-                && newest.status.times.ended >= Some(point.proved_at);
-            cleared.then(|| Act::LiftQuarantine {
+            let outcome = newest.status.outcome;
+            let by_a_person = matches!(
+                outcome,
+                Some(Outcome::CancelledByPerson | Outcome::PolicyNotInForce)
+            );
+            let cleared = outcome == Some(Outcome::NotCausedByRelease)
+                || (by_a_person && !newest.has_changed_what_is_live());
+            let after_it = newest.status.times.ended >= Some(point.proved_at);
+            (cleared && after_it).then(|| Act::LiftQuarantine {
                 release: release.to_owned(),
                 event: newest.name.clone(),
             })
@@ -399,7 +406,7 @@ fn asked_for(
         }),
         fired_at: Some(memory.since),
         not_before: memory.since.checked_add(trigger.delay).ok(),
-        ..own(look, Cause::Trigger, reason, trigger.action, point)
+        ..own(look, Cause::Trigger, &reason, trigger.action, point)
     }
 }
 
@@ -407,7 +414,7 @@ fn asked_for(
 pub(crate) fn own(
     look: &Look<'_>,
     cause: Cause,
-    reason: String,
+    reason: &str,
     action: Action,
     point: Option<&Point>,
 ) -> RollbackEventSpec {
@@ -419,7 +426,7 @@ pub(crate) fn own(
             .collect(),
         cause,
         requested_by: FIELD_MANAGER.to_owned(),
-        reason: Some(reason),
+        reason: Some(cut(reason, EVENT_REASON)),
         quarantine: false,
         action: Some(action),
         strategy: Some(look.policy.strategy.type_()),
@@ -470,10 +477,12 @@ fn without_workload(
 ) -> (State, Decision) {
     state.release = None;
     state.triggers.clear();
+    // Who carries one out sees for himself, and puts back what was changed for its time.
+    let carried_out = |e: &&Event| e.status.phase == Some(EventPhase::Executing);
     let acts = seen
         .events
         .iter()
-        .filter(|e| !e.is_over())
+        .filter(|e| !e.is_over() && !carried_out(e))
         .map(|e| Act::Change(Box::new(lifecycle::workload_is_gone(e, now))))
         .collect();
     state.held = None;

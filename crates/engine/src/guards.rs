@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 
 use backstop_api::{
-    event::{Cause, Outcome},
+    event::{Cause, Outcome, StepStatus},
     policy::{Action, Mode},
 };
 
@@ -95,6 +95,8 @@ pub enum HoldReason {
     Reverted,
     /// The live release is blocked: it stays, and is refused when it is deployed anew.
     Blocked,
+    /// The live release was blocked, and a person has let it go.
+    Cleared,
 }
 
 impl HoldReason {
@@ -112,6 +114,7 @@ impl HoldReason {
                 | Self::WorkloadDeleting
                 | Self::NotEnoughVotes
                 | Self::Recovering
+                | Self::Cleared
         )
     }
 }
@@ -333,7 +336,9 @@ fn release_was_not_the_cause(
 fn release_was_restored(look: &Look<'_>, _: &ValidTrigger, _: &TriggerMemory) -> Option<Hold> {
     let event = track::restorer(look.state, look.seen)?;
     let goes_on = look.incident.continues || look.incident.partial.is_some();
-    (event.is_over() && !goes_on).then(|| {
+    // What a drill has brought back is as it was before; where its window never ends, it may be blamed on.
+    let as_before = event.spec.ends_drill.is_some() && look.policy.window.is_none();
+    (event.is_over() && !goes_on && !as_before).then(|| {
         hold(
             HoldReason::RestoredRelease,
             format!(
@@ -426,10 +431,11 @@ fn cooling_down(look: &Look<'_>, _: &ValidTrigger, _: &TriggerMemory) -> Option<
 fn observed_already(look: &Look<'_>, _: &ValidTrigger, _: &TriggerMemory) -> Option<Hold> {
     let since = look.state.release.as_ref()?.since;
     let event = look.seen.events.iter().find(|e| {
+        // By our clock, as the release's: the server's may be another.
         e.status.outcome == Some(Outcome::ObserveOnly)
+            && e.spec.cause == Cause::Trigger
             && e.from_hash() == Some(&look.workload.release)
-            // Creation times are whole seconds.
-            && since.duration_since(e.created) < jiff::SignedDuration::from_secs(1)
+            && e.spec.fired_at >= Some(since)
     })?;
     (look.policy.mode == Mode::Observe).then(|| {
         hold(
@@ -450,19 +456,22 @@ fn blocked_already(look: &Look<'_>, _: &ValidTrigger, _: &TriggerMemory) -> Opti
             && e.from_hash() == Some(live)
             && e.status.workload_uid.as_ref() == Some(&look.workload.uid)
     })?;
-    let message = if target::is_quarantined(look.seen, live) {
-        format!(
+    let (reason, message) = if target::is_quarantined(look.seen, live) {
+        let message = format!(
             "{} blocks release {live}: it stays live, and is never gone back to; release another one that \
              mends it, or delete its Quarantined record if it is good after all",
             event.name
-        )
+        );
+        (HoldReason::Blocked, message)
     } else {
-        format!(
-            "{} blocked release {live}, and its record was deleted since: it counts as good",
+        let message = format!(
+            "{} blocked release {live}, and its record was deleted since: it counts as good, and is not blocked again; \
+             nothing is to be done, and other limits of the trigger, or another release, make it quiet",
             event.name
-        )
+        );
+        (HoldReason::Cleared, message)
     };
-    Some(hold(HoldReason::Blocked, message))
+    Some(hold(reason, message))
 }
 
 fn good_point<'a>(look: &Look<'a>, action: Action) -> Result<&'a Point, Hold> {
@@ -485,17 +494,36 @@ fn good_point<'a>(look: &Look<'a>, action: Action) -> Result<&'a Point, Hold> {
     ))
 }
 
-/// Whether the policy's strategy knows a way to a point from what is there, or why not.
+/// Whether the policy's strategy knows a way to a point from what is there, or why not. What the checker would refuse is
+/// no way: a rollback that is begun only to be refused would be begun again at every look.
 pub fn reachable(look: &Look<'_>, point: &Point, action: Action) -> Result<(), String> {
-    let order = Order {
+    let wrong = plan::check::violations(look.seen, &way(look, point, action)?);
+    possible(point, &wrong)
+}
+
+/// The same for what a drill has taken away.
+pub(crate) fn can_be_brought_back(look: &Look<'_>, point: &Point) -> Result<(), String> {
+    let steps = way(look, point, Action::Rollback)?;
+    let wrong = plan::check::violations_going_forward(look.seen, &steps);
+    possible(point, &wrong)
+}
+
+fn way(look: &Look<'_>, point: &Point, action: Action) -> Result<Vec<StepStatus>, String> {
+    plan::plan(&Order {
         policy: look.policy,
         seen: look.seen,
         workload: look.workload,
         point,
         action,
         quarantine: false,
-    };
-    plan::plan(&order).map(|_| ())
+    })
+}
+
+fn possible(point: &Point, wrong: &[String]) -> Result<(), String> {
+    match wrong {
+        [] => Ok(()),
+        _ => Err(format!("point {}: {}", point.name, wrong.join("; "))),
+    }
 }
 
 fn nothing_to_go_back_to(look: &Look<'_>, floor: Option<&str>) -> Hold {

@@ -367,7 +367,11 @@ fn begin(
         });
     let (steps, wrong) = match order.as_ref().map(plan::plan) {
         Some(Ok(steps)) => {
-            let wrong = plan::check::violations(look.seen, &steps);
+            let wrong = if event.spec.ends_drill.is_some() {
+                plan::check::violations_going_forward(look.seen, &steps)
+            } else {
+                plan::check::violations(look.seen, &steps)
+            };
             (steps, wrong)
         }
         Some(Err(why)) => (Vec::new(), vec![why]),

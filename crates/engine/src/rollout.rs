@@ -1,6 +1,6 @@
 //! How the rollout of a restored release goes.
 
-use backstop_api::event::{Outcome, Step};
+use backstop_api::event::{Cause, Outcome, Step};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::snapshot::{Event, Workload};
@@ -68,7 +68,7 @@ pub fn progress(
     }
     // The pods that are replaced by a restart are of the same template, and may well crash.
     let only_restarted = step.from == step.to;
-    if let Some(why) = cannot_start(workload).filter(|_| !only_restarted) {
+    if let Some(why) = cannot_start(event, workload).filter(|_| !only_restarted) {
         return Progress::Ended {
             outcome: Outcome::TargetCannotStart,
             message: why,
@@ -124,15 +124,18 @@ pub fn replaced(failed: &str, workload: &Workload) -> (Outcome, String) {
     (Outcome::NewerRelease, message)
 }
 
-/// That the live release cannot start, by its own evidence, and why.
+/// That the release that a rollback has restored cannot start, by its own evidence, and why.
 #[must_use]
-pub fn cannot_start(workload: &Workload) -> Option<String> {
-    start_failure(workload).map(|words| {
-        format!(
-            "release {} cannot start: {words}; it is left for the point before it, if there is one",
-            workload.release
-        )
-    })
+pub fn cannot_start(event: &Event, workload: &Workload) -> Option<String> {
+    let next = match event.spec.cause {
+        Cause::Manual => {
+            "; it was asked for by hand, and Backstop goes no further: name another point in a RollbackEvent, or deploy a fix"
+        }
+        Cause::Drill if event.spec.ends_drill.is_none() => "",
+        Cause::Trigger | Cause::Drill => "; it is left for the point before it, if there is one",
+    };
+    start_failure(workload)
+        .map(|words| format!("release {} cannot start: {words}{next}", workload.release))
 }
 
 /// Why pods of the live release cannot start, in the cluster's words.

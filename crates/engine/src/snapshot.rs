@@ -378,6 +378,21 @@ impl Event {
             .find_map(|s| s.restored.as_ref())
     }
 
+    /// Whether it changed what is live: a template, who gets the requests, or configuration.
+    #[must_use]
+    pub fn has_changed_what_is_live(&self) -> bool {
+        self.status.steps.iter().any(|s| {
+            s.state == StepState::Done
+                && matches!(
+                    s.step.kind,
+                    StepKind::WriteTemplate
+                        | StepKind::SwapSelector
+                        | StepKind::ShiftWeight
+                        | StepKind::RestoreConfig
+                )
+        })
+    }
+
     /// Whether it ended with some of the Deployments restored and others not.
     #[must_use]
     pub fn is_partial(&self) -> bool {

@@ -35,7 +35,10 @@ pub fn track(state: &mut State, seen: &Snapshot, workload: &Workload, now: Times
                     .first()
                     .and_then(|e| e.status.restored_hash.clone())
             } else if r.hash == workload.release {
-                r.previous
+                // It was gone meanwhile, and what took it away was itself taken back.
+                restorer
+                    .and_then(|e| e.from_hash().map(str::to_owned))
+                    .or(r.previous)
             } else {
                 Some(r.hash)
             }

@@ -10,6 +10,8 @@ pub(crate) enum Done {
     Holds {
         message: String,
         written: Option<Written>,
+        /// For configuration: what was left as it is, and why.
+        left: Vec<String>,
     },
     /// What is there is recorded before it is changed: then the step is begun again.
     Found(Found),
@@ -31,6 +33,7 @@ impl Done {
         Self::Holds {
             message: message.into(),
             written: None,
+            left: Vec::new(),
         }
     }
 
@@ -39,6 +42,7 @@ impl Done {
         Self::Holds {
             message: message.into(),
             written: Some(Written::now()),
+            left: Vec::new(),
         }
     }
 

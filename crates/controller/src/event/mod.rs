@@ -12,7 +12,7 @@ use std::{sync::Arc, time::Duration};
 
 use backstop_api::{
     RollbackEvent,
-    event::{EventPhase, StepKind, StepState},
+    event::{EventPhase, Outcome, Step, StepKind, StepState},
 };
 use jiff::Timestamp;
 use kube::{Resource, ResourceExt, runtime::controller::Action};
@@ -28,6 +28,12 @@ use progress::Progress;
 
 /// A rollout is looked at again after so long, beside every change that the watch tells of.
 const FOLLOW: Duration = Duration::from_millis(500);
+
+/// So often is a refused step tried again, because an API server that has just started may not know yet who may do
+/// what.
+const REFUSALS: usize = 3;
+/// After so long.
+const AFTER_REFUSAL: Duration = Duration::from_secs(1);
 
 /// A rollback that was read from an old cache is read again after so long.
 const AGAIN: Duration = Duration::from_millis(10);
@@ -109,12 +115,17 @@ async fn execute(
             index,
             workload = step.workload,
         );
-        let result = steps::perform(context, namespace, &progress, index, &step)
+        let result = attempt(context, namespace, &progress, index, &step)
             .instrument(span)
             .await;
         match result {
-            Ok(Done::Holds { message, written }) => {
+            Ok(Done::Holds {
+                message,
+                written,
+                left,
+            }) => {
                 progress.done(index, message, written, began, Timestamp::now());
+                progress.leaves(index, left);
                 context.metrics.step(step.kind, StepState::Done);
                 progress.save().await.map_err(Error::Status)?;
             }
@@ -135,13 +146,19 @@ async fn execute(
                 message,
             }) => {
                 context.metrics.step(step.kind, StepState::Failed);
-                steps::clean_up(context, namespace, &progress, index).await;
-                let message = format!("{message}{}", steps::left_behind(&progress, index));
+                let unmended = steps::clean_up(context, namespace, &progress, index).await;
+                let left = steps::left_behind(&progress, index);
+                let message = format!("{message}{unmended}{left}");
                 progress.end(index, phase, outcome, message, Timestamp::now());
                 progress.save().await.map_err(Error::Status)?;
                 return Ok(Action::await_change());
             }
             Err(source) => {
+                let message = format!("{source}; it is tried again");
+                if source.is_trouble() && progress.waiting(index, message, Timestamp::now()) {
+                    // Where people look. If that cannot be written either, the log has it.
+                    let _ = progress.save().await;
+                }
                 return Err(Error::Step {
                     step: step.kind,
                     source,
@@ -156,6 +173,41 @@ async fn execute(
     progress.save().await.map_err(Error::Status)?;
     context.poke_policy(namespace, &event.spec.policy);
     Ok(Action::await_change())
+}
+
+/// Tries a step. What the server refuses ends the rollback: it refuses until a person changes something.
+async fn attempt(
+    context: &Context,
+    namespace: &str,
+    progress: &Progress<'_>,
+    index: usize,
+    step: &Step,
+) -> Result<Done, CallError> {
+    let mut refusals = 0;
+    loop {
+        let result = steps::perform(context, namespace, progress, index, step).await;
+        let Err(CallError::Refused {
+            operation,
+            code,
+            message,
+        }) = result
+        else {
+            return result;
+        };
+        refusals += 1;
+        if refusals > REFUSALS {
+            return Ok(Done::ends(
+                Outcome::WriteRefused,
+                format!(
+                    "{:?} of {}: the API server refuses '{operation}' ({code}): {message}; {}, a person has to go on",
+                    step.kind,
+                    step.workload,
+                    steps::so_far(progress)
+                ),
+            ));
+        }
+        tokio::time::sleep(AFTER_REFUSAL).await;
+    }
 }
 
 /// The objects that a rollback is told on: itself, its policy and its Deployment.

@@ -103,12 +103,16 @@ impl<'a> Progress<'a> {
         }
         if let Some(written) = written {
             step.restored = written.restored;
-            step.left = written.left;
             self.status.times.first_write.get_or_insert(written.at);
             if let Some(release) = self.restored() {
                 self.status.restored_hash = Some(release);
             }
         }
+    }
+
+    /// What of the configuration a step leaves as it is.
+    pub(super) fn leaves(&mut self, index: usize, left: Vec<String>) {
+        self.status.steps[index].left = left;
     }
 
     /// Identity of what is live by what has been written so far.

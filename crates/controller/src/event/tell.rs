@@ -96,7 +96,10 @@ pub(super) async fn ended(context: &Context, event: &RollbackEvent) {
         (_, Some(Outcome::ObserveOnly)) => (true, "WouldRollBack"),
         _ => (false, "RollbackCancelled"),
     };
-    let took = status.times.fired.map(|fired| ended.duration_since(fired));
+    // What changed nothing took no time, and says nothing about how long rollbacks take.
+    let acted = status.times.first_write.is_some();
+    let fired = status.times.fired.filter(|_| acted);
+    let took = fired.map(|fired| ended.duration_since(fired));
     // One that took its release back again has been counted.
     if let Some(outcome) = status.outcome
         && status.reverts.iter().all(|r| !r.written_back)

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::Observer;
-use crate::context::Context;
+use crate::context::{Context, age};
 
 /// What is seen of a policy's world now.
 #[must_use]
@@ -55,7 +55,6 @@ pub fn snapshot(context: &Context, object: &RollbackPolicy, observer: &Observer)
 
 /// An older policy for the same workload.
 fn conflict(context: &Context, object: &RollbackPolicy) -> Option<String> {
-    let age = |p: &RollbackPolicy| (p.creation_timestamp().map(|t| t.0), p.name_any());
     context
         .policies_of(&object.namespace().unwrap_or_default())
         .into_iter()

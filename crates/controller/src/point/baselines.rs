@@ -57,10 +57,9 @@ fn message(context: &Context, point: &RollbackPoint) -> Option<String> {
         return None;
     }
     let workload = point.spec.workload.name.as_str();
-    let policies = context.policies_of(&point.namespace().unwrap_or_default());
-    let policy = policies
-        .iter()
-        .find(|p| p.spec.deployments().first() == Some(&workload))?;
+    let policy = context
+        .policy_over(&point.namespace().unwrap_or_default(), workload)
+        .filter(|p| p.spec.deployments().first() == Some(&workload))?;
     // What is wrong with a policy is said in the policy.
     let policy = validate(&policy.name_any(), &policy.spec).ok()?;
     let complaints = baseline::complaints(&policy, &measured(point));

@@ -112,10 +112,8 @@ fn live(
 ) -> Result<(Arc<Observer>, backstop_api::point::Release), (&'static str, String)> {
     let workload = &point.spec.workload.name;
     let observer = context
-        .policies_of(namespace)
-        .into_iter()
-        .filter(|p| p.spec.deployments().contains(&workload.as_str()))
-        .find_map(|p| context.observers.get(namespace, &p.name_any()))
+        .policy_over(namespace, workload)
+        .and_then(|p| context.observers.get(namespace, &p.name_any()))
         .ok_or_else(|| {
             let message = format!(
                 "no RollbackPolicy of this namespace looks after Deployment {workload}; make one first"

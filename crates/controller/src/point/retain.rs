@@ -15,9 +15,8 @@ pub(super) async fn retain(context: &Context, point: &RollbackPoint) -> Result<(
     let namespace = point.namespace().unwrap_or_default();
     let workload = &point.spec.workload;
     let Some(policy) = context
-        .policies_of(&namespace)
-        .into_iter()
-        .find(|p| p.spec.deployments().first() == Some(&workload.name.as_str()))
+        .policy_over(&namespace, &workload.name)
+        .filter(|p| p.spec.deployments().first() == Some(&workload.name.as_str()))
     else {
         return Ok(());
     };

@@ -13,7 +13,7 @@ use std::{sync::Arc, time::Duration};
 
 use backstop_api::RollbackPolicy;
 use backstop_engine::{
-    decide::{Notice, NoticeKind, decide},
+    decide::{Act, Notice, NoticeKind, decide},
     snapshot::{Snapshot, Workload},
     state::State,
 };
@@ -139,9 +139,18 @@ pub async fn reconcile(
         .metrics
         .scored(&namespace, &policy.name_any(), decision.say.score.value);
 
-    // Record, then remember: what could not be recorded is decided again.
+    // Record, then remember: what could not be recorded is decided again. Only a point may wait: that none can be made
+    // must not keep anything else from being judged.
+    let mut uncaptured = None;
     for act in &decision.acts {
-        record::record(&context, policy, &observer, act).await?;
+        match record::record(&context, policy, &observer, act).await {
+            Err(record::Error::Call(error))
+                if matches!(act, Act::Capture { .. }) && error.is_trouble() =>
+            {
+                uncaptured = Some(error);
+            }
+            recorded => recorded?,
+        }
     }
     let suspended = gitops::follow(&context, policy, &observer, &decision.rest, now).await;
     let watched = gitops::again(&suspended);
@@ -158,7 +167,14 @@ pub async fn reconcile(
     }
     observer.remember(state);
 
-    tell(&context, policy, &seen, &decision.notices).await;
+    let mut notices = decision.notices;
+    if let Some(error) = &uncaptured {
+        not_recorded(&context, policy, &seen, error, &mut notices);
+    }
+    tell(&context, policy, &seen, &notices).await;
+    if let Some(error) = uncaptured {
+        return Err(record::Error::from(error).into());
+    }
     let at_least = watched.unwrap_or(AT_LEAST);
     let next = decision.wake_at.map_or(at_least, |at| {
         Duration::try_from(at.duration_since(now))
@@ -166,6 +182,32 @@ pub async fn reconcile(
             .min(at_least)
     });
     Ok(Action::requeue(next.max(Duration::from_millis(1))))
+}
+
+/// Says that a release has proved itself and that its point could not be recorded, once for each release.
+fn not_recorded(
+    context: &Context,
+    policy: &RollbackPolicy,
+    seen: &Snapshot,
+    error: &CallError,
+    notices: &mut Vec<Notice>,
+) {
+    notices.retain(|n| n.reason != "ReleaseProved");
+    let live = seen.workload.as_ref().map(|w| w.release.as_str());
+    let (uid, release) = (policy.uid().unwrap_or_default(), live.unwrap_or_default());
+    if context
+        .told
+        .first(format!("{uid} has no point of {release}"))
+    {
+        notices.push(Notice {
+            kind: NoticeKind::Warning,
+            reason: "PointNotRecorded",
+            message: format!(
+                "release {release} has proved itself, and its RollbackPoint could not be recorded ({error}), so it cannot be \
+                 gone back to; it is tried again"
+            ),
+        });
+    }
 }
 
 /// Says what has changed, on the policy and on its Deployments.

@@ -2,6 +2,7 @@
 
 use backstop_api::{
     RollbackEvent, RollbackEventSpec, RollbackEventStatus, RollbackPoint, RollbackPolicy,
+    event::Cause,
     names::{self, LABEL_POLICY, LABEL_WORKLOAD},
 };
 use backstop_engine::{decide::Act, lifecycle::EventChange};
@@ -67,6 +68,7 @@ pub(super) async fn record(
             quarantine::record(
                 context,
                 &observer.namespace,
+                observer.policy.primary(),
                 live,
                 event,
                 Some(reason.as_str()),
@@ -115,18 +117,7 @@ async fn start(
 ) -> Result<(), Error> {
     let namespace = policy.namespace().unwrap_or_default();
     let api: Api<RollbackEvent> = Api::namespaced(context.client.clone(), &namespace);
-    let params = ListParams::default().fields(&format!("spec.policy={}", spec.policy));
-    let all = context
-        .calls
-        .read("list rollbackevents", api.list(&params))
-        .await?;
-    let is_known = |e: &RollbackEvent| {
-        let as_it_is = e.uid().zip(e.resource_version());
-        as_it_is.is_some_and(|pair| known.contains(&pair))
-    };
-    if !all.iter().all(is_known) {
-        return Err(Error::OldPicture);
-    }
+    let all = nothing_else_has_happened(context, &namespace, &spec.policy, known).await?;
     let highest = all
         .iter()
         .filter_map(|e| names::event_number(&spec.policy, &e.name_any()))
@@ -141,7 +132,9 @@ async fn start(
             .await
         {
             Ok(_) => {
-                context.metrics.triggered();
+                if spec.cause == Cause::Trigger {
+                    context.metrics.triggered();
+                }
                 tracing::warn!(
                     namespace,
                     event = name,
@@ -167,6 +160,30 @@ async fn start(
         policy: spec.policy.clone(),
         highest,
     })
+}
+
+/// The rollbacks of a policy by a quorum read, if they are those that a decision knew of.
+async fn nothing_else_has_happened(
+    context: &Context,
+    namespace: &str,
+    policy: &str,
+    known: &[(String, String)],
+) -> Result<Vec<RollbackEvent>, Error> {
+    let api: Api<RollbackEvent> = Api::namespaced(context.client.clone(), namespace);
+    let params = ListParams::default().fields(&format!("spec.policy={policy}"));
+    let all = context
+        .calls
+        .read("list rollbackevents", api.list(&params))
+        .await?;
+    let is_known = |e: &RollbackEvent| {
+        let as_it_is = e.uid().zip(e.resource_version());
+        as_it_is.is_some_and(|pair| known.contains(&pair))
+    };
+    if all.iter().all(is_known) {
+        Ok(all.items)
+    } else {
+        Err(Error::OldPicture)
+    }
 }
 
 /// The object of a rollback, with the labels by which it is found.
@@ -195,6 +212,9 @@ async fn change_status(
         .into_iter()
         .find(|e| e.resource_version().as_ref() == Some(&change.version))
         .ok_or(Error::OldPicture)?;
+    if !change.known.is_empty() {
+        nothing_else_has_happened(context, namespace, &observer.policy.name, &change.known).await?;
+    }
     let json = |status: &RollbackEventStatus| serde_json::to_value(status).unwrap_or_default();
     let old = before.status.as_ref().map(json).unwrap_or_default();
     let api: Api<RollbackEvent> = Api::namespaced(context.client.clone(), namespace);

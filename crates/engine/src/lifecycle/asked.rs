@@ -66,7 +66,7 @@ pub(super) fn calmed_down(
             ),
         )
     };
-    let does_not_run = rollout::cannot_start(look.workload).is_some();
+    let does_not_run = rollout::start_failure(look.workload).is_some();
     if (look.incident.continues && does_not_run) || look.incident.partial.is_some() {
         // Going further back needs no trigger: the live release does not run, or is half a release.
         return None;

@@ -6,17 +6,22 @@
 
 use backstop_api::{
     RollbackEventSpec,
-    event::{Cause, EventPhase},
+    event::{Cause, EventPhase, Outcome},
     policy::Action,
 };
 
+use jiff::{SignedDuration, Timestamp};
+
 use crate::{
     decide::{self, Course},
-    guards::{self, Hold, HoldReason, Look},
+    guards::{self, Hold, HoldReason, Look, can_be_brought_back},
     incident,
     snapshot::{Event, Point},
     target, track,
 };
+
+/// A watch tells of a change within this time.
+const SEEN_WITHIN: SignedDuration = SignedDuration::from_secs(10);
 
 /// Whether a person asked for this drill. Its end is a rollback of its own.
 pub(crate) fn is_asked_for(event: &Event) -> bool {
@@ -29,6 +34,13 @@ pub(super) fn refused(look: &Look<'_>, event: &Event) -> Option<String> {
         return None;
     }
     let live = &look.workload.release;
+    if look.workload.tried {
+        return Some(format!(
+            "canary {} has a share of the requests: it is being tried, and could not be brought back after a drill. Ask for \
+             a drill when it has none; nothing was changed",
+            look.workload.name
+        ));
+    }
     if good_point(look, live).is_none() {
         return Some(format!(
             "release {live} of {} is no good point yet, so it could not be brought back after a drill; wait until it has \
@@ -73,29 +85,40 @@ pub(super) fn is_older_picture(look: &Look<'_>, event: &Event) -> bool {
 }
 
 /// What a drill says at its end besides: what comes next.
-pub(super) fn comes_next(event: &Event) -> String {
-    if !is_asked_for(event) {
+pub(super) fn comes_next(event: &Event, outcome: Outcome) -> String {
+    if !is_asked_for(event) || outcome == Outcome::WorkloadDeleted {
         return String::new();
     }
     let release = event.from_hash().unwrap_or_default();
+    if event.cancel.is_some() {
+        return format!(
+            ". This was a drill, and it was called off: release {release} is not brought back by itself; deploy it again to \
+             have it back"
+        );
+    }
     format!(". This was a drill: release {release} is brought back now")
 }
 
 /// The way back from the newest drill, if it is still to be gone.
 pub(crate) fn way_back<'a>(look: &Look<'a>) -> Option<Course<'a>> {
     let drill = *incident::acted(look.seen).first()?;
-    let answered = |e: &Event| e.spec.ends_drill.as_deref() == Some(&drill.name);
+    // One that was called off because somebody had to be asked first is asked for again.
+    let answers = |e: &Event| {
+        let called_off = e.status.outcome == Some(Outcome::CancelledByPerson);
+        e.spec.ends_drill.as_deref() == Some(&drill.name)
+            && (!e.is_over() || e.has_acted() || called_off)
+    };
     let somebody_elses = drill.status.phase == Some(EventPhase::Superseded);
-    let as_it_was_left = drill.restored(&look.workload.release) || drill.is_partial();
+    let before = drill.from_hash()?;
     if !is_asked_for(drill)
         || somebody_elses
-        || !as_it_was_left
+        || !drill.has_changed_what_is_live()
+        || !is_as_it_was_left(look, drill, before)
         || drill.cancel.is_some()
-        || look.seen.events.iter().any(answered)
+        || look.seen.events.iter().any(answers)
     {
         return None;
     }
-    let before = drill.from_hash()?;
     let why = format!(
         "drill {} is over, and release {before} is to be brought back",
         drill.name
@@ -122,13 +145,41 @@ pub(crate) fn way_back<'a>(look: &Look<'a>) -> Option<Course<'a>> {
         };
         return Some(Course::Held { why, hold });
     };
-    let own = decide::own(look, Cause::Drill, why, Action::Rollback, Some(point));
+    if let Err(cannot) = can_be_brought_back(look, point) {
+        let hold = Hold {
+            reason: HoldReason::NoGoodPoint,
+            message: format!(
+                "{cannot}; deploy release {before} again, or leave release {} live",
+                look.workload.release
+            ),
+            until: None,
+        };
+        return Some(Course::Held { why, hold });
+    }
+    let own = decide::own(look, Cause::Drill, &why, Action::Rollback, Some(point));
     Some(Course::Start {
         spec: Box::new(RollbackEventSpec {
             ends_drill: Some(drill.name.clone()),
             ..own
         }),
     })
+}
+
+/// Whether what the drill has restored is live because of it, and not because somebody has deployed it since: it became
+/// live in the course of the drill, or nothing else was live since what the drill took away.
+fn is_as_it_was_left(look: &Look<'_>, drill: &Event, before: &str) -> bool {
+    let Some(live) = &look.state.release else {
+        return false;
+    };
+    let seen_by = |ended: Timestamp| ended.checked_add(SEEN_WITHIN).unwrap_or(ended);
+    let in_its_course = drill
+        .status
+        .times
+        .ended
+        .is_some_and(|ended| live.since <= seen_by(ended));
+    drill.restored(&look.workload.release)
+        && live.restored_by.as_ref() == Some(&drill.name)
+        && (in_its_course || live.previous.as_deref() == Some(before))
 }
 
 /// The newest good point of a release that has not failed.

@@ -49,7 +49,7 @@ pub(super) fn verify(look: &Look<'_>, event: &Event) -> Next {
         let status = ended(status, EventPhase::Superseded, outcome, message, look.now);
         return Next::change(event, status);
     }
-    if let Some(why) = rollout::cannot_start(workload) {
+    if let Some(why) = rollout::cannot_start(event, workload) {
         return over(EventPhase::Failed, Outcome::TargetCannotStart, why);
     }
     let rolled_out = event.status.times.rolled_out.unwrap_or(look.now);
@@ -97,7 +97,7 @@ fn over(
     outcome: Outcome,
     message: String,
 ) -> Next {
-    let message = message + &drill::comes_next(event);
+    let message = message + &drill::comes_next(event, outcome);
     let status = ended(event.status.clone(), phase, outcome, message, look.now);
     Next::change(event, status)
 }

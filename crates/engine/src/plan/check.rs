@@ -13,6 +13,25 @@ use crate::snapshot::{Point, Snapshot, Workload};
 /// Everything that is wrong with a plan; empty for one that may be carried out.
 #[must_use]
 pub fn violations(seen: &Snapshot, plan: &[StepStatus]) -> Vec<String> {
+    let mut wrong = violations_going_forward(seen, plan);
+    if seen.workload.as_ref().is_some_and(|w| w.floor.is_some()) {
+        wrong.push("it goes behind a floor: the live release is one".into());
+    }
+    let points: BTreeSet<_> = plan.iter().map(|s| &s.step.point).collect();
+    for point in seen.points.iter().filter(|p| points.contains(&p.name)) {
+        let floor = seen.points.iter().find(|p| {
+            p.verdict == Verdict::Good && p.floor.is_some() && p.proved_at > point.proved_at
+        });
+        if let Some(floor) = floor {
+            wrong.push(format!("it goes behind the floor {}", floor.name));
+        }
+    }
+    wrong
+}
+
+/// The same of a plan that brings back what a drill took away: no floor is in the way of that.
+#[must_use]
+pub fn violations_going_forward(seen: &Snapshot, plan: &[StepStatus]) -> Vec<String> {
     let mut wrong = Vec::new();
     let Some(live) = &seen.workload else {
         return vec!["there is no workload to plan for".into()];
@@ -23,9 +42,6 @@ pub fn violations(seen: &Snapshot, plan: &[StepStatus]) -> Vec<String> {
     let points: BTreeSet<_> = plan.iter().map(|s| &s.step.point).collect();
     if points.len() > 1 {
         wrong.push(format!("a plan has one target, not {}", points.len()));
-    }
-    if live.floor.is_some() {
-        wrong.push("it goes behind a floor: the live release is one".into());
     }
     for name in points {
         match seen.points.iter().find(|p| &p.name == name) {
@@ -81,13 +97,6 @@ fn wrong_target(seen: &Snapshot, live: &Workload, point: &Point) -> Vec<String> 
         .any(|p| p.verdict == Verdict::Quarantined && p.release.as_deref() == Some(release));
     if failed_before {
         wrong.push(format!("it goes to a quarantined release: {release}"));
-    }
-    let floor = seen
-        .points
-        .iter()
-        .find(|p| p.verdict == Verdict::Good && p.floor.is_some() && p.proved_at > point.proved_at);
-    if let Some(floor) = floor {
-        wrong.push(format!("it goes behind the floor {}", floor.name));
     }
     wrong
 }

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use backstop_api::{
     condition::{ACTION_REQUIRED, ConditionStatus},
     event::{Cause, EventPhase, Outcome},
-    point::Verdict,
     policy::Mode,
 };
 use proptest::{
@@ -24,7 +23,7 @@ use super::{
 };
 
 /// So many cases, more of them when the campaign is larger.
-fn cases(number: u32) -> Config {
+pub(super) fn cases(number: u32) -> Config {
     Config {
         cases: scaled(number),
         failure_persistence: None,
@@ -34,7 +33,7 @@ fn cases(number: u32) -> Config {
 }
 
 /// A run whose release 0 is a good point.
-fn start(plan: &PolicyPlan, kinds: &[Kind], lag: i64, chance: &[u8]) -> Run {
+pub(super) fn start(plan: &PolicyPlan, kinds: &[Kind], lag: i64, chance: &[u8]) -> Run {
     let mut run = Run::new(&Schedule {
         plan: plan.clone(),
         kinds: kinds.to_vec(),
@@ -48,23 +47,13 @@ fn start(plan: &PolicyPlan, kinds: &[Kind], lag: i64, chance: &[u8]) -> Run {
     run
 }
 
-/// A drill is asked for while release 1, the second, has proved itself; the third is bad.
-fn drilled(plan: &PolicyPlan, kinds: [Kind; 2], chance: &[u8]) -> Run {
-    let [before, live] = kinds;
-    let mut run = start(plan, &[before, live, Kind::Bad], 0, chance);
-    run.happen(&Deed::Deploy(1));
-    run.ticks(80);
-    run.happen(&Deed::Drill);
-    run
-}
-
 impl Run {
-    fn live(&self) -> Option<String> {
+    pub(super) fn live(&self) -> Option<String> {
         self.world.workload().map(|w| w.release)
     }
 
     /// Each rollback: from, to, and how it ended.
-    fn story(&self) -> Vec<(Option<String>, Option<String>, Option<Outcome>)> {
+    pub(super) fn story(&self) -> Vec<(Option<String>, Option<String>, Option<Outcome>)> {
         let events = self.world.events.iter();
         events
             .map(|e| {
@@ -77,16 +66,16 @@ impl Run {
             .collect()
     }
 
-    fn outcomes(&self) -> Vec<Option<Outcome>> {
+    pub(super) fn outcomes(&self) -> Vec<Option<Outcome>> {
         self.story().into_iter().map(|(_, _, o)| o).collect()
     }
 
-    fn written(&self) -> usize {
+    pub(super) fn written(&self) -> usize {
         let reach: &BTreeMap<_, _> = &self.monitor.reach;
         reach.get("template written").copied().unwrap_or(0)
     }
 
-    fn action_required(&self) -> Option<&str> {
+    pub(super) fn action_required(&self) -> Option<&str> {
         self.stored
             .conditions
             .iter()
@@ -95,7 +84,7 @@ impl Run {
     }
 
     /// What there is to see, for a test that fails.
-    fn told(&self) -> String {
+    pub(super) fn told(&self) -> String {
         let events = self.world.events.iter();
         let events: Vec<_> = events
             .map(|e| format!("{}: {:?} {:?}", e.name, e.status.phase, e.status.message))
@@ -115,14 +104,14 @@ impl Run {
 }
 
 /// Policies that nothing keeps from acting.
-fn unobstructed() -> impl Strategy<Value = PolicyPlan> {
+pub(super) fn unobstructed() -> impl Strategy<Value = PolicyPlan> {
     policy::any().prop_map(|plan| PolicyPlan {
         mode: Mode::Enforce,
         ..plan
     })
 }
 
-fn chance() -> impl Strategy<Value = Vec<u8>> {
+pub(super) fn chance() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         1 => Just(Vec::new()),
         2 => proptest::collection::vec(proptest::num::u8::ANY, 17..61),
@@ -450,67 +439,6 @@ proptest! {
         run.ticks(60);
         prop_assert_eq!(run.live(), Some(hash(1)), "{}", run.told());
         prop_assert_eq!(run.written(), 1, "{}", run.told());
-    }
-
-    /// There and back, whenever the operator is killed.
-    #[test]
-    fn a_drill_brings_back_what_it_took_away_and_blames_nobody(
-        plan in unobstructed(),
-        when in 0usize..60,
-        down in 0usize..3,
-        chance in chance(),
-    ) {
-        let plan = PolicyPlan { no_data: "Hold", warning: None, soak: 20, ..plan };
-        let mut run = drilled(&plan, [Kind::Good, Kind::Good], &chance);
-        prop_assume!(run.world.events.len() == 1);
-        run.ticks(when);
-        run.happen(&Deed::Kill(down));
-        run.ticks(120);
-        prop_assume!(run.world.events[0].status.times.decided.is_some());
-        let there_and_back = [
-            (Some("r1".into()), Some("r0".into()), Some(Outcome::Recovered)),
-            (Some("r0".into()), Some("r1".into()), Some(Outcome::Recovered)),
-        ];
-        let unproved = run.outcomes().contains(&Some(Outcome::Held));
-        prop_assert!(unproved || run.story() == there_and_back, "{}", run.told());
-        prop_assert_eq!(run.live(), Some(hash(1)), "{}", run.told());
-        prop_assert_eq!(run.written(), 2, "{}", run.told());
-        let failed = run.world.points.iter().any(|p| p.verdict == Verdict::Quarantined);
-        prop_assert!(!failed, "{}", run.told());
-        prop_assert_eq!(run.action_required(), None, "{}", run.told());
-        // The next bad release is taken back at once: a drill is no attempt, and nothing cools down.
-        run.happen(&Deed::Deploy(2));
-        run.ticks(60);
-        prop_assert_eq!(run.live(), Some(hash(1)), "{}", run.told());
-    }
-
-    #[test]
-    fn a_drill_whose_release_cannot_start_is_brought_back(plan in unobstructed(), chance in chance()) {
-        let plan = PolicyPlan { no_data: "Hold", warning: None, soak: 20, ..plan };
-        let mut run = drilled(&plan, [Kind::StartsOnce, Kind::Good], &chance);
-        prop_assume!(run.world.events.len() == 1);
-        run.ticks(150);
-        prop_assume!(run.world.events[0].status.times.decided.is_some());
-        prop_assert_eq!(run.world.events[0].status.phase, Some(EventPhase::Failed), "{}", run.told());
-        prop_assert_eq!(run.live(), Some(hash(1)), "{}", run.told());
-        prop_assert!(!run.world.is_quarantined("r1"), "{}", run.told());
-    }
-
-    /// What cannot be brought back is not left: the release that the drill had restored is good.
-    #[test]
-    fn a_release_that_cannot_be_brought_back_from_a_drill_is_taken_back_like_any_other(
-        plan in unobstructed(),
-        chance in chance(),
-    ) {
-        let plan = PolicyPlan { no_data: "Hold", warning: None, soak: 20, ..plan };
-        let mut run = drilled(&plan, [Kind::Good, Kind::StartsOnce], &chance);
-        prop_assume!(run.world.events.len() == 1);
-        run.ticks(200);
-        prop_assume!(run.world.events[0].status.times.decided.is_some());
-        prop_assert_eq!(run.live(), Some(hash(0)), "{}", run.told());
-        let last = run.world.events.last().expect("there was a drill");
-        prop_assert_eq!(last.spec.cause, Cause::Trigger, "{}", run.told());
-        prop_assert_eq!(last.status.phase, Some(EventPhase::Succeeded), "{}", run.told());
     }
 
     /// An autoscaler changes the spec all the time; that must not hide a bad release.

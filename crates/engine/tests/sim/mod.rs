@@ -6,6 +6,7 @@
 
 pub mod campaign;
 pub mod chance;
+mod drills;
 pub mod executor;
 mod liveness;
 pub mod metrics;

@@ -12,7 +12,7 @@ use backstop_api::{
 };
 use backstop_engine::{
     decide::{Act, Decision, Rest, decide},
-    plan::check::violations,
+    plan::check::{violations, violations_going_forward},
     policy::{Source, ValidPolicy},
     reading::Reading,
     snapshot::{Event, Snapshot},
@@ -281,13 +281,15 @@ impl Monitor {
             drill.spec.cause == Cause::Drill
                 && drill.spec.ends_drill.is_none()
                 && drill.is_over()
+                && drill.has_changed_what_is_live()
                 && drill.restored(live)
                 && drill.from_hash() == spec.to.as_ref().and_then(|to| to.hash.as_deref())
         });
-        let again = seen
-            .events
-            .iter()
-            .any(|e| e.spec.ends_drill == spec.ends_drill);
+        // What was called off before it began, as by a pause, is begun anew.
+        let again = seen.events.iter().any(|e| {
+            let off = e.status.outcome == Some(Outcome::CancelledByPerson);
+            e.spec.ends_drill == spec.ends_drill && (!e.is_over() || e.has_acted() || off)
+        });
         self.holds(Rule::Drill, fits && !again, || {
             format!("{spec:?} ends {drill:?}")
         });
@@ -392,7 +394,11 @@ impl Monitor {
                 format!("it could not be brought back: {:?}", seen.points)
             });
         }
-        let wrong = violations(seen, &status.steps);
+        let wrong = if event.spec.ends_drill.is_some() {
+            violations_going_forward(seen, &status.steps)
+        } else {
+            violations(seen, &status.steps)
+        };
         self.holds(Rule::Checker, wrong.is_empty(), || wrong.join("; "));
         let plan = serde_json::to_string(&status.steps).unwrap();
         self.holds(Rule::Replicas, !plan.contains("replicas"), || plan.clone());
@@ -484,9 +490,14 @@ impl Monitor {
             format!("a person called the rollback of {} off", span.release)
         });
         let cannot_start = world.deployment.as_ref().is_some_and(|d| d.cannot_start);
+        // What has come back from a drill is as it was before: where a window never ends, it may be blamed on.
+        let newest = world.events.iter().filter(|e| e.has_acted());
+        let newest = newest.max_by_key(|e| (e.status.times.decided, e.name.clone()));
+        let came_back =
+            newest.is_some_and(|e| e.spec.ends_drill.is_some()) && policy.window.is_none();
         self.holds(
             Rule::OwnEvidence,
-            !span.written_by_backstop || cannot_start,
+            !span.written_by_backstop || cannot_start || came_back,
             || {
                 format!(
                     "the restored release {} is blamed: {:?}",

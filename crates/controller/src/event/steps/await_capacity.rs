@@ -4,7 +4,7 @@ use backstop_api::event::{Outcome, Step};
 use backstop_engine::{rollout, snapshot::Workload};
 use jiff::Timestamp;
 
-use super::{Done, Progress, deadline, watched, wish};
+use super::{Done, Progress, deadline, scale, watched, wish};
 use crate::{calls::CallError, context::Context, observe::Observer};
 
 /// At least so many replicas of the Deployment are available.
@@ -15,7 +15,7 @@ pub(super) async fn ready(
     index: usize,
     step: &Step,
 ) -> Result<Done, CallError> {
-    let wanted = step.replicas.unwrap_or(1);
+    let wanted = scale::possible(progress, step, step.replicas.unwrap_or(1));
     let observer = match watched(context, namespace, progress).await? {
         Ok(observer) => observer,
         Err(done) => return Ok(done),

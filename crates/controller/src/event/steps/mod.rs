@@ -20,6 +20,8 @@ mod watched;
 mod wish;
 mod write_template;
 
+use std::{fmt::Write as _, time::Duration};
+
 use backstop_api::{
     event::{Outcome, Restored, Step, StepKind},
     names::{LABEL_SUSPECT, label_value},
@@ -34,13 +36,17 @@ use serde_json::Value;
 use super::{Done, progress::Progress};
 use crate::{calls::CallError, context::Context};
 use watched::watched;
+pub(super) use wish::so_far;
+
+/// So often is it tried to put back what must not be left behind.
+const TRIES: usize = 3;
+/// So long apart.
+const BETWEEN: Duration = Duration::from_secs(1);
 
 /// Something was written.
 pub(crate) struct Written {
     /// For a template: what the server made of it.
     pub(crate) restored: Option<Restored>,
-    /// For configuration: what was left as it is, and why.
-    pub(crate) left: Vec<String>,
     /// When it was written.
     pub(crate) at: Timestamp,
 }
@@ -50,7 +56,6 @@ impl Written {
     pub(super) fn now() -> Self {
         Self {
             restored: None,
-            left: Vec::new(),
             at: Timestamp::now(),
         }
     }
@@ -117,29 +122,62 @@ pub(super) async fn perform(
 }
 
 /// What must not be left behind when a rollback ends at step `index`: a changed `rollingUpdate`, and
-/// replicas that were changed for its time.
+/// replicas that were changed for its time. Returns what a person has to put back, in words.
 pub(super) async fn clean_up(
     context: &Context,
     namespace: &str,
     progress: &Progress<'_>,
     index: usize,
-) {
+) -> String {
+    let mut unmended = String::new();
     for status in progress.status.steps.iter().skip(index + 1) {
         let step = &status.step;
-        let (result, what) = match step.kind {
-            StepKind::RestoreStrategy if progress.has_written(&step.workload) => (
-                restore_strategy::perform(context, namespace, step).await,
-                "spec.strategy",
-            ),
-            StepKind::ScaleBack => (
-                scale_back::perform(context, namespace, progress, step).await,
-                "spec.replicas",
-            ),
-            _ => continue,
+        let concerns = match step.kind {
+            StepKind::RestoreStrategy => progress.has_written(&step.workload),
+            StepKind::ScaleBack => true,
+            _ => false,
         };
-        if let Err(error) = result {
-            tracing::error!(%error, namespace, deployment = step.workload,
-                "{what} could not be put back as it was; do so by hand");
+        if !concerns {
+            continue;
+        }
+        let Err(error) = put_back(context, namespace, progress, step).await else {
+            continue;
+        };
+        let what = match step.kind {
+            StepKind::RestoreStrategy => {
+                format!(
+                    "spec.strategy.rollingUpdate of Deployment {}",
+                    step.workload
+                )
+            }
+            _ => scale_back::in_words(progress, step),
+        };
+        let _ = write!(
+            unmended,
+            "; {what} could not be put back as it was, do so by hand ({error})"
+        );
+    }
+    unmended
+}
+
+/// Puts one thing back, if need be at the third try: nobody comes back to it.
+async fn put_back(
+    context: &Context,
+    namespace: &str,
+    progress: &Progress<'_>,
+    step: &Step,
+) -> Result<(), CallError> {
+    let mut tries = 0;
+    loop {
+        let result = match step.kind {
+            StepKind::RestoreStrategy => restore_strategy::perform(context, namespace, step).await,
+            _ => scale_back::perform(context, namespace, progress, step).await,
+        };
+        tries += 1;
+        match result {
+            Ok(_) => return Ok(()),
+            Err(error) if tries == TRIES => return Err(error),
+            Err(_) => tokio::time::sleep(BETWEEN).await,
         }
     }
 }

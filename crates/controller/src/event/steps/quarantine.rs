@@ -6,6 +6,7 @@ use backstop_api::{
     names::{self, ANNOTATION_EVENT, ANNOTATION_PROVED_AT},
     point::{Origin, Release, Verdict},
     policy::WorkloadRef,
+    text::{POINT_REASON, cut},
 };
 use jiff::Timestamp;
 use kube::{Api, ResourceExt};
@@ -38,26 +39,30 @@ pub(super) async fn perform(
     };
     let event = progress.event.name_any();
     let reason = progress.event.spec.reason.as_deref();
-    let name = record(context, namespace, release, &event, reason).await?;
+    let watched = context
+        .observers
+        .get(namespace, &progress.event.spec.policy);
+    let primary = watched.map(|o| o.policy.primary().to_owned());
+    let primary = primary.as_deref().unwrap_or(&step.workload);
+    let name = record(context, namespace, primary, release, &event, reason).await?;
     Ok(Done::holds(format!(
         "release {} is recorded as failed in RollbackPoint {name}",
         step.from
     )))
 }
 
-/// Records a release as one that failed, by the RollbackEvent that says so. Returns the record's name.
+/// Records a release as one that failed, by the RollbackEvent that says so, under the Deployment that stands for all of
+/// the policy's. Returns the record's name.
 pub(crate) async fn record(
     context: &Context,
     namespace: &str,
+    primary: &str,
     release: Release,
     event: &str,
     reason: Option<&str>,
 ) -> Result<String, CallError> {
     let release = without_floor(release);
-    let workload = release
-        .workloads
-        .first()
-        .map_or_else(String::new, |w| w.name.clone());
+    let workload = primary.to_owned();
     let name = names::quarantine_name(&workload, &release.hash);
     let mut point = RollbackPoint::new(
         &name,
@@ -65,7 +70,7 @@ pub(crate) async fn record(
             workload: WorkloadRef { name: workload },
             origin: Origin::Quarantine,
             verdict: Verdict::Quarantined,
-            reason: reason.map(|r| format!("{event}: {r}")),
+            reason: reason.map(|r| cut(&format!("{event}: {r}"), POINT_REASON)),
             release: Some(release),
             baselines: std::collections::BTreeMap::new(),
             distributions: std::collections::BTreeMap::new(),

@@ -44,6 +44,7 @@ pub(super) async fn perform(
             }),
             ..Written::now()
         }),
+        left: Vec::new(),
     };
     if template["metadata"]["annotations"][ANNOTATION_RESTARTED_AT] == at {
         return Ok(holds(&found));

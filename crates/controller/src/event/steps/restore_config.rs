@@ -30,9 +30,12 @@ pub(super) async fn perform(
         return Ok(done);
     }
     let left_alone = |why: String| {
-        Ok(Done::holds(format!(
-            "configuration is left as it is: {why}"
-        )))
+        let message = format!("configuration is left as it is: {why}");
+        Ok(Done::Holds {
+            left: vec![message.clone()],
+            message,
+            written: None,
+        })
     };
     let api: Api<RollbackPoint> = Api::namespaced(context.client.clone(), namespace);
     let point = match context
@@ -76,9 +79,7 @@ pub(super) async fn perform(
     let left = outcomes.iter().filter(|o| !o.holds);
     Ok(Done::Holds {
         message: said.join("; "),
-        written: Some(Written {
-            left: left.map(|o| o.said.clone()).collect(),
-            ..Written::now()
-        }),
+        written: Some(Written::now()),
+        left: left.map(|o| o.said.clone()).collect(),
     })
 }

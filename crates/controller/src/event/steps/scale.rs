@@ -1,7 +1,7 @@
 //! Scale: so many replicas are wanted. Where an autoscaler owns them, its minimum is raised instead:
 //! a number that we write would be overwritten by it.
 
-use backstop_api::event::{Autoscaler, Capacity, Found, Outcome, Step};
+use backstop_api::event::{Autoscaler, Capacity, Found, Outcome, Step, StepKind};
 use backstop_engine::ownership;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use kube::{Api, ResourceExt, api::ListParams};
@@ -103,6 +103,15 @@ pub(super) fn raised(autoscaler: &Autoscaler, wanted: i32) -> i32 {
     wanted
         .max(autoscaler.min_replicas)
         .min(autoscaler.max_replicas)
+}
+
+/// As many of the wanted replicas as the autoscaler that Scale has found for a Deployment lets it have.
+pub(super) fn possible(progress: &Progress<'_>, step: &Step, wanted: i32) -> i32 {
+    let mut steps = progress.status.steps.iter();
+    steps
+        .find(|s| s.step.kind == StepKind::Scale && s.step.workload == step.workload)
+        .and_then(|s| s.found.as_ref()?.capacity.as_ref()?.autoscaler.as_ref())
+        .map_or(wanted, |autoscaler| raised(autoscaler, wanted))
 }
 
 /// The autoscaler that owns the replicas of a Deployment, and who owns its fields.

@@ -2,7 +2,7 @@
 //! whom they belonged.
 
 use backstop_api::{
-    event::{Found, Step, StepKind},
+    event::{Capacity, Found, Step, StepKind},
     names::FIELD_MANAGER,
 };
 use backstop_engine::ownership;
@@ -22,14 +22,7 @@ pub(super) async fn perform(
     progress: &Progress<'_>,
     step: &Step,
 ) -> Result<Done, CallError> {
-    let scaled = progress
-        .status
-        .steps
-        .iter()
-        .find(|s| s.step.kind == StepKind::Scale && s.step.workload == step.workload);
-    let Some((wrote, found)) =
-        scaled.and_then(|s| Some((s.step.replicas.unwrap_or(0), s.found.as_ref()?)))
-    else {
+    let Some((wrote, found)) = scaled(progress, step) else {
         return Ok(Done::holds("the replicas were not changed"));
     };
     let Some(before) = &found.capacity else {
@@ -81,6 +74,33 @@ pub(super) async fn perform(
         "{} wants {wanted} replicas",
         step.workload
     )))
+}
+
+/// What Scale wrote, and what was there before, if it has come to that.
+fn scaled<'a>(progress: &'a Progress<'_>, step: &Step) -> Option<(i32, &'a Found)> {
+    let mut steps = progress.status.steps.iter();
+    let scale =
+        steps.find(|s| s.step.kind == StepKind::Scale && s.step.workload == step.workload)?;
+    Some((scale.step.replicas.unwrap_or(0), scale.found.as_ref()?))
+}
+
+/// What is put back, for whoever has to do it by hand.
+pub(super) fn in_words(progress: &Progress<'_>, step: &Step) -> String {
+    let before = scaled(progress, step).and_then(|(_, found)| found.capacity.clone());
+    let name = &step.workload;
+    match before {
+        Some(Capacity {
+            autoscaler: Some(autoscaler),
+            ..
+        }) => format!(
+            "spec.minReplicas of HorizontalPodAutoscaler {} ({} before)",
+            autoscaler.name, autoscaler.min_replicas
+        ),
+        Some(Capacity { replicas, .. }) => {
+            format!("spec.replicas of Deployment {name} ({replicas} before)")
+        }
+        None => format!("spec.replicas of Deployment {name}"),
+    }
 }
 
 async fn give_minimum_back(

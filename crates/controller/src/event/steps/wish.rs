@@ -74,7 +74,7 @@ pub(super) async fn against(
 }
 
 /// What has been changed until now, for the message of an end.
-pub(super) fn so_far(progress: &Progress<'_>) -> &'static str {
+pub(crate) fn so_far(progress: &Progress<'_>) -> &'static str {
     if progress.has_changed_anything() {
         "what was changed until then is in status.steps"
     } else {

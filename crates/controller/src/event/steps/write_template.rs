@@ -80,24 +80,13 @@ pub(super) async fn perform(
                     ),
                     written: Some(Written {
                         restored: Some(restored),
-                        left: Vec::new(),
                         at,
                     }),
+                    left: Vec::new(),
                 });
             }
             // A test of the patch failed, or the object changed between: look again whose it is.
             Err(CallError::Conflict { message, .. }) => lost = message,
-            Err(CallError::Refused { code, message, .. }) => {
-                return Ok(Done::ends(
-                    Outcome::WriteRefused,
-                    format!(
-                        "the API server refuses the template of {} ({code}): {message}; {}, a \
-                         person has to roll back",
-                        step.point,
-                        wish::so_far(progress)
-                    ),
-                ));
-            }
             Err(error) => return Err(error),
         }
     }
@@ -170,9 +159,9 @@ fn stands(
                     hash: live,
                     generation: found["metadata"]["generation"].as_i64().unwrap_or_default(),
                 }),
-                left: Vec::new(),
                 at: Timestamp::now(),
             }),
+            left: Vec::new(),
         });
     }
     let by = context
