@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use backstop_api::event::EventPhase;
 use backstop_api::policy::{Action, Severity};
 use backstop_api::{Duration, RollbackEvent, RollbackPoint, RollbackPolicy, RollbackPolicyStatus};
@@ -29,6 +29,88 @@ const TIMES: [&str; 7] = [
 ];
 /// The longest delay, the longest `for`, and a machine that is busy.
 const DEADLINE: std::time::Duration = std::time::Duration::from_mins(3);
+
+/// What the presets are asked to say, written down apart from them: file, trigger, severity, action, condition, over
+/// which time it is measured, `for`, interval, delay. What a preset leaves out is here too, as what it is then; `-` is
+/// for what measures over no time, or over one that is not the policy's.
+pub const PROMISED: &str = "\
+application.yaml | error-rate | Critical | Rollback | value > 0.05 | 1m | 0s | 10s | 60s
+application.yaml | service-down | Critical | Rollback | value >= 1.0 && workload.ready == 0.0 | - | 0s | 10s | 30s
+application.yaml | response-time | Warning | GradualRollback | value > 2000 | 1m | 0s | 10s | 120s
+infrastructure.yaml | cpu | Warning | GradualRollback | value > 0.9 | - | 0s | 15s | 180s
+infrastructure.yaml | memory | Critical | Rollback | value > 0.95 | - | 0s | 15s | 60s
+infrastructure.yaml | database-connections-failed | Critical | Rollback | value > 5 | 1m | 0s | 10s | 30s
+infrastructure.yaml | database-connections-active | Warning | GradualRollback | value > 0.9 | - | 1m | 10s | 30s
+infrastructure.yaml | disk | Warning | GradualRollback | value > 0.9 | - | 1m | 10s | 0s
+business.yaml | conversion | Critical | Rollback | value < 0.8 * baseline | 5m | 0s | 30s | 300s
+business.yaml | user-activity | Warning | GradualRollback | value < 0.7 * baseline && workload.updated == workload.desired | - | 5m | 30s | 600s
+baseline.yaml | error-rate | Critical | Rollback | value > 0.05 | 5m | 0s | 10s | 0s
+baseline.yaml | latency | Warning | GradualRollback | value > 1.3 * baseline | 3m | 3m | 10s | 0s
+baseline.yaml | memory | Critical | ScaleAndRollback | value > baseline + 50.0 | - | 2m | 15s | 0s
+health.yaml | three-in-a-row | Critical | Rollback | value >= 3 | 5m | 0s | 30s | 0s
+health.yaml | failure-rate | Critical | Rollback | value > 0.1 | 5m | 0s | 30s | 0s
+health.yaml | response-time | Warning | GradualRollback | value > 5000 | 5m | 60s | 30s | 0s
+security.yaml | unauthorized-access | Critical | IsolateAndRollback | value > 5 | 1m | 0s | 10s | 0s
+security.yaml | suspicious-pattern | Critical | IsolateAndRollback | value > 0 | 5m | 0s | 10s | 0s
+alerts.yaml | critical-alert | Critical | Rollback | value > 0 | 5m | 0s | 10s | 0s
+alerts.yaml | intrusion | Critical | IsolateAndRollback | value > 5 | 1m | 0s | 10s | 0s
+vulnerabilities.yaml | vulnerable | Critical | BlockDeployment | value > 0.0 | - | 0s | 10s | 0s
+cluster.yaml | cannot-start | Critical | Rollback | value > 0.0 | - | 0s | 10s | 0s
+cluster.yaml | restarts | Warning | GradualRollback | value >= 3 | - | 0s | 10s | 0s
+custom.yaml | queue-length | Warning | GradualRollback | value > 1000 | 0s | 1m | 10s | 60s";
+
+/// What a trigger of a preset is asked to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Promise {
+    /// How bad it is.
+    pub severity: Severity,
+    /// What it leads to.
+    pub action: Action,
+    /// When it is bad.
+    pub condition: String,
+    /// Over which time it is measured.
+    pub over: Option<Duration>,
+    /// How long the condition must hold.
+    pub for_: Duration,
+    /// How often is asked.
+    pub interval: Duration,
+    /// Between firing and acting.
+    pub delay: Duration,
+}
+
+/// What is promised of a file's trigger.
+pub fn promise(file: &str, trigger: &str) -> anyhow::Result<Promise> {
+    let time = |text: &str| text.parse::<Duration>().map_err(anyhow::Error::msg);
+    for line in PROMISED.lines() {
+        let columns: Vec<&str> = line.split('|').map(str::trim).collect();
+        let [
+            of,
+            name,
+            severity,
+            action,
+            condition,
+            over,
+            for_,
+            interval,
+            delay,
+        ] = columns[..]
+        else {
+            bail!("not as many columns as there should be: {line}");
+        };
+        if (of, name) == (file, trigger) {
+            return Ok(Promise {
+                severity: serde_json::from_value(json!(severity))?,
+                action: serde_json::from_value(json!(action))?,
+                condition: condition.to_owned(),
+                over: (over != "-").then(|| time(over)).transpose()?,
+                for_: time(for_)?,
+                interval: time(interval)?,
+                delay: time(delay)?,
+            });
+        }
+    }
+    bail!("nothing is promised of trigger {trigger} in {file}")
+}
 
 /// The policy in a file of `manifests/presets`.
 pub fn preset(file: &str) -> anyhow::Result<Value> {
@@ -114,12 +196,10 @@ pub async fn proved(world: &World, name: &str) -> anyhow::Result<()> {
     .await
 }
 
-/// Waits until the release beyond the figure is taken back, and checks by whom and how.
-pub async fn taken_back(
-    world: &World,
-    triggers: &Map<String, Value>,
-    name: &str,
-) -> anyhow::Result<RollbackEvent> {
+/// Waits until the release beyond the figure is taken back, and checks that it is by the trigger that is called so, and
+/// as is promised of that one in this file.
+pub async fn taken_back(world: &World, file: &str, name: &str) -> anyhow::Result<RollbackEvent> {
+    let promised = promise(file, name)?;
     let event = eventually(&format!("{name} to take back"), DEADLINE, async || {
         let event = world.api::<RollbackEvent>().get(&format!("{name}-1")).await;
         let event = event.with_context(|| format!("{name} does not fire"));
@@ -138,17 +218,9 @@ pub async fn taken_back(
     .await?;
     let evidence = event.spec.evidence.as_ref().context("no evidence")?;
     assert_eq!(evidence.trigger, name);
-    let severity: Severity = match triggers[name].get("severity") {
-        Some(severity) => serde_json::from_value(severity.clone())?,
-        None => Severity::Critical,
-    };
-    assert_eq!(evidence.severity, severity, "{name}");
-    let action = match (triggers[name].get("action"), severity) {
-        (Some(action), _) => serde_json::from_value(action.clone())?,
-        (None, Severity::Critical) => Action::Rollback,
-        (None, Severity::Warning) => Action::GradualRollback,
-    };
-    assert_eq!(event.spec.action, Some(action), "{name}");
+    assert_eq!(evidence.severity, promised.severity, "{file}: {name}");
+    assert_eq!(evidence.condition, promised.condition, "{file}: {name}");
+    assert_eq!(event.spec.action, Some(promised.action), "{file}: {name}");
     Ok(event)
 }
 

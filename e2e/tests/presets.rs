@@ -3,16 +3,22 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, ensure};
 use axum::Router;
 use axum::routing::get;
-use backstop_e2e::figures::{Figure, Shop, rising, still};
-use backstop_e2e::presets::{begin, policy, preset, proved, shorter_triggers, taken_back};
+use backstop_api::policy::Trigger;
+use backstop_api::{Duration, RollbackPolicySpec};
+use backstop_e2e::chart::root;
+use backstop_e2e::figures::{Figure, Number, Shop, rising, still};
+use backstop_e2e::presets::{
+    PROMISED, Promise, begin, policy, preset, promise, proved, shorter_triggers, taken_back,
+};
 use backstop_e2e::real::RealApp;
 use backstop_e2e::stage::Stage;
 use backstop_e2e::world::{App, World};
+use backstop_engine::policy::{ValidTrigger, validate};
 use backstop_testenv::{MetricsServer, Node, fate};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 /// What becomes of a trigger's release.
@@ -95,7 +101,7 @@ async fn fire(file: &str, cases: &[Case]) -> anyhow::Result<()> {
             .await?;
     }
     for case in cases {
-        taken_back(&world, &triggers, case.trigger).await?;
+        taken_back(&world, file, case.trigger).await?;
     }
     Ok(())
 }
@@ -130,7 +136,19 @@ async fn what_a_release_needs_to_run_takes_it_back_when_it_runs_out() -> anyhow:
         good: active(0.89),
         bad: active(0.91),
     };
-    let used = |it| share(["container_fs_usage_bytes", "container_fs_limit_bytes"], it);
+    // Each pod has a volume of its own.
+    let volume = |metric, value| Figure {
+        metric,
+        labels: r#"persistentvolumeclaim="$pod""#,
+        value: Number::Still(value),
+    };
+    let used = |it: f64| {
+        vec![
+            volume("kubelet_volume_stats_used_bytes", 1000.0 * it),
+            volume("kubelet_volume_stats_capacity_bytes", 1000.0),
+            volume("kube_pod_spec_volumes_persistentvolumeclaims_info", 1.0),
+        ]
+    };
     let disk = Case {
         trigger: "disk",
         good: used(0.89),
@@ -206,6 +224,7 @@ async fn what_the_cluster_says_takes_a_release_back() -> anyhow::Result<()> {
         bad("service-down").fate(fate::NEVER_READY).recreate(),
     ];
     let names = ["cannot-start", "restarts", "service-down"];
+    let files = ["cluster.yaml", "cluster.yaml", "application.yaml"];
     for name in names {
         let mut good = App::version("v1").called(name);
         if name == "service-down" {
@@ -217,8 +236,8 @@ async fn what_the_cluster_says_takes_a_release_back() -> anyhow::Result<()> {
         proved(&world, name).await?;
         world.deploy(bad).await?;
     }
-    for name in names {
-        taken_back(&world, &triggers, name).await?;
+    for (name, file) in names.iter().zip(files) {
+        taken_back(&world, file, name).await?;
     }
     Ok(())
 }
@@ -239,7 +258,7 @@ async fn a_number_from_anywhere_takes_a_release_back() -> anyhow::Result<()> {
     proved(&world, name).await?;
     world.deploy(&App::version("v2").called(name)).await?;
     length.send(1001)?;
-    taken_back(&world, &triggers, name).await?;
+    taken_back(&world, "custom.yaml", name).await?;
     Ok(())
 }
 
@@ -260,7 +279,7 @@ async fn fire_on_the_node(file: &str, cases: &[(&str, RealApp, RealApp)]) -> any
         stage.release(bad).await?;
     }
     for (name, _, _) in cases {
-        taken_back(&stage, &triggers, name).await?;
+        taken_back(&stage, file, name).await?;
     }
     Ok(())
 }
@@ -328,44 +347,110 @@ async fn node_a_release_that_takes_50_mb_more_than_the_one_before_is_taken_back(
     fire_on_the_node("baseline.yaml", &cases).await
 }
 
-/// What the presets are asked to say, word for word: file, trigger, severity, condition, delay.
-const PROMISED: &str = "\
-application.yaml | error-rate | Critical | value > 0.05 | 60s
-application.yaml | service-down | Critical | value >= 1.0 && workload.ready == 0.0 | 30s
-application.yaml | response-time | Warning | value > 2000 | 120s
-infrastructure.yaml | cpu | Warning | value > 0.9 | 180s
-infrastructure.yaml | memory | Critical | value > 0.95 | 60s
-infrastructure.yaml | database-connections-failed | Critical | value > 5 | 30s
-business.yaml | conversion | Critical | value < 0.8 * baseline | 300s
-business.yaml | user-activity | Warning | value < 0.7 * baseline && workload.updated == workload.desired | 600s
-baseline.yaml | error-rate | Critical | value > 0.05 |
-baseline.yaml | latency | Warning | value > 1.3 * baseline |
-baseline.yaml | memory | Critical | value > baseline + 50.0 |
-security.yaml | unauthorized-access | Critical | value > 5 |
-security.yaml | suspicious-pattern | Critical | value > 0 |
-alerts.yaml | critical-alert | Critical | value > 0 |
-alerts.yaml | intrusion | Critical | value > 5 |
-health.yaml | three-in-a-row | Critical | value >= 3 |
-health.yaml | failure-rate | Critical | value > 0.1 |
-health.yaml | response-time | Warning | value > 5000 |";
+/// What a trigger says, with what it leaves out.
+fn said(trigger: &Trigger, valid: &ValidTrigger) -> anyhow::Result<Promise> {
+    Ok(Promise {
+        severity: valid.severity,
+        action: valid.action,
+        condition: valid.condition.text().to_owned(),
+        over: over(trigger)?,
+        for_: trigger.for_,
+        interval: trigger.interval,
+        delay: trigger.delay,
+    })
+}
+
+/// Over which time a trigger measures, where that is told. Two times in one query have to be the same.
+fn over(trigger: &Trigger) -> anyhow::Result<Option<Duration>> {
+    let query = trigger.prometheus.as_ref().and_then(|p| p.query.as_deref());
+    let mut times = query.map(ranges).transpose()?.unwrap_or_default();
+    times.extend(trigger.alert.as_ref().map(|alert| alert.range));
+    times.extend(trigger.web.as_ref().map(|web| web.range));
+    times.extend(trigger.probe.as_ref().map(|probe| probe.window));
+    times.dedup();
+    ensure!(times.len() < 2, "{}: {times:?}", trigger.name);
+    Ok(times.pop())
+}
+
+/// The ranges in a query, such as `[1m]`.
+fn ranges(query: &str) -> anyhow::Result<Vec<Duration>> {
+    let range = |part: &str| {
+        let (range, _) = part.split_once(']').context("a bracket that is open")?;
+        range.parse::<Duration>().map_err(anyhow::Error::msg)
+    };
+    query.split('[').skip(1).map(range).collect()
+}
 
 #[test]
-fn presets_have_the_figures_and_delays_that_are_promised() -> anyhow::Result<()> {
-    for line in PROMISED.lines() {
-        let promised: Vec<&str> = line.split('|').map(str::trim).collect();
-        let [file, trigger, severity, condition, delay] = promised[..] else {
-            bail!("{line}");
-        };
-        let preset = preset(file)?;
-        let triggers = preset["spec"]["triggers"].as_array().context(file)?;
-        let found = triggers.iter().find(|t| t["name"] == trigger);
-        let found = found.with_context(|| format!("{file} has no {trigger}"))?;
-        let text = |field: &str| found[field].as_str().unwrap_or_default();
-        assert_eq!(
-            (text("severity"), text("condition"), text("delay")),
-            (severity, condition, delay),
-            "{file}: {trigger}"
-        );
+fn presets_have_the_figures_and_times_that_are_promised() -> anyhow::Result<()> {
+    let mut triggers = 0;
+    for entry in std::fs::read_dir(root().join("manifests/presets"))? {
+        let file = entry?.file_name().to_string_lossy().into_owned();
+        let spec = preset(&file)?["spec"].take();
+        let spec: RollbackPolicySpec = serde_json::from_value(spec)?;
+        let valid = validate(&file, &spec).map_err(|wrong| anyhow!("{file}: {wrong:?}"))?;
+        for (trigger, valid) in spec.triggers.iter().zip(&valid.triggers) {
+            let promised = promise(&file, &trigger.name)?;
+            assert_eq!(said(trigger, valid)?, promised, "{file}: {}", trigger.name);
+            triggers += 1;
+        }
     }
+    assert_eq!(triggers, PROMISED.lines().count(), "one is not there");
+    Ok(())
+}
+
+/// The trigger of a preset that is called so.
+fn trigger(file: &str, name: &str) -> anyhow::Result<Value> {
+    let triggers = preset(file)?["spec"]["triggers"].take();
+    let mut triggers = triggers.as_array().into_iter().flatten();
+    let found = triggers.find(|t| t["name"] == name).cloned();
+    found.with_context(|| format!("{file} has no {name}"))
+}
+
+#[test]
+fn what_a_figure_is_of_is_what_is_promised() -> anyhow::Result<()> {
+    let of = |resource: &str| json!({"name": resource, "of": "Limit"});
+    let mut worst = of("memory");
+    worst["aggregate"] = json!("Max");
+    for (file, name, pointer, promised) in [
+        ("infrastructure.yaml", "cpu", "/resource", of("cpu")),
+        ("infrastructure.yaml", "memory", "/resource", worst),
+        (
+            "baseline.yaml",
+            "memory",
+            "/resource",
+            json!({"name": "memory"}),
+        ),
+        (
+            "health.yaml",
+            "failure-rate",
+            "/probe/measure",
+            json!("FailureRate"),
+        ),
+        (
+            "health.yaml",
+            "response-time",
+            "/probe/measure",
+            json!("ResponseTime"),
+        ),
+        (
+            "vulnerabilities.yaml",
+            "vulnerable",
+            "/vulnerability",
+            json!({"maxCritical": 0, "maxHigh": 10}),
+        ),
+    ] {
+        let found = trigger(file, name)?;
+        assert_eq!(found.pointer(pointer), Some(&promised), "{file}: {name}");
+    }
+    // Failures in a row are what a probe counts that says nothing else.
+    let in_a_row = trigger("health.yaml", "three-in-a-row")?;
+    assert_eq!(in_a_row.pointer("/probe/measure"), None);
+    let slow = trigger("application.yaml", "response-time")?;
+    let query = slow["prometheus"]["query"].as_str().unwrap_or_default();
+    ensure!(
+        query.contains("1000 * histogram_quantile(0.95, "),
+        "{query}"
+    );
     Ok(())
 }

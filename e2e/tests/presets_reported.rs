@@ -4,7 +4,7 @@
 use anyhow::ensure;
 use backstop_api::event::{EventPhase, Outcome};
 use backstop_e2e::alerts::{Alerted, falco};
-use backstop_e2e::presets::{begin, policy, preset, proved, shorter_triggers, taken_back};
+use backstop_e2e::presets::{begin, policy, preset, promise, proved, shorter_triggers, taken_back};
 use backstop_e2e::reports::{self, Report};
 use backstop_e2e::world::{App, World};
 use serde_json::json;
@@ -27,7 +27,7 @@ async fn what_pages_a_team_takes_a_release_back() -> anyhow::Result<()> {
     world.deploy(&App::version("v2").called(name)).await?;
     let pod = world.pod_of("v2").await?;
     world.fires(&alert("critical", &pod)).await?;
-    taken_back(&world, &triggers, name).await?;
+    taken_back(&world, "alerts.yaml", name).await?;
     Ok(())
 }
 
@@ -48,7 +48,7 @@ async fn more_intrusions_in_a_minute_than_are_allowed_take_a_release_back() -> a
     proved(&world, name).await?;
     world.deploy(&App::version("v2").called(name)).await?;
     intrude("v2", 6).await?;
-    taken_back(&world, &triggers, name).await?;
+    taken_back(&world, "alerts.yaml", name).await?;
     Ok(())
 }
 
@@ -83,9 +83,13 @@ async fn more_vulnerabilities_than_are_allowed_block_a_release() -> anyhow::Resu
             .await?;
         let report = Report::about(&world, "v2").await?;
         report.with(severity, many, true).write(&world).await?;
-        world
+        let event = world
             .ended("web-1", EventPhase::Succeeded, Outcome::Blocked)
             .await?;
+        let promised = promise("vulnerabilities.yaml", "vulnerable")?;
+        assert_eq!(event.spec.action, Some(promised.action));
+        let severity = event.spec.evidence.map(|evidence| evidence.severity);
+        assert_eq!(severity, Some(promised.severity));
     }
     Ok(())
 }
