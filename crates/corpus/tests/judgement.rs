@@ -1,57 +1,142 @@
-//! What the engine makes of a small corpus: CI holds it to what `docs/benchmarks.md` says.
+//! What the engine makes of small corpora: CI holds it to what `docs/benchmarks.md` says.
 
-use backstop_corpus::{class::Class, generate::trace, replay::replay, score::Score, shape::Shape};
+use std::{sync::LazyLock, thread};
+
+use backstop_corpus::{
+    class::Class,
+    generate::trace,
+    reference::{ArgoRollouts, Flagger, judge},
+    replay::replay,
+    score::Score,
+    shape::Shape,
+};
 
 /// Traces of each class and truth.
 const TRACES: u64 = 4;
-/// Where some bad releases cannot be told from good ones: there are too few requests.
-const NOT_ALL_SEEN: [Class; 1] = [Class::LowTraffic];
+/// The first seed, and the first one of the corpus that nothing is tuned to: these traces are among those of
+/// `cargo xtask bench judge`, of which `docs/benchmarks.md` speaks.
+const SEEDS: [u64; 2] = [1, 1_000_001];
+/// Where some bad releases cannot be told from good ones: there are too few requests. One in fifty is missed, so that
+/// there is one among these at most.
+const NOT_ALL_SEEN: Class = Class::LowTraffic;
+/// The longest that the median delay may be, in intervals of the trigger after its `for`.
+const DELAY: f64 = 2.0;
 
-fn scored(class: Class, shape: &Shape) -> Score {
-    let mut score = Score::default();
-    for seed in 0..TRACES {
-        for bad in [false, true] {
-            let trace = trace(class, bad, shape, seed);
-            let verdict = replay(&trace).expect("the policy is valid");
-            score.add(&trace, &verdict);
-        }
-    }
-    score
+/// What was made of a class.
+#[derive(Default)]
+struct Judged {
+    backstop: Score,
+    argo: Score,
+    flagger: Score,
+    /// The seeds of the bad releases that Backstop has missed.
+    missed: Vec<u64>,
 }
 
-fn classes_without(left_out: &[Class]) -> impl Iterator<Item = Class> {
-    Class::ALL.into_iter().filter(|c| !left_out.contains(c))
+/// A corpus, judged.
+struct Corpus {
+    name: &'static str,
+    classes: Vec<(Class, Judged)>,
+}
+
+/// Both, judged once for all tests.
+static CORPORA: LazyLock<[Corpus; 2]> = LazyLock::new(|| {
+    let [tuning, held_out] = SEEDS;
+    thread::scope(|scope| {
+        let held_out = scope.spawn(|| Corpus::new("held out", &Shape::held_out(), held_out));
+        [
+            Corpus::new("tuning", &Shape::tuning(), tuning),
+            held_out.join().expect("it is judged"),
+        ]
+    })
+});
+
+impl Corpus {
+    fn new(name: &'static str, shape: &Shape, first: u64) -> Self {
+        let judged = |class| (class, judged(class, shape, first));
+        Self {
+            name,
+            classes: Class::ALL.into_iter().map(judged).collect(),
+        }
+    }
+}
+
+fn judged(class: Class, shape: &Shape, first: u64) -> Judged {
+    let mut judged = Judged::default();
+    for seed in first..first + TRACES {
+        for bad in [false, true] {
+            if bad && !class.has_bad() {
+                continue;
+            }
+            let trace = trace(class, bad, shape, seed);
+            let verdict = replay(&trace).expect("the policy is valid");
+            let caught = judged.backstop.caught;
+            judged.backstop.add(&trace, &verdict);
+            if bad && judged.backstop.caught == caught {
+                judged.missed.push(seed);
+            }
+            judged.argo.add(&trace, &judge::<ArgoRollouts>(&trace));
+            judged.flagger.add(&trace, &judge::<Flagger>(&trace));
+        }
+    }
+    judged
 }
 
 #[test]
 fn no_release_is_taken_back_wrongly() {
-    for shape in [Shape::tuning(), Shape::held_out()] {
-        for class in Class::ALL {
-            assert_eq!(scored(class, &shape).false_rollbacks, 0, "{class:?}");
+    for corpus in &*CORPORA {
+        for (class, judged) in &corpus.classes {
+            let wrong = judged.backstop.false_rollbacks;
+            assert_eq!(wrong, 0, "{}: {class:?}", corpus.name);
         }
     }
 }
 
 #[test]
 fn bad_releases_are_taken_back() {
-    let shape = Shape::tuning();
-    for class in classes_without(&NOT_ALL_SEEN).filter(|c| c.has_bad()) {
-        let missed = (0..TRACES)
-            .map(|seed| trace(class, true, &shape, seed))
-            .find(|trace| {
-                replay(trace)
-                    .expect("the policy is valid")
-                    .taken_back_at
-                    .is_none()
-            });
-        assert_eq!(missed.map(|t| t.bad_since), None, "{class:?}");
+    for corpus in &*CORPORA {
+        for (class, judged) in &corpus.classes {
+            let expected = usize::from(*class == NOT_ALL_SEEN);
+            let missed = &judged.missed;
+            assert!(
+                missed.len() <= expected,
+                "{}: {class:?}: seeds {missed:?}",
+                corpus.name
+            );
+        }
     }
 }
 
 #[test]
-fn with_little_traffic_most_bad_releases_are_taken_back() {
-    for shape in [Shape::tuning(), Shape::held_out()] {
-        let score = scored(Class::LowTraffic, &shape);
-        assert!(score.caught + 1 >= score.bad, "{score:?}");
+fn half_of_the_bad_releases_are_taken_back_as_soon_as_two_looks_after_the_condition_has_held() {
+    for corpus in &*CORPORA {
+        let mut all = Score::default();
+        for (_, judged) in &corpus.classes {
+            all.merge(judged.backstop.clone());
+        }
+        let delay = all.delay();
+        println!("{}: {delay:?} intervals", corpus.name);
+        assert!(
+            delay.is_some_and(|intervals| intervals <= DELAY),
+            "{}: {delay:?}",
+            corpus.name
+        );
+    }
+}
+
+#[test]
+fn in_no_class_the_rules_of_others_do_better() {
+    for corpus in &*CORPORA {
+        for (class, judged) in &corpus.classes {
+            let ours = &judged.backstop;
+            let spared = usize::from(*class == NOT_ALL_SEEN);
+            for (name, theirs) in [("Argo", &judged.argo), ("Flagger", &judged.flagger)] {
+                assert!(
+                    ours.caught + spared >= theirs.caught
+                        && ours.false_rollbacks <= theirs.false_rollbacks,
+                    "{}: {class:?}: {name} does better: {theirs:?}, and Backstop {ours:?}",
+                    corpus.name
+                );
+            }
+        }
     }
 }

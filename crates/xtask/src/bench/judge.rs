@@ -16,6 +16,10 @@ use super::table::Grid;
 
 /// The first seed of the corpus that nothing is tuned to.
 const HELD_OUT: u64 = 1_000_000;
+/// So many percent of the bad releases must be caught, of all classes together.
+const CAUGHT: usize = 99;
+/// The median delay of all classes together must not be longer, in intervals of the trigger after its `for`.
+const DELAY: f64 = 2.0;
 /// What the columns are.
 const HEADER: [&str; 11] = [
     "class",
@@ -63,6 +67,7 @@ impl Scores {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let mut missed = Vec::new();
     for (name, shape, first) in [
         (
             "The corpus that may be tuned to",
@@ -80,12 +85,45 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         for class in Class::ALL {
             let scores = scores(class, &shape, first..first + args.traces)?;
             table.row(row(class.name(), &scores));
+            let wrong = taken_back_wrongly(class, &scores.backstop);
+            missed.extend(wrong.map(|what| format!("{name}: {what}")));
             all.merge(scores);
         }
         table.row(row("all", &all));
         println!("\n{name}, from seed {first} on:\n\n{}", table.text());
+        let short = falls_short(&all.backstop);
+        missed.extend(short.into_iter().map(|what| format!("{name}: {what}")));
     }
+    ensure!(
+        missed.is_empty(),
+        "the targets are missed:\n{}",
+        missed.join("\n")
+    );
     Ok(())
+}
+
+/// How many releases of a class were taken back while they were good, in words: none may be.
+fn taken_back_wrongly(class: Class, score: &Score) -> Option<String> {
+    let wrong = score.false_rollbacks;
+    (wrong > 0).then(|| format!("class {}: {wrong} taken back wrongly", class.name()))
+}
+
+/// What all classes together fall short of, in words.
+fn falls_short(all: &Score) -> Vec<String> {
+    let mut short = Vec::new();
+    if 100 * all.caught < CAUGHT * all.bad {
+        short.push(format!(
+            "{} of {} bad releases are caught, and {CAUGHT} % must be",
+            all.caught, all.bad
+        ));
+    }
+    let delay = all.delay();
+    if let Some(delay) = delay.filter(|delay| *delay > DELAY) {
+        short.push(format!(
+            "the median delay is {delay:.2} intervals, and may be {DELAY}"
+        ));
+    }
+    short
 }
 
 /// Judges the traces of one class, on all cores.
@@ -163,4 +201,43 @@ fn row(name: &str, scores: &Scores) -> Vec<String> {
         wrong(flagger),
         time(flagger),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn score(caught: usize, false_rollbacks: usize, delay: f64) -> Score {
+        Score {
+            good: 100,
+            bad: 100,
+            caught,
+            false_rollbacks,
+            delays: vec![delay; caught],
+            ..Score::default()
+        }
+    }
+
+    #[test]
+    fn what_meets_the_targets_is_not_named() {
+        let score = score(99, 0, 2.0);
+        assert_eq!(taken_back_wrongly(Class::Gaps, &score), None);
+        assert_eq!(falls_short(&score), Vec::<String>::new());
+    }
+
+    #[test]
+    fn each_target_that_is_missed_is_named() {
+        let score = score(98, 1, 2.1);
+        assert_eq!(
+            taken_back_wrongly(Class::Gaps, &score),
+            Some("class gaps: 1 taken back wrongly".to_owned())
+        );
+        assert_eq!(
+            falls_short(&score),
+            [
+                "98 of 100 bad releases are caught, and 99 % must be",
+                "the median delay is 2.10 intervals, and may be 2",
+            ]
+        );
+    }
 }
