@@ -321,9 +321,13 @@ impl Metrics {
             (EventPhase::Failed, Outcome::WriteRefused),
             (EventPhase::Failed, Outcome::PointUnusable),
             (EventPhase::Failed, Outcome::WorkloadDeleted),
+            (EventPhase::Failed, Outcome::Contested),
+            (EventPhase::Failed, Outcome::CancelledByPerson),
+            (EventPhase::Failed, Outcome::PolicyNotInForce),
         ];
         for (phase, outcome) in ends {
             drop(self.rollbacks.get_or_create(&ended(phase, outcome)));
+            drop(self.drills.get_or_create(&ended(phase, outcome)));
         }
         for kind in ["policy", "event", "point"] {
             drop(self.failures.get_or_create(&Reconciler { kind }));

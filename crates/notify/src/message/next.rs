@@ -17,12 +17,23 @@ pub(super) fn of_event(message: &Message, event: &RollbackEvent) -> Vec<String> 
         format!("to look closer: kubectl describe rollbackevent {name} --namespace {namespace}");
     let status = event.status.as_ref();
     let proved = status.and_then(|s| s.outcome) == Some(Outcome::Recovered);
+    let taken_over = status.and_then(|s| s.outcome) == Some(Outcome::TakenOver);
+    let goes_further = status.and_then(|s| s.outcome) == Some(Outcome::TargetCannotStart)
+        && event.spec.cause != Cause::Manual;
     let drill = event.spec.cause == Cause::Drill;
     let asked_for = drill && event.spec.ends_drill.is_none();
+    let called_off = event
+        .metadata
+        .annotations
+        .as_ref()
+        .is_some_and(|a| a.contains_key(ANNOTATION_CANCEL));
     let mut next = match message.outcome {
         NotificationOutcome::Started if drill => {
             vec!["nothing: the release that is taken away is brought back by itself".to_owned()]
         }
+        NotificationOutcome::Succeeded | NotificationOutcome::Failed if asked_for && called_off => vec![
+            "nothing, or deploy the release that was taken away again: the drill was called off, so it stays away".to_owned(),
+        ],
         NotificationOutcome::Succeeded if asked_for => {
             vec!["nothing: the release that was taken away is brought back now".to_owned()]
         }
@@ -50,6 +61,11 @@ pub(super) fn of_event(message: &Message, event: &RollbackEvent) -> Vec<String> 
             }
             next
         }
+        NotificationOutcome::Failed if goes_further => vec![format!(
+            "nothing, unless it is held up (kubectl get rollbackpolicy {} --namespace {namespace} --output wide): Backstop \
+             goes back to the point before by itself, if there is one",
+            event.spec.policy
+        )],
         NotificationOutcome::Failed => {
             vec![format!("mend {} by hand, or deploy a fix", message.workloads)]
         }
@@ -61,6 +77,9 @@ pub(super) fn of_event(message: &Message, event: &RollbackEvent) -> Vec<String> 
             "nothing, unless {} is still bad",
             message.workloads
         )],
+        NotificationOutcome::Superseded if taken_over => {
+            vec!["nothing: the rollback that took over tells how it ends".to_owned()]
+        }
         NotificationOutcome::Superseded => vec![format!(
             "see whether {} does well with that change",
             message.workloads

@@ -61,14 +61,14 @@ pub(super) const RECORDINGS: [Recording; 6] = [
 ];
 
 /// What people are called for.
-pub(super) const ALERTS: [Alert; 12] = [
+pub(super) const ALERTS: [Alert; 13] = [
     Alert {
         name: "RollbackTriggered",
         query: "sum(increase(backstop_rollback_triggered_total[5m])) > 0",
         wait: None,
         severity: "warning",
-        summary: "Backstop takes a release back",
-        description: "{{ $value | humanize }} rollbacks were recorded within 5 minutes because a trigger fired; kubectl get rollbackevents --all-namespaces shows them.",
+        summary: "A trigger fired, and a rollback is recorded",
+        description: "{{ $value | humanize }} rollbacks were recorded within 5 minutes because a trigger fired; where the policy only observes, nothing is changed. kubectl get rollbackevents --all-namespaces shows them.",
     },
     Alert {
         name: "RollbackFailure",
@@ -76,7 +76,7 @@ pub(super) const ALERTS: [Alert; 12] = [
         wait: None,
         severity: "critical",
         summary: "A rollback failed ({{ $labels.outcome }})",
-        description: "A release is bad, and taking it back did not help or could not be done: {{ $labels.outcome }}. Nothing more is done by itself.",
+        description: "A release is bad, and taking it back did not help or could not be done: {{ $labels.outcome }}. Backstop goes on by itself only after TargetCannotStart, and where some of several Deployments were restored; else a person has to act.",
     },
     Alert {
         name: "RollbackStuck",
@@ -84,7 +84,15 @@ pub(super) const ALERTS: [Alert; 12] = [
         wait: Some("30m"),
         severity: "critical",
         summary: "A rollback does not end",
-        description: "{{ $value | humanize }} rollbacks have been under way for half an hour.",
+        description: "There have been rollbacks under way without a break for half an hour; {{ $value | humanize }} are now.",
+    },
+    Alert {
+        name: "DrillFailure",
+        query: r#"sum by (outcome) (increase(backstop_drills_total{phase="Failed"}[15m])) > 0"#,
+        wait: None,
+        severity: "warning",
+        summary: "A drill failed ({{ $labels.outcome }})",
+        description: "A rollback would not have worked; kubectl get rollbackevents --all-namespaces shows the drill, and its message says why. What was live before is brought back by itself.",
     },
     Alert {
         name: "NoLeader",
@@ -108,7 +116,7 @@ pub(super) const ALERTS: [Alert; 12] = [
         wait: Some("30m"),
         severity: "warning",
         summary: "Triggers cannot be judged ({{ $labels.state }})",
-        description: "{{ $value | humanize }} triggers have no data or an error, so nothing is taken back on them; kubectl get rollbackpolicies --all-namespaces --output wide says which.",
+        description: "{{ $value | humanize }} triggers have no data or an error, so nothing is taken back on them; the condition DataAvailable of the policies says which and why.",
     },
     Alert {
         name: "EncryptionKeyOverdue",
