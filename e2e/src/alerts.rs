@@ -171,6 +171,23 @@ impl Alerted {
         })
         .await
     }
+
+    /// The same of a release that has not proved itself, when the operator knows of it: what fires since before that is
+    /// not about it.
+    pub async fn pod_of_new(&self, version: &str) -> anyhow::Result<String> {
+        let pod = self.pod_of(version).await?;
+        let proved = self.points("Good").await?;
+        let good: Vec<_> = proved
+            .into_iter()
+            .filter_map(|p| Some(p.spec.release?.hash))
+            .collect();
+        self.policy_says("the new release", |status| {
+            let live = status.release.as_ref();
+            live.is_some_and(|r| !good.contains(&r.hash))
+        })
+        .await?;
+        Ok(pod)
+    }
 }
 
 impl Deref for Alerted {

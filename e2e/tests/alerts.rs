@@ -143,7 +143,7 @@ async fn alerts_about_something_else_take_nothing_back() -> anyhow::Result<()> {
     let old = world.pod_of("v1").await?;
     world.deploy(&App::version("v2")).await?;
     world.rolled_out("v2").await?;
-    let new = world.pod_of("v2").await?;
+    let new = world.pod_of_new("v2").await?;
     for labels in [
         json!({"namespace": "elsewhere", "pod": new}),
         json!({"namespace": "elsewhere", "deployment": "web"}),
@@ -187,7 +187,7 @@ async fn an_alert_that_is_resolved_in_time_calls_the_rollback_off() -> anyhow::R
     let trigger = changed(errors(), json!({"delay": "60s"}));
     let world = Alerted::with_good_release("alert-resolved", &trigger).await?;
     world.deploy(&App::version("v2")).await?;
-    let about = world.about(json!({"pod": world.pod_of("v2").await?}));
+    let about = world.about(json!({"pod": world.pod_of_new("v2").await?}));
     world.fires(&about).await?;
     world.event_in("web-1", EventPhase::Pending).await?;
     world.is_resolved(&about).await?;
@@ -230,7 +230,7 @@ async fn an_operator_that_was_started_again_hears_what_fires_before_it_trusts_si
     let trigger = changed(errors(), json!({"delay": "15s", "alert": long}));
     let world = Alerted::with_good_release("alert-restart", &trigger).await?;
     world.deploy(&App::version("v2")).await?;
-    let about = world.about(json!({"pod": world.pod_of("v2").await?}));
+    let about = world.about(json!({"pod": world.pod_of_new("v2").await?}));
     world.fires(&about).await?;
     world.event_in("web-1", EventPhase::Pending).await?;
     world.operator.kill()?;
@@ -257,7 +257,7 @@ async fn an_operator_that_was_started_again_hears_what_fires_before_it_trusts_si
 async fn nobody_posts_alerts_without_the_right_credentials() -> anyhow::Result<()> {
     let world = Alerted::with_good_release("alert-token", &errors()).await?;
     world.deploy(&App::version("v2")).await?;
-    let about = world.about(json!({"pod": world.pod_of("v2").await?}));
+    let about = world.about(json!({"pod": world.pod_of_new("v2").await?}));
     let url = world.door.url();
     let own = format!("{url}/{}", world.namespace);
     let body = posted(&about, "firing");
@@ -379,7 +379,7 @@ async fn more_than_five_intrusions_a_minute_isolate_the_release_that_falco_saw_t
     });
     let world = Alerted::with_good_release("alert-falco", &trigger).await?;
     world.deploy(&App::version("v2")).await?;
-    let pod = world.pod_of("v2").await?;
+    let pod = world.pod_of_new("v2").await?;
     for number in 0..5 {
         let event = falco(&world.namespace, &pod, number);
         world.alertmanager.post(&json!([event])).await?;

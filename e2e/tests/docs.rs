@@ -240,6 +240,7 @@ fn every_condition_and_every_event_reason_is_explained_and_no_other() -> anyhow:
         "crates/engine/src/decide/say/conditions.rs",
         "crates/controller/src/config/rotation.rs",
         "crates/controller/src/policy/history.rs",
+        "crates/controller/src/policy/mod.rs",
         "crates/controller/src/policy/status.rs",
         "crates/controller/src/point/fill.rs",
         "crates/controller/src/event/tell.rs",

@@ -8,7 +8,7 @@ use backstop_api::event::{EventPhase, Outcome};
 use backstop_e2e::metrics::{
     ERROR_SHARE, Metered, Metrics, changed, error_rate, failing, policy_with,
 };
-use backstop_e2e::world::App;
+use backstop_e2e::world::{App, message};
 use backstop_testenv::Load;
 use serde_json::json;
 
@@ -111,4 +111,33 @@ async fn too_little_traffic_is_no_reason_to_go_back() -> anyhow::Result<()> {
     is_held_for(&world, "NoData", "of at least 100 samples").await?;
     world.load("v2", failing()).await?;
     goes_back(&world).await
+}
+
+/// Data are waited for while there may be any: the range, `for`, some looks and half a minute, here 41 s.
+#[tokio::test]
+async fn a_rollback_that_nothing_can_be_measured_after_is_held_and_not_called_recovered()
+-> anyhow::Result<()> {
+    let metrics = Metrics::start().await?;
+    let url = metrics.prometheus.url();
+    let world = Metered::asking("f-held", &metrics, url, &[]).await?;
+    world.prove(policy_with(&error_rate())).await?;
+    world.release("v2", failing()).await?;
+    // What is asked now still reaches back before the restored release: it proves nothing yet.
+    world.event_in("web-1", EventPhase::Verifying).await?;
+    metrics.prometheus.stop();
+    let event = world
+        .ended("web-1", EventPhase::Succeeded, Outcome::Held)
+        .await?;
+    let said = message(&event);
+    for words in [
+        "there was nothing to prove the recovery by",
+        "error-rate (",
+        "cannot ask http://127.0.0.1",
+    ] {
+        ensure!(said.contains(words), "does not say '{words}': {said}");
+    }
+    assert_eq!(world.live().await?, "v1");
+    assert_eq!(world.events().await?.len(), 1);
+    assert_eq!(world.points("Quarantined").await?.len(), 1);
+    Ok(())
 }

@@ -1,8 +1,9 @@
 //! After a rollback the next apply meets no conflict and leaves nothing behind.
 
-use anyhow::{Context as _, ensure};
-use backstop_api::event::{EventPhase, Outcome};
-use backstop_e2e::world::{APP, App, World, cannot_start, quick_policy};
+use anyhow::{Context as _, bail, ensure};
+use backstop_api::event::{EventPhase, Outcome, StepKind, StepState};
+use backstop_api::{Duration, RollbackEvent};
+use backstop_e2e::world::{APP, App, SOON, World, cannot_start, quick_policy};
 use backstop_testenv::fate;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{Patch, PatchParams};
@@ -161,14 +162,47 @@ async fn an_image_set_by_hand_does_not_keep_its_owner() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What the Deployment's `rollingUpdate` is for as long as a rollback waits for its rollout, without repeats.
+async fn while_it_rolls_out(world: &World, event: &str) -> anyhow::Result<Vec<Value>> {
+    world.rolling_out(event).await?;
+    let mut seen = Vec::new();
+    let deadline = tokio::time::Instant::now() + SOON;
+    loop {
+        let found = deployment(world).await?;
+        let status = world.api::<RollbackEvent>().get(event).await?.status;
+        let mut steps = status.iter().flat_map(|s| &s.steps);
+        // It did so before the Deployment was read as well.
+        if !steps.any(|s| s.step.kind == StepKind::AwaitRollout && s.state == StepState::Running) {
+            break;
+        }
+        if tokio::time::Instant::now() > deadline {
+            bail!("{event} still rolls out");
+        }
+        let strategy = found.spec.context("spec")?.strategy.context("strategy")?;
+        seen.push(serde_json::to_value(strategy.rolling_update)?);
+    }
+    seen.dedup();
+    Ok(seen)
+}
+
 #[tokio::test]
 async fn rolling_parameters_hold_for_the_rollback_alone() -> anyhow::Result<()> {
     let mut policy = quick_policy();
-    policy["strategy"] =
-        json!({"type": "Rolling", "rolling": {"maxUnavailable": 1, "maxSurge": 1}});
+    policy["strategy"] = json!({
+        "type": "Rolling", "timeout": "600s",
+        "rolling": {"maxUnavailable": 1, "maxSurge": 1},
+    });
     policy["triggers"] = json!([cannot_start()]);
-    let (world, _) =
-        World::with_good_release("own-rolling", policy, &v1().replicas(Some(3))).await?;
+    // Slow, so that its rollout can be looked at.
+    let good = v1()
+        .replicas(Some(3))
+        .fate(fate::SLOW_READY)
+        .annotation(fate::READY_AFTER, "2s");
+    let (world, _) = World::with_good_release("own-rolling", policy, &good).await?;
+    // By itself this Deployment takes two of three pods away at once, so that there is something to roll back.
+    let own = json!({"maxUnavailable": 2, "maxSurge": 0});
+    let patch = json!({"spec": {"strategy": {"rollingUpdate": own}}});
+    world.patch_deployment(patch).await?;
     let strategy = |d: &Deployment| serde_json::to_value(d.spec.as_ref().map(|s| &s.strategy));
     let owners_of_strategy = |d: &Deployment| -> Vec<String> {
         let fields = d.metadata.managed_fields.iter().flatten();
@@ -183,13 +217,15 @@ async fn rolling_parameters_hold_for_the_rollback_alone() -> anyhow::Result<()> 
     };
     let before = deployment(&world).await?;
     world.deploy(&v2().replicas(Some(3))).await?;
+    assert_eq!(
+        while_it_rolls_out(&world, "web-1").await?,
+        [json!({"maxUnavailable": 1, "maxSurge": 1})]
+    );
     let event = world
         .ended("web-1", EventPhase::Succeeded, Outcome::Recovered)
         .await?;
-    let steps: Vec<String> = event
-        .status
-        .unwrap_or_default()
-        .steps
+    let done = event.status.unwrap_or_default().steps;
+    let steps: Vec<String> = done
         .iter()
         .map(|s| format!("{:?} {:?}", s.step.kind, s.state))
         .collect();
@@ -203,6 +239,9 @@ async fn rolling_parameters_hold_for_the_rollback_alone() -> anyhow::Result<()> 
             "RestoreStrategy Done"
         ]
     );
+    let waits = done.iter().find(|s| s.step.kind == StepKind::AwaitRollout);
+    let timeout = waits.and_then(|s| s.step.timeout);
+    assert_eq!(timeout, Some(Duration::from_secs(600)));
     let after = deployment(&world).await?;
     assert_eq!(strategy(&after)?, strategy(&before)?);
     assert_eq!(owners_of_strategy(&after), owners_of_strategy(&before));

@@ -11,8 +11,8 @@ use backstop_e2e::raw::{Raw, event, point, policy, refused, with};
 use backstop_e2e::world::{App, World, quick_policy};
 use backstop_testenv::{Cluster, eventually, fate};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{ListParams, Patch, PatchParams};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use kube::api::{DeleteParams, ListParams, LogParams, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::json;
 
@@ -294,6 +294,43 @@ async fn who_is_given_it_pauses_backstop_and_can_touch_nothing_else_there() -> a
     Ok(())
 }
 
+#[tokio::test]
+async fn who_is_given_it_reads_the_operators_log_and_nothing_else_there() -> anyhow::Result<()> {
+    let roles = Roles::new().await?;
+    let namespace = install(roles.cluster).await?.namespace.clone();
+    let binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "lea"},
+        "roleRef": {"apiGroup": GROUP, "kind": "Role", "name": "backstop-logs"},
+        "subjects": [{"apiGroup": GROUP, "kind": "User", "name": "lea"}],
+    });
+    roles
+        .cluster
+        .apply(&namespace, &binding.to_string())
+        .await?;
+    let lea = roles.cluster.client_for("lea", &[]).await?;
+    let pods = |client: &Client| Api::<Pod>::namespaced(client.clone(), &namespace);
+    eventually("lea's role", SOON, async || {
+        pods(&lea).list(&ListParams::default()).await
+    })
+    .await?;
+    // Whether there is such a pod is told to whoever may read its log alone.
+    let read = |client: &Client| {
+        let pods = pods(client);
+        async move { pods.logs("nobody", &LogParams::default()).await }
+    };
+    refused(read(&lea).await, "not found")?;
+    refused(
+        pods(&lea).delete("nobody", &DeleteParams::default()).await,
+        FORBIDDEN,
+    )?;
+    let secrets = Api::<Secret>::namespaced(lea.clone(), &namespace);
+    refused(secrets.list(&ListParams::default()).await, FORBIDDEN)?;
+    for client in [&roles.viewer, &roles.operator, &roles.admin] {
+        refused(read(client).await, FORBIDDEN)?;
+    }
+    Ok(())
+}
+
 /// An operator with a switch of its own, so that other tests are not paused, and the switch.
 async fn with_switch(name: &str) -> anyhow::Result<(World, Api<ConfigMap>, String)> {
     let cluster = Cluster::shared().await?;
@@ -332,7 +369,19 @@ async fn while_all_of_backstop_is_paused_nothing_is_taken_back() -> anyhow::Resu
     world.deploy(&App::version("v1")).await?;
     world.policy(quick_policy()).await?;
     world.good_point(1).await?;
+    let flags = [format!("--config-map={switch}")];
+    let before = world.check(&flags).await?;
+    ensure!(
+        before.status.success(),
+        "a ConfigMap that is not there pauses nothing: {before:?}"
+    );
     set(&api, &switch, "true").await?;
+    let checked = world.check(&flags).await?;
+    let words = String::from_utf8_lossy(&checked.stderr);
+    ensure!(
+        !checked.status.success() && words.contains("Backstop is paused for the whole cluster"),
+        "{checked:?}"
+    );
     let said = world.condition("Ready", false, "BackstopPaused").await?;
     ensure!(
         said.contains(&switch) && said.contains("set it to \"false\""),

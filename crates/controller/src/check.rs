@@ -27,7 +27,8 @@ pub async fn check(settings: &Settings) -> anyhow::Result<()> {
     served::<RollbackEvent>(&client, settings).await?;
     let holder = led(&client, settings).await?;
     println!("ok: {holder} leads");
-    println!("ok: {}", paused(&client, settings).await?);
+    acts(&client, settings).await?;
+    println!("ok: it is not paused");
     Ok(())
 }
 
@@ -97,18 +98,19 @@ fn holder(lease: &Lease, now: Timestamp) -> anyhow::Result<String> {
     Ok(holder.to_owned())
 }
 
-/// Whether an administrator has paused Backstop, in words.
-async fn paused(client: &Client, settings: &Settings) -> anyhow::Result<String> {
+/// That no administrator has paused Backstop. A ConfigMap that is not there pauses nothing.
+async fn acts(client: &Client, settings: &Settings) -> anyhow::Result<()> {
     let namespace = &settings.leader_election_namespace;
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
     let name = &settings.config_map;
-    let map = in_time(maps.get(name)).await.with_context(|| {
+    let map = in_time(maps.get_opt(name)).await.with_context(|| {
         format!("the ConfigMap {namespace}/{name} cannot be read, so nothing would be taken back")
     })?;
-    let switch = Switch::of(Some(&map), &format!("{namespace}/{name}"));
-    Ok(switch
-        .in_words()
-        .unwrap_or_else(|| "it is not paused".to_owned()))
+    let switch = Switch::of(map.as_ref(), &format!("{namespace}/{name}"));
+    match switch.in_words() {
+        Some(why) => Err(anyhow!(why)),
+        None => Ok(()),
+    }
 }
 
 async fn in_time<T>(call: impl Future<Output = kube::Result<T>>) -> anyhow::Result<T> {

@@ -65,6 +65,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             steps.step("Permissions", || {
                 permissions::run(&permissions::Args::default())
             });
+            steps.step("Demo", || {
+                let mut demo = Command::new(std::env::current_exe()?);
+                demo.arg("demo");
+                passed_through(demo)
+            });
         }
     });
     steps.finish()

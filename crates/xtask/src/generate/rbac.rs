@@ -120,7 +120,7 @@ enum Scope {
     OwnUsers,
 }
 
-const ROLES: [Role; 10] = [
+const ROLES: [Role; 11] = [
     Role {
         file: "operator",
         name: "backstop",
@@ -433,6 +433,28 @@ const ROLES: [Role; 10] = [
             verbs: &["get", "update", "patch"],
             why: "to set `paused`",
         }]),
+    },
+    Role {
+        file: "user-logs",
+        name: "backstop-logs",
+        scope: Scope::OwnUsers,
+        names: &[],
+        on_demand: false,
+        about: "To read what the operator logs, which is about every namespace that it works in.",
+        rules: Rules::Listed(&[
+            Rule {
+                group: "",
+                resources: &["pods"],
+                verbs: &["get", "list"],
+                why: "to find the operator's pods",
+            },
+            Rule {
+                group: "",
+                resources: &["pods/log"],
+                verbs: &["get"],
+                why: "to read their logs",
+            },
+        ]),
     },
 ];
 
