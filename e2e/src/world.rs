@@ -330,6 +330,15 @@ impl World {
         self.asked_for(name, "Drill", workloads, None).await
     }
 
+    /// Calls a rollback off, as a person does with `kubectl annotate`.
+    pub async fn call_off(&self, name: &str, why: &str) -> anyhow::Result<()> {
+        let patch = json!({"metadata": {"annotations": {"backstop.dev/cancel": why}}});
+        let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
+        let events = self.api::<RollbackEvent>();
+        events.patch(name, &params, &patch).await?;
+        Ok(())
+    }
+
     async fn asked_for(
         &self,
         name: &str,

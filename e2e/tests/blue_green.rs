@@ -166,7 +166,7 @@ async fn a_switch_that_the_server_refuses_is_said() -> anyhow::Result<()> {
 /// Nothing was taken back, so no release is on record as one that was, and none is kept out.
 #[tokio::test]
 async fn a_rollback_that_is_called_off_before_the_switch_leaves_no_record() -> anyhow::Result<()> {
-    let blue = App::slow("v1", "5s")
+    let blue = App::slow("v1", "10s")
         .called(BLUE)
         .label("part-of", "web")
         .label("color", BLUE);
@@ -186,12 +186,7 @@ async fn a_rollback_that_is_called_off_before_the_switch_leaves_no_record() -> a
             Ok(())
         })
         .await?;
-    let cancel = [
-        "annotate",
-        "rollbackevent/web-1",
-        "backstop.dev/cancel=it is not the release",
-    ];
-    world.kubectl(&cancel).await?;
+    world.call_off("web-1", "it is not the release").await?;
     world
         .ended("web-1", EventPhase::Failed, Outcome::CancelledByPerson)
         .await?;

@@ -10,7 +10,7 @@ use backstop_e2e::metrics::{Metered, changed, error_rate, failing, healthy};
 use backstop_e2e::world::{App, SOON, World, cannot_start, message};
 use backstop_testenv::{eventually, fate};
 use k8s_openapi::api::apps::v1::Deployment;
-use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
@@ -477,5 +477,33 @@ async fn a_critical_trigger_takes_over_a_gradual_rollback_that_is_executed() -> 
     assert_eq!(shares, [15, 10, 5, 0]);
     let took = shifts[3].1.duration_since(shifts[0].1);
     ensure!(took.as_secs() < 60, "{took} for what waits for 180 s");
+    Ok(())
+}
+
+/// Nobody has to be led away gently from what is not there, and whoever waits for it would wait for ever.
+#[tokio::test]
+async fn a_canary_that_is_deleted_meanwhile_loses_its_share_at_once() -> anyhow::Result<()> {
+    let mut policy = gently(policy());
+    policy["strategy"]["canary"]["stepInterval"] = json!("60s");
+    let world = stable_is_good("canary-gone", policy).await?;
+    world
+        .deploy(&canary("v2", 2).fate(fate::NEVER_READY))
+        .await?;
+    share_as(&world, 20, "kubectl", true).await?;
+    world
+        .eventually("the first step is taken", async || {
+            let now = share(&world).await?;
+            ensure!(now == (85, 15), "{now:?}");
+            Ok(())
+        })
+        .await?;
+    world
+        .api::<Deployment>()
+        .delete(CANARY, &DeleteParams::default())
+        .await?;
+    world
+        .ended("web-1", EventPhase::Failed, Outcome::WorkloadDeleted)
+        .await?;
+    assert_eq!(share(&world).await?, (100, 0));
     Ok(())
 }

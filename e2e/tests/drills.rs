@@ -116,12 +116,7 @@ async fn a_drill_that_is_called_off_at_its_end_is_not_gone_back_from() -> anyhow
     let world = two_good_releases("drill-off").await?;
     world.drill("quarterly").await?;
     world.event_in("quarterly", EventPhase::Verifying).await?;
-    let cancel = [
-        "annotate",
-        "rollbackevent/quarterly",
-        "backstop.dev/cancel=we keep it",
-    ];
-    world.kubectl(&cancel).await?;
+    world.call_off("quarterly", "we keep it").await?;
     let drill = world
         .ended("quarterly", EventPhase::Succeeded, Outcome::Recovered)
         .await?;

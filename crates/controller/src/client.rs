@@ -11,7 +11,7 @@ use kube::{Client, Config};
 const NAME: HeaderValue = HeaderValue::from_static(concat!("backstop/", env!("CARGO_PKG_VERSION")));
 
 /// An answer about the Lease that takes longer is none.
-const IMPATIENT: Duration = Duration::from_secs(5);
+const IMPATIENT: Duration = Duration::from_secs(3);
 
 /// The way for short questions alone: a connection that died is noticed soon.
 pub(crate) async fn impatient_client() -> anyhow::Result<Client> {

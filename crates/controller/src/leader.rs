@@ -11,7 +11,7 @@ use kube::{Api, Client};
 use kube_lease_manager::{LeaseCreateMode, LeaseManager, LeaseManagerBuilder, LeaseParams};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
 use crate::settings::Settings;
 
@@ -109,7 +109,7 @@ const GIVEN_BACK: Duration = Duration::from_secs(5);
 /// one of them that is forgotten somewhere would keep the next replica waiting.
 pub struct Keeper {
     stop: oneshot::Sender<()>,
-    manager: JoinHandle<kube_lease_manager::Result<LeaseManager>>,
+    manager: JoinHandle<kube_lease_manager::Result<()>>,
 }
 
 impl Keeper {
@@ -117,10 +117,39 @@ impl Keeper {
     pub async fn give_back(self) {
         let _ = self.stop.send(());
         let given = tokio::time::timeout(GIVEN_BACK, self.manager).await;
-        if !matches!(given, Ok(Ok(Ok(_)))) {
+        if !matches!(given, Ok(Ok(Ok(())))) {
             tracing::warn!(
                 "the lease could not be given back; another replica waits until it runs out"
             );
+        }
+    }
+}
+
+/// Competes for the Lease until nobody listens any more, and then gives it back. After an error it is tried again soon,
+/// and not later each time as the manager would by itself: renewals are among what fails.
+async fn contend(
+    manager: LeaseManager,
+    held: watch::Sender<bool>,
+    pause: Duration,
+) -> kube_lease_manager::Result<()> {
+    loop {
+        let changed = tokio::select! {
+            biased;
+            () = held.closed() => return manager.release().await,
+            changed = manager.changed() => changed,
+        };
+        match changed {
+            Ok(is_holder) => {
+                held.send_replace(is_holder);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the lease could not be asked for or renewed; trying again");
+                tokio::select! {
+                    biased;
+                    () = held.closed() => return manager.release().await,
+                    () = sleep(pause) => {}
+                }
+            }
         }
     }
 }
@@ -175,7 +204,8 @@ pub async fn compete(client: Client, settings: &Settings) -> anyhow::Result<(Lea
         .with_create_mode(LeaseCreateMode::AutoCreate)
         .build()
         .await?;
-    let (held, manager) = manager.watch().await;
+    let (holds, held) = watch::channel(false);
+    let manager = tokio::spawn(contend(manager, holds, term.pause()));
     let (everybody, leadership) = watch::channel(None);
     let (stop, stopped) = oneshot::channel();
     tokio::spawn(tell(held, term, everybody, stopped));

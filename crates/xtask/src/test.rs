@@ -23,6 +23,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    // As long as it is there: a later step builds it anew, and what runs then has no name any more.
+    let own = std::env::current_exe()?;
     let mut steps = Steps::default();
     if args.quick {
         workspace_checks(&mut steps);
@@ -66,7 +68,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
                 permissions::run(&permissions::Args::default())
             });
             steps.step("Demo", || {
-                let mut demo = Command::new(std::env::current_exe()?);
+                let mut demo = Command::new(&own);
                 demo.arg("demo");
                 passed_through(demo)
             });

@@ -90,8 +90,30 @@ fn held() -> Done {
     Done::holds("the fields belong to whom they belonged when the release proved itself")
 }
 
+/// The same where the rollback is as good as done: the next apply may have a conflict, and that is all.
+pub(super) async fn as_a_courtesy(
+    context: &Context,
+    namespace: &str,
+    step: &Step,
+    found: &Value,
+    managed: Vec<Value>,
+) -> Result<(), CallError> {
+    match write(context, namespace, step, found, managed).await {
+        Err(CallError::Refused { message, .. }) => {
+            tracing::warn!(
+                namespace,
+                deployment = step.workload,
+                message,
+                "ownership could not be handed back"
+            );
+            Ok(())
+        }
+        written => written,
+    }
+}
+
 /// Writes managedFields alone.
-pub(super) async fn write(
+async fn write(
     context: &Context,
     namespace: &str,
     step: &Step,

@@ -1,6 +1,7 @@
 //! HoldWeight: the time between two steps of a gradual rollback.
 
 use backstop_api::event::{EventPhase, Outcome, Step};
+use backstop_api::policy::CanaryParameters;
 use backstop_engine::gradual::{self, Between};
 use jiff::Timestamp;
 
@@ -20,6 +21,28 @@ pub(super) async fn perform(
     })
 }
 
+/// What comes of it where one of the two sides is not there. Without a canary nobody has to be led away gently.
+fn incomplete(observer: &Observer, progress: &Progress<'_>, sides: &CanaryParameters) -> Done {
+    let is_there = |name: &str| observer.member(name).is_some();
+    if !is_there(&sides.stable.0) {
+        return Done::ends(
+            Outcome::WorkloadDeleted,
+            format!(
+                "Deployment {} is not there any more; {}",
+                sides.stable.0,
+                wish::so_far(progress)
+            ),
+        );
+    }
+    if !is_there(&sides.canary.0) {
+        return Done::holds(format!(
+            "Deployment {} is not there any more, so there is nothing to wait for",
+            sides.canary.0
+        ));
+    }
+    Done::wait("waiting to see the canary")
+}
+
 fn look(observer: &Observer, progress: &Progress<'_>, index: usize, step: &Step) -> Done {
     let (Some(canary), Some(change)) = (observer.policy.strategy.canary(), &step.weight) else {
         return Done::holds("there is nothing to wait for");
@@ -34,7 +57,7 @@ fn look(observer: &Observer, progress: &Progress<'_>, index: usize, step: &Step)
         ));
     }
     let Some(workload) = observer.workload() else {
-        return Done::wait("waiting to see the canary");
+        return incomplete(observer, progress, &canary.parameters);
     };
     let now = Timestamp::now();
     let since = deadline::began(progress, index, now);

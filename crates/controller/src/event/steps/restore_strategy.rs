@@ -86,7 +86,7 @@ async fn release_ownership(
         FIELD_MANAGER,
     );
     if handed != current {
-        hand_back::write(context, namespace, step, found, handed).await?;
+        hand_back::as_a_courtesy(context, namespace, step, found, handed).await?;
     }
     Ok(Done::holds("the strategy is as it was before"))
 }

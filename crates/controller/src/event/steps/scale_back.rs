@@ -67,7 +67,7 @@ pub(super) async fn perform(
     let current = managed_fields(&object);
     let handed = ownership::give_back(&current, &REPLICAS, &found.owners, FIELD_MANAGER);
     if handed != current {
-        hand_back::write(context, namespace, step, &object, handed).await?;
+        hand_back::as_a_courtesy(context, namespace, step, &object, handed).await?;
     }
     let wanted = if stay { now } else { before.replicas };
     Ok(Done::holds(format!(

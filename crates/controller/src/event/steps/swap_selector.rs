@@ -1,7 +1,7 @@
 //! SwapSelector: the Service selects the good stack, if it selects what it did when that was decided.
 
 use backstop_api::{
-    event::{Found, Outcome, Step},
+    event::{Found, Outcome, SelectorChange, Step},
     names::FIELD_MANAGER,
 };
 use backstop_engine::ownership;
@@ -55,21 +55,8 @@ pub(super) async fn perform(
         }));
     };
     if *now == json!(change.to) {
-        let handed = ownership::give_back(&managed, &SELECTOR, &found.owners, FIELD_MANAGER);
-        if handed != managed {
-            let operations = json!([
-                {"op": "test", "path": "/metadata/resourceVersion", "value": object["metadata"]["resourceVersion"]},
-                {"op": "replace", "path": "/metadata/managedFields", "value": handed},
-            ]);
-            context
-                .calls
-                .json_patch("patch service", &api, &change.service, &operations)
-                .await?;
-        }
-        return Ok(Done::written(format!(
-            "Service {} selects the pods of {}",
-            change.service, step.workload
-        )));
+        hand_back(context, &api, &change.service, &object, found).await?;
+        return Ok(selects(change, step));
     }
     if *now != json!(change.from) {
         return Ok(Done::superseded(format!(
@@ -88,10 +75,47 @@ pub(super) async fn perform(
         {"op": "replace", "path": "/spec/selector", "value": change.to},
     ]);
     // Where a test does not hold, it is looked at again.
-    context
+    let patched = context
         .calls
         .json_patch("patch service", &api, &change.service, &operations)
         .await?;
-    // Looked at again at once: the next look gives the ownership back.
-    Box::pin(perform(context, namespace, progress, index, step)).await
+    // From here on requests go there: nothing that is refused may make this undone.
+    let patched = serde_json::to_value(&patched).unwrap_or_default();
+    hand_back(context, &api, &change.service, &patched, found).await?;
+    Ok(selects(change, step))
+}
+
+fn selects(change: &SelectorChange, step: &Step) -> Done {
+    Done::written(format!(
+        "Service {} selects the pods of {}",
+        change.service, step.workload
+    ))
+}
+
+/// The selector belongs to whom it belonged.
+async fn hand_back(
+    context: &Context,
+    api: &Api<Service>,
+    name: &str,
+    object: &Value,
+    found: &Found,
+) -> Result<(), CallError> {
+    let managed = managed_fields(object);
+    let handed = ownership::give_back(&managed, &SELECTOR, &found.owners, FIELD_MANAGER);
+    if handed == managed {
+        return Ok(());
+    }
+    let operations = json!([
+        {"op": "test", "path": "/metadata/resourceVersion", "value": object["metadata"]["resourceVersion"]},
+        {"op": "replace", "path": "/metadata/managedFields", "value": handed},
+    ]);
+    let written = context
+        .calls
+        .json_patch("patch service", api, name, &operations)
+        .await;
+    match written {
+        // A courtesy to the next apply.
+        Ok(_) | Err(CallError::Refused { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
 }

@@ -76,7 +76,7 @@ pub(super) const ALERTS: [Alert; 13] = [
         wait: None,
         severity: "critical",
         summary: "A rollback failed ({{ $labels.outcome }})",
-        description: "A release is bad, and taking it back did not help or could not be done: {{ $labels.outcome }}. Backstop goes on by itself only after TargetCannotStart, and where some of several Deployments were restored; else a person has to act.",
+        description: "A release is bad, and taking it back did not help or could not be done: {{ $labels.outcome }}. Where the bad release is still live and the trigger fires on, after TargetCannotStart, and where some of several Deployments were restored, Backstop tries again by itself until limits.maxAttempts; else a person has to act.",
     },
     Alert {
         name: "RollbackStuck",
@@ -88,11 +88,11 @@ pub(super) const ALERTS: [Alert; 13] = [
     },
     Alert {
         name: "DrillFailure",
-        query: r#"sum by (outcome) (increase(backstop_drills_total{phase="Failed"}[15m])) > 0"#,
+        query: r#"sum by (outcome) (increase(backstop_drills_total{phase="Failed",outcome!~"CancelledByPerson|PolicyNotInForce"}[15m])) > 0"#,
         wait: None,
         severity: "warning",
         summary: "A drill failed ({{ $labels.outcome }})",
-        description: "A rollback would not have worked; kubectl get rollbackevents --all-namespaces shows the drill, and its message says why. What was live before is brought back by itself.",
+        description: "A rollback would not have worked; kubectl get rollbackevents --all-namespaces shows the drill, and its message says why. What was live before is brought back by itself, unless that is what failed.",
     },
     Alert {
         name: "NoLeader",
