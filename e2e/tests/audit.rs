@@ -107,6 +107,15 @@ async fn where_records_are_many_the_newest_stay_in_the_cluster_and_the_rest_in_t
     let lines = || std::fs::read_to_string(&path).map_or(0, |text| text.lines().count());
     eventually("all to be in the log", SOON, async || {
         ensure!(lines() == 4, "{} lines", lines());
+        // Whoever is stopped between a line and its mark leaves a record that is written again.
+        for number in 1..=4 {
+            let marked = events.get(&format!("web-{number}")).await?;
+            let marked = marked.map(|event| event.data["status"]["exported"]["sequence"].clone());
+            ensure!(
+                marked.is_some_and(|it| it.is_i64()),
+                "{number} is not marked"
+            );
+        }
         Ok(())
     })
     .await?;
