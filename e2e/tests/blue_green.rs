@@ -2,8 +2,8 @@
 //! was live before, when that is ready at the capacity that it had.
 
 use anyhow::{Context as _, ensure};
-use backstop_api::RollbackPolicy;
 use backstop_api::event::{EventPhase, Outcome, StepKind, StepState};
+use backstop_api::{RollbackEvent, RollbackPolicy};
 use backstop_e2e::frozen::{self, Frozen};
 use backstop_e2e::world::{App, SOON, World, cannot_start, message};
 use backstop_testenv::{eventually, fate};
@@ -179,9 +179,11 @@ async fn a_rollback_that_is_called_off_before_the_switch_leaves_no_record() -> a
         .eventually("the good stack is awaited", async || {
             let records = world.points("Quarantined").await?.len();
             let wanted = replicas(&world, BLUE).await?;
+            let event = world.api::<RollbackEvent>().get("web-1").await?;
+            let written = event.status.and_then(|s| s.times.first_write);
             ensure!(
-                records == 1 && wanted == Some(2),
-                "{records} records, {wanted:?}"
+                records == 1 && wanted == Some(2) && written.is_some(),
+                "{records} records, {wanted:?}, {written:?}"
             );
             Ok(())
         })

@@ -95,6 +95,17 @@ async fn replicas(world: &World, name: &str) -> anyhow::Result<Option<i32>> {
     Ok(deployment.spec.and_then(|s| s.replicas))
 }
 
+/// A gradual rollback from 20 % has begun.
+async fn first_step_taken(world: &World) -> anyhow::Result<()> {
+    world
+        .eventually("the first step is taken", async || {
+            let now = share(world).await?;
+            ensure!(now == (85, 15), "{now:?}");
+            Ok(())
+        })
+        .await
+}
+
 /// The stable side at v1 has proved itself, and there is an idle canary of v1.
 async fn stable_is_good(name: &str, policy: Value) -> anyhow::Result<World> {
     let world = World::new(name).await?;
@@ -272,13 +283,7 @@ async fn a_persons_edit_in_between_stands() -> anyhow::Result<()> {
         .deploy(&canary("v2", 2).fate(fate::NEVER_READY))
         .await?;
     share_as(&world, 20, "kubectl", true).await?;
-    world
-        .eventually("the first step is taken", async || {
-            let now = share(&world).await?;
-            ensure!(now == (85, 15), "{now:?}");
-            Ok(())
-        })
-        .await?;
+    first_step_taken(&world).await?;
     share_as(&world, 50, "alice", true).await?;
     let event = world
         .ended("web-1", EventPhase::Superseded, Outcome::NewerRelease)
@@ -433,13 +438,7 @@ async fn a_critical_trigger_takes_over_a_gradual_rollback_that_is_executed() -> 
         .deploy(&canary("v2", 2).fate(fate::NEVER_READY))
         .await?;
     share_as(&world, 20, "kubectl", true).await?;
-    world
-        .eventually("the first step is taken", async || {
-            let now = share(&world).await?;
-            ensure!(now == (85, 15), "{now:?}");
-            Ok(())
-        })
-        .await?;
+    first_step_taken(&world).await?;
     let event = world.event_in("web-1", EventPhase::Executing).await?;
     assert_eq!(event.spec.action, Some(Action::GradualRollback));
     let _crashing = world.keep_crashing("v2");
@@ -490,13 +489,7 @@ async fn a_canary_that_is_deleted_meanwhile_loses_its_share_at_once() -> anyhow:
         .deploy(&canary("v2", 2).fate(fate::NEVER_READY))
         .await?;
     share_as(&world, 20, "kubectl", true).await?;
-    world
-        .eventually("the first step is taken", async || {
-            let now = share(&world).await?;
-            ensure!(now == (85, 15), "{now:?}");
-            Ok(())
-        })
-        .await?;
+    first_step_taken(&world).await?;
     world
         .api::<Deployment>()
         .delete(CANARY, &DeleteParams::default())

@@ -15,8 +15,7 @@ const IMPATIENT: Duration = Duration::from_secs(3);
 
 /// The way for short questions alone: a connection that died is noticed soon.
 pub(crate) async fn impatient_client() -> anyhow::Result<Client> {
-    let mut config = Config::infer().await?;
-    config.headers.push((USER_AGENT, NAME));
+    let mut config = config().await?;
     config.connect_timeout = Some(IMPATIENT);
     config.read_timeout = Some(IMPATIENT);
     config.write_timeout = Some(IMPATIENT);
@@ -25,7 +24,11 @@ pub(crate) async fn impatient_client() -> anyhow::Result<Client> {
 
 /// In a cluster by the service account, elsewhere by `KUBECONFIG`.
 pub(crate) async fn client() -> anyhow::Result<Client> {
+    Ok(Client::try_from(config().await?)?)
+}
+
+async fn config() -> anyhow::Result<Config> {
     let mut config = Config::infer().await?;
     config.headers.push((USER_AGENT, NAME));
-    Ok(Client::try_from(config)?)
+    Ok(config)
 }

@@ -107,11 +107,17 @@ pub(super) fn raised(autoscaler: &Autoscaler, wanted: i32) -> i32 {
 
 /// As many of the wanted replicas as the autoscaler that Scale has found for a Deployment lets it have.
 pub(super) fn possible(progress: &Progress<'_>, step: &Step, wanted: i32) -> i32 {
-    let mut steps = progress.status.steps.iter();
-    steps
-        .find(|s| s.step.kind == StepKind::Scale && s.step.workload == step.workload)
-        .and_then(|s| s.found.as_ref()?.capacity.as_ref()?.autoscaler.as_ref())
+    scaled(progress, step)
+        .and_then(|(_, found)| found.capacity.as_ref()?.autoscaler.as_ref())
         .map_or(wanted, |autoscaler| raised(autoscaler, wanted))
+}
+
+/// What Scale wrote to the Deployment of a step, and what was there before, if it has come to that.
+pub(super) fn scaled<'a>(progress: &'a Progress<'_>, step: &Step) -> Option<(i32, &'a Found)> {
+    let mut steps = progress.status.steps.iter();
+    let scale =
+        steps.find(|s| s.step.kind == StepKind::Scale && s.step.workload == step.workload)?;
+    Some((scale.step.replicas.unwrap_or(0), scale.found.as_ref()?))
 }
 
 /// The autoscaler that owns the replicas of a Deployment, and who owns its fields.

@@ -2,7 +2,7 @@
 //! whom they belonged.
 
 use backstop_api::{
-    event::{Capacity, Found, Step, StepKind},
+    event::{Capacity, Found, Step},
     names::FIELD_MANAGER,
 };
 use backstop_engine::ownership;
@@ -22,7 +22,7 @@ pub(super) async fn perform(
     progress: &Progress<'_>,
     step: &Step,
 ) -> Result<Done, CallError> {
-    let Some((wrote, found)) = scaled(progress, step) else {
+    let Some((wrote, found)) = scale::scaled(progress, step) else {
         return Ok(Done::holds("the replicas were not changed"));
     };
     let Some(before) = &found.capacity else {
@@ -76,17 +76,9 @@ pub(super) async fn perform(
     )))
 }
 
-/// What Scale wrote, and what was there before, if it has come to that.
-fn scaled<'a>(progress: &'a Progress<'_>, step: &Step) -> Option<(i32, &'a Found)> {
-    let mut steps = progress.status.steps.iter();
-    let scale =
-        steps.find(|s| s.step.kind == StepKind::Scale && s.step.workload == step.workload)?;
-    Some((scale.step.replicas.unwrap_or(0), scale.found.as_ref()?))
-}
-
 /// What is put back, for whoever has to do it by hand.
 pub(super) fn in_words(progress: &Progress<'_>, step: &Step) -> String {
-    let before = scaled(progress, step).and_then(|(_, found)| found.capacity.clone());
+    let before = scale::scaled(progress, step).and_then(|(_, found)| found.capacity.clone());
     let name = &step.workload;
     match before {
         Some(Capacity {
