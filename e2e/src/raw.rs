@@ -46,7 +46,21 @@ impl Raw {
 
     /// Creates an object from its `metadata` and `spec`. A `metadata` that is a string is its name.
     pub async fn create(&self, metadata: impl Into<Value>, spec: Value) -> Answer {
-        let metadata = match metadata.into() {
+        self.post(metadata.into(), spec, &PostParams::default())
+            .await
+    }
+
+    /// Asks whether the API server would let an object be created, and creates none.
+    pub async fn try_to_create(&self, metadata: impl Into<Value>, spec: Value) -> Answer {
+        let dry_run = PostParams {
+            dry_run: true,
+            ..PostParams::default()
+        };
+        self.post(metadata.into(), spec, &dry_run).await
+    }
+
+    async fn post(&self, metadata: Value, spec: Value, params: &PostParams) -> Answer {
+        let metadata = match metadata {
             Value::String(name) => json!({ "name": name }),
             other => other,
         };
@@ -57,7 +71,7 @@ impl Raw {
             "spec": spec,
         });
         let object = serde_json::from_value(object).map_err(kube::Error::SerdeError)?;
-        self.api.create(&PostParams::default(), &object).await
+        self.api.create(params, &object).await
     }
 
     /// Changes an object by a merge patch.
