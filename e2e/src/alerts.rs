@@ -2,7 +2,9 @@
 
 use std::ops::Deref;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
+use backstop_api::RollbackPolicy;
+use backstop_api::point::WorkloadRelease;
 use backstop_testenv::Alertmanager;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
@@ -177,13 +179,22 @@ impl Alerted {
     pub async fn pod_of_new(&self, version: &str) -> anyhow::Result<String> {
         let pod = self.pod_of(version).await?;
         let proved = self.points("Good").await?;
+        let tag = format!(":{version}");
+        // On a slow machine it has proved itself by now.
+        let is_it =
+            |workload: &WorkloadRelease| workload.images.iter().any(|i| i.image.ends_with(&tag));
         let good: Vec<_> = proved
             .into_iter()
-            .filter_map(|p| Some(p.spec.release?.hash))
+            .filter_map(|p| p.spec.release)
+            .filter(|release| !release.workloads.iter().any(is_it))
+            .map(|release| release.hash)
             .collect();
-        self.policy_says("the new release", |status| {
-            let live = status.release.as_ref();
-            live.is_some_and(|r| !good.contains(&r.hash))
+        self.eventually("the new release to be known", async || {
+            let policies = self.api::<RollbackPolicy>();
+            let all = policies.list(&ListParams::default()).await?;
+            let mut live = all.into_iter().filter_map(|p| p.status?.release);
+            ensure!(live.any(|r| !good.contains(&r.hash)), "not yet");
+            Ok(())
         })
         .await?;
         Ok(pod)

@@ -9,6 +9,7 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 
 use crate::chart::{self, NAMESPACE};
+use crate::raw::{Raw, point};
 
 /// The API servers that have it, by address. Held while installing, so that whoever comes second waits.
 static INSTALLED: Mutex<BTreeSet<String>> = Mutex::const_new(BTreeSet::new());
@@ -141,6 +142,17 @@ async fn refused(cluster: &Access) -> anyhow::Result<()> {
                 answer.stderr
             );
             Ok(())
+        },
+    )
+    .await?;
+    // What asks for a policy first looks for its kind, and looks again only after a while where it was too early.
+    let points = Raw::points(&cluster.client().await?, NAMESPACE);
+    eventually(
+        "the admission policies to find what they look at",
+        Duration::from_mins(2),
+        async || {
+            let tried = points.try_to_create("admission-probe", point("admission-probe"));
+            tried.await
         },
     )
     .await?;

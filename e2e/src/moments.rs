@@ -319,13 +319,13 @@ async fn crash(pods: &Api<Pod>, version: &str) -> anyhow::Result<usize> {
             continue;
         }
         let patch = json!({"metadata": {"annotations": {fate::FATE: fate::CRASH_LOOP}}});
-        pods.patch(
-            &pod.name_any(),
-            &PatchParams::default(),
-            &Patch::Merge(patch),
-        )
-        .await?;
-        count += 1;
+        let (name, params) = (pod.name_any(), PatchParams::default());
+        match pods.patch(&name, &params, &Patch::Merge(patch)).await {
+            Ok(_) => count += 1,
+            // It went away since it was listed.
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) => Err(error)?,
+        }
     }
     Ok(count)
 }

@@ -97,7 +97,9 @@ impl Running {
             "RUST_LOG",
             "info,backstop_controller=debug,kube_runtime=warn",
         )
-        .env("NO_COLOR", "1");
+        .env("NO_COLOR", "1")
+        // What is under way when it is told to end may take it longer than the programs around it.
+        .grace(Duration::from_secs(20));
         let running = Self {
             process,
             namespace: namespace.to_owned(),
@@ -126,14 +128,8 @@ impl Running {
 
     /// What a path of its own server answers: status, type and text.
     pub async fn answer(&self, path: &str) -> anyhow::Result<(u16, String, String)> {
-        let log = self.log();
-        let address = log
-            .lines()
-            .filter(|line| line.contains("serving /healthz"))
-            .find_map(|line| line.split("address=").nth(1))
-            .with_context(|| format!("the log names no address: {log}"))?;
         let client = reqwest::Client::builder().no_proxy().build()?;
-        let url = format!("http://{}{path}", address.trim());
+        let url = format!("http://{}{path}", self.address()?);
         let answer = client.get(url).send().await?;
         let status = answer.status().as_u16();
         let kind = answer.headers().get("content-type").cloned();
@@ -182,7 +178,7 @@ impl Running {
 
     /// Everything that it has logged.
     pub fn log(&self) -> String {
-        self.process.log_tail(usize::MAX)
+        self.process.log()
     }
 
     /// What a failing test shows.

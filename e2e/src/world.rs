@@ -17,8 +17,9 @@ use crate::operator::Running;
 
 /// The application's name.
 pub const APP: &str = "web";
-/// What should happen happens within this time, on a machine that is busy with other tests.
-pub const SOON: Duration = Duration::from_mins(1);
+/// What should happen happens within this time, on a machine that is busy with other tests. It is waited for no longer than
+/// it takes, so this costs time only where a test fails.
+pub const SOON: Duration = Duration::from_mins(3);
 
 /// A release of the application.
 #[derive(Clone, Debug)]
@@ -454,6 +455,15 @@ impl World {
         .await
     }
 
+    /// The same, when the operator's own look at its points shows it too: what is asked of the operator next can be
+    /// about it.
+    pub async fn known_point(&self, count: usize) -> anyhow::Result<RollbackPoint> {
+        let point = self.good_point(count).await?;
+        self.policy_says("its newest point", |s| s.last_point == point.metadata.name)
+            .await?;
+        Ok(point)
+    }
+
     /// Waits until the rollback has this phase.
     pub async fn event_in(&self, name: &str, phase: EventPhase) -> anyhow::Result<RollbackEvent> {
         self.eventually(&format!("{name} to be {phase:?}"), async || {
@@ -527,6 +537,23 @@ impl World {
             .await?;
         let condition = found.conditions.into_iter().find(|c| c.type_ == type_);
         Ok(condition.map(|c| c.message).unwrap_or_default())
+    }
+
+    /// The same, until it has these words as well: on a busy machine something else can be said with the same reason
+    /// before.
+    pub async fn condition_in_words(
+        &self,
+        type_: &str,
+        status: bool,
+        reason: &str,
+        words: &str,
+    ) -> anyhow::Result<String> {
+        self.eventually(&format!("{type_} to say '{words}'"), async || {
+            let said = self.condition(type_, status, reason).await?;
+            ensure!(said.contains(words), "{said}");
+            Ok(said)
+        })
+        .await
     }
 
     /// Waits for a Kubernetes Event with this reason about an object of this kind, and returns what

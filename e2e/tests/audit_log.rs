@@ -347,7 +347,7 @@ async fn what_people_do_is_in_the_log_once_whoever_leads() -> anyhow::Result<()>
     world.policy(quick_policy()).await?;
     world.good_point(1).await?;
     world.deploy(&App::version("v2")).await?;
-    world.good_point(2).await?;
+    world.known_point(2).await?;
     world.drill("quarterly").await?;
     for name in ["quarterly", "web-1"] {
         world

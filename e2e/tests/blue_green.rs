@@ -221,8 +221,17 @@ async fn a_drill_selects_the_stack_before_and_then_this_one_again() -> anyhow::R
     let world = blue_is_good("bg-drill", false, &stack(GREEN, "v2")).await?;
     ready(&world, GREEN).await?;
     select(&world, Some(GREEN), true).await?;
-    world.good_point(2).await?;
+    world.known_point(2).await?;
     world.deploy(&stack(BLUE, "v1").replicas(Some(0))).await?;
+    // The operator knows of it then, too.
+    world
+        .eventually("the stack before to be empty", async || {
+            let stack = world.api::<Deployment>().get(BLUE).await?;
+            let pods = stack.status.and_then(|s| s.replicas).unwrap_or_default();
+            ensure!(pods == 0, "{pods} pods");
+            Ok(())
+        })
+        .await?;
     world.drill_of("quarterly", &[BLUE, GREEN]).await?;
     for event in ["quarterly", "web-1"] {
         let event = world

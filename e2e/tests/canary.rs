@@ -181,7 +181,7 @@ async fn a_drill_is_of_the_stable_side_and_not_while_a_canary_is_tried() -> anyh
     // It has done well, and all get it.
     world.deploy(&stable("v2")).await?;
     share_as(&world, 0, "kubectl", true).await?;
-    world.good_point(2).await?;
+    world.known_point(2).await?;
     world.drill_of("quarterly", &[STABLE, CANARY]).await?;
     for event in ["quarterly", "web-1"] {
         world

@@ -53,6 +53,6 @@ async fn a_release_that_never_becomes_ready_goes_back_at_its_progress_deadline()
 -> anyhow::Result<()> {
     let bad = App::version("v2")
         .fate(fate::NEVER_READY)
-        .progress_deadline(2);
+        .progress_deadline(8);
     bad_release_goes_back("deadline", bad, "ProgressDeadlineExceeded").await
 }

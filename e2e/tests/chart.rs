@@ -379,7 +379,9 @@ async fn the_admission_policies_name_only_fields_that_there_are() -> anyhow::Res
         "nine checked policies without a warning",
         SOON,
         async || {
-            let all = policies.list(&ListParams::default()).await?.items;
+            let mut all = policies.list(&ListParams::default()).await?.items;
+            // Other tests have some of their own.
+            all.retain(|policy| policy.name_any().starts_with("backstop-"));
             ensure!(all.len() == 9, "{} policies", all.len());
             for policy in all {
                 let name = policy.name_any();

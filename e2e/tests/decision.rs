@@ -40,6 +40,7 @@ async fn beside_another(name: &str, trigger: &Value) -> anyhow::Result<Metered> 
     world
         .deploy(&App::version("n1").called("neighbour"))
         .await?;
+    world.rolled_out_of("neighbour", "n1").await?;
     let point = world.prove(policy_with(trigger)).await?;
     let kept = &point.spec.baselines;
     ensure!(kept.contains_key("error-rate/peers"), "{kept:?}");

@@ -16,7 +16,7 @@ async fn two_good_releases(name: &str) -> anyhow::Result<World> {
     let good = App::version("v1");
     let (world, _) = World::with_good_release(name, quick_policy(), &good).await?;
     world.deploy(&App::version("v2")).await?;
-    world.good_point(2).await?;
+    world.known_point(2).await?;
     Ok(world)
 }
 
@@ -97,7 +97,7 @@ async fn a_release_during_a_drill_ends_it() -> anyhow::Result<()> {
     let slow = App::slow("v1", "5s").recreate();
     let (world, _) = World::with_good_release("drill-fix", quick_policy(), &slow).await?;
     world.deploy(&App::version("v2").recreate()).await?;
-    world.good_point(2).await?;
+    world.known_point(2).await?;
     world.drill("quarterly").await?;
     world.rolling_out("quarterly").await?;
     world.deploy(&App::version("v3").recreate()).await?;

@@ -153,7 +153,7 @@ async fn a_freeze_begins_and_ends_by_itself_while_backstop_is_down() -> anyhow::
     let (world, _) =
         World::with_good_release("freeze-ends", quick_policy(), &App::version("v1")).await?;
     choose(&world, "enforce").await?;
-    let from = Timestamp::now() + SignedDuration::from_secs(6);
+    let from = Timestamp::now() + SignedDuration::from_secs(15);
     let until = from + SignedDuration::from_secs(8);
     let once = json!({"name": "short", "once": {"from": from, "until": until}});
     world
@@ -166,11 +166,15 @@ async fn a_freeze_begins_and_ends_by_itself_while_backstop_is_down() -> anyhow::
         .await?;
     world.operator.stop();
     // Before it, in it, and after it: the API server looks at its own clock.
+    world
+        .eventually("the time before the freeze", async || {
+            Ok(tried(&world, &App::version("v2")).await?)
+        })
+        .await?;
     ensure!(
         Timestamp::now() < from,
         "this machine is too slow for this test"
     );
-    tried(&world, &App::version("v2")).await?;
     refusal(&world, &App::version("v2"), "gate freeze").await?;
     ensure!(Timestamp::now() < until, "refused after the window");
     world
@@ -221,7 +225,13 @@ async fn a_release_waits_for_a_baseline_unless_the_live_one_fails() -> anyhow::R
         .policy_says("the gates", |s| s.gates.is_some())
         .await?;
     // Somebody has to be the first.
-    world.deploy(&App::version("v1")).await?;
+    let first = App::version("v1");
+    world
+        .eventually("the first to be let in", async || {
+            Ok(tried(&world, &first).await?)
+        })
+        .await?;
+    world.deploy(&first).await?;
     let said = refusal(&world, &App::version("v2"), "proves itself at").await?;
     ensure!(
         said.contains("gate baseline of RollbackPolicy web"),

@@ -171,7 +171,7 @@ async fn deleting_the_record_lets_the_release_in_at_once() -> anyhow::Result<()>
 #[tokio::test]
 async fn after_its_time_the_release_is_let_in_and_is_taken_back_if_it_is_still_bad()
 -> anyhow::Result<()> {
-    let world = taken_back("gitops-expired", policy(json!({"quarantineFor": "20s"}))).await?;
+    let world = taken_back("gitops-expired", policy(json!({"quarantineFor": "40s"}))).await?;
     world.try_apply(&v2(), FLUX).refused().await?;
     world
         .policy_says("the quarantine to be over", |s| s.quarantined.is_empty())

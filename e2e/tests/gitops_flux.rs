@@ -122,6 +122,12 @@ async fn a_rollback_holds_under_the_real_flux_which_says_why_and_a_new_version_p
         "{managers:?}"
     );
     let watcher = Watcher::start(world);
+    world
+        .eventually("v1 to be seen", async || {
+            ensure!(!watcher.seen().await.is_empty(), "nothing is seen yet");
+            Ok(())
+        })
+        .await?;
     flux.taken_back().await?;
     tokio::time::sleep(trying(20)?).await;
     let seen = watcher.stop().await;

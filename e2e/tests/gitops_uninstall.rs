@@ -14,7 +14,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use tokio::time::Instant;
 
-const SOON: Duration = Duration::from_mins(1);
+const SOON: Duration = Duration::from_mins(2);
 /// What may not happen is looked for until so long after the end.
 const AFTERWARDS: Duration = Duration::from_secs(3);
 
@@ -65,14 +65,15 @@ async fn keeps_out(cluster: &Cluster, api: &Api<Deployment>) -> anyhow::Result<(
         }
     })
     .await?;
-    Raw::policies(&operator, "default")
-        .status(
-            APP,
-            json!({"quarantined": [{
-                "workload": APP, "release": "0123456789abcdef", "event": "web-1", "template": template,
-            }]}),
-        )
-        .await?;
+    let kept_out = json!({"quarantined": [{
+        "workload": APP, "release": "0123456789abcdef", "event": "web-1", "template": template,
+    }]});
+    // The operator's rights are as new as its policy.
+    eventually("the operator to write status", SOON, async || {
+        let policies = Raw::policies(&operator, "default");
+        policies.status(APP, kept_out.clone()).await
+    })
+    .await?;
     eventually("v2 to be refused", SOON, async || {
         let said = tried(api).await.context("it passes")?;
         ensure!(

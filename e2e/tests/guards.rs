@@ -225,9 +225,9 @@ async fn a_release_is_not_blamed_after_its_window() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn a_rollback_waits_for_the_cooldown_of_the_one_before() -> anyhow::Result<()> {
-    let cooldown = Duration::from_secs(4);
+    let cooldown = Duration::from_secs(15);
     let mut policy = quick_policy();
-    policy["limits"]["cooldown"] = json!("4s");
+    policy["limits"]["cooldown"] = json!("15s");
     let (world, _) = World::with_good_release("cooldown", policy, &App::version("v1")).await?;
     world.deploy(&bad("v2")).await?;
     let first = world

@@ -125,7 +125,8 @@ async fn a_bad_release_that_comes_again_is_taken_back_again() -> anyhow::Result<
 
 #[tokio::test]
 async fn a_crash_loop_that_runs_for_a_moment_is_taken_back_all_the_same() -> anyhow::Result<()> {
-    let (world, _) = World::with_good_release("breath", delayed("4s"), &App::version("v1")).await?;
+    let (world, _) =
+        World::with_good_release("breath", delayed("15s"), &App::version("v1")).await?;
     world.deploy(&bad("v2").replicas(Some(1))).await?;
     world.event_in("web-1", EventPhase::Pending).await?;
     world.crashed_out("v2").await?;
@@ -227,8 +228,8 @@ async fn a_restart_of_a_good_release_inherits_its_verdict_and_its_window() -> an
 #[tokio::test]
 async fn a_target_that_cannot_start_either_is_left_for_the_point_before_it() -> anyhow::Result<()> {
     let (world, v1, v2) = two_good("further", quick_policy()).await?;
-    let _crashing = world.keep_crashing("v2");
     world.deploy(&bad("v3").recreate()).await?;
+    let _crashing = world.keep_crashing("v2");
     let first = world
         .ended("web-1", EventPhase::Failed, Outcome::TargetCannotStart)
         .await?;
@@ -254,8 +255,8 @@ async fn after_max_attempts_nothing_more_is_tried_and_a_person_is_called() -> an
     let mut policy = quick_policy();
     policy["limits"]["maxAttempts"] = json!(1);
     let (world, _, _) = two_good("exhausted", policy).await?;
-    let _crashing = world.keep_crashing("v2");
     world.deploy(&bad("v3").recreate()).await?;
+    let _crashing = world.keep_crashing("v2");
     world
         .ended("web-1", EventPhase::Failed, Outcome::TargetCannotStart)
         .await?;

@@ -167,9 +167,9 @@ async fn immediate_isolation_does_not_wait_for_the_good_release() -> anyhow::Res
 #[tokio::test]
 async fn suspects_that_are_left_behind_are_said() -> anyhow::Result<()> {
     let mut policy = policy(&json!({}));
-    policy["strategy"]["timeout"] = json!("2s");
+    policy["strategy"]["timeout"] = json!("6s");
     policy["limits"] = json!({"maxAttempts": 1, "cooldown": "0s"});
-    let world = suspected("isolate-late", policy, &App::slow("v1", "8s")).await?;
+    let world = suspected("isolate-late", policy, &App::slow("v1", "20s")).await?;
     let event = world
         .ended("web-1", EventPhase::Failed, Outcome::TimedOut)
         .await?;

@@ -19,7 +19,7 @@ use door::{Door, Write};
 /// So long does nobody write anything when a rollback is over.
 const QUIET: Duration = Duration::from_secs(4);
 /// Some tens of starts of the operator, on a machine that is busy with other tests.
-const DEADLINE: Duration = Duration::from_mins(5);
+const DEADLINE: Duration = Duration::from_mins(10);
 
 async fn killed_at_every_write(set: Set) -> anyhow::Result<()> {
     let mut world = set.good_release().await?;

@@ -189,10 +189,10 @@ async fn a_dependency_that_is_down_is_not_blamed_on_a_release() -> anyhow::Resul
     let good = names(world.points("Good").await?);
 
     // The dependency goes down with the release of v3, which has nothing to do with it.
+    world.release("v3", failing()).await?;
     for version in ["v1", "v2"] {
         world.load(version, failing()).await?;
     }
-    world.release("v3", failing()).await?;
     let event = world
         .ended("web-1", EventPhase::Failed, Outcome::NotCausedByRelease)
         .await?;
@@ -234,6 +234,9 @@ async fn errors_of_the_release_before_are_not_blamed_on_the_next_by_a_query_that
         / sum(rate(http_requests_total{namespace="{{ namespace }}"}[5s]))"#;
     let trigger = changed(error_rate(), json!({"prometheus": {"query": query}}));
     let (world, first) = Metered::with_good_release("m-unscoped", policy_with(&trigger)).await?;
+    // For as long as both serve, the query cannot tell one from the other.
+    let one_by_one = json!({"spec": {"strategy": {"type": "Recreate", "rollingUpdate": null}}});
+    world.patch_deployment(one_by_one).await?;
     world.load("v1", failing()).await?;
     world
         .trigger_says("error-rate", "to fire on v1", |t| {

@@ -17,8 +17,9 @@ const A_WHILE: Duration = Duration::from_secs(3);
 
 /// Expects that the condition DataAvailable says this, and that nothing comes of it.
 async fn is_held_for(world: &Metered, reason: &str, words: &str) -> anyhow::Result<()> {
-    let said = world.condition("DataAvailable", false, reason).await?;
-    ensure!(said.contains(words), "does not say '{words}': {said}");
+    world
+        .condition_in_words("DataAvailable", false, reason, words)
+        .await?;
     world.no_rollback(A_WHILE).await?;
     ensure!(world.events().await?.is_empty());
     assert_eq!(world.live().await?, "v2");

@@ -108,8 +108,9 @@ async fn a_bad_release_goes_back_by_a_prometheus_of_the_teams_own_authority() ->
     world.load("v1", healthy()).await?;
     world.deploy(&App::version("v1")).await?;
     world.policy(policy).await?;
-    let said = world.condition("DataAvailable", false, "Error").await?;
-    ensure!(said.contains("certificate"), "{said}");
+    world
+        .condition_in_words("DataAvailable", false, "Error", "certificate")
+        .await?;
     ensure!(
         world.points("Good").await?.is_empty(),
         "a point without data"

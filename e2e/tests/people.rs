@@ -87,7 +87,7 @@ async fn a_fix_during_the_rollback_stays_and_becomes_a_point() -> anyhow::Result
 
 #[tokio::test]
 async fn a_paused_deployment_is_left_alone_until_it_is_resumed() -> anyhow::Result<()> {
-    let world = waiting("paused", "3s", &bad("v2")).await?;
+    let world = waiting("paused", "15s", &bad("v2")).await?;
     world
         .kubectl(&["rollout", "pause", "deployment/web"])
         .await?;
@@ -173,7 +173,7 @@ async fn the_longest_reason_holds_no_rollback_up() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn a_rollback_that_a_person_calls_off_is_not_begun_again() -> anyhow::Result<()> {
-    let world = waiting("cancel", "3s", &bad("v2")).await?;
+    let world = waiting("cancel", "15s", &bad("v2")).await?;
     let cancel = [
         "annotate",
         "rollbackevent/web-1",

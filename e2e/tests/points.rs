@@ -65,7 +65,7 @@ async fn a_release_that_a_person_names_good_is_recorded_and_gone_back_to() -> an
 #[tokio::test]
 async fn a_release_is_not_recorded_by_hand_before_it_is_rolled_out() -> anyhow::Result<()> {
     let world = World::new("manual-early").await?;
-    world.deploy(&App::slow("v1", "4s")).await?;
+    world.deploy(&App::slow("v1", "15s")).await?;
     world.policy(by_hand_only()).await?;
     world.manual_point("early").await?;
     let (point, words) = world.captured("early", "NotRolledOut").await?;
@@ -232,7 +232,10 @@ async fn a_tag_that_has_moved_is_said_on_the_point() -> anyhow::Result<()> {
     world
         .images_are("v1", "example.test/web@sha256:aaaa")
         .await?;
-    world.policy(quick_policy()).await?;
+    // The node's first word about a pod's image is overwritten within this time.
+    let mut policy = quick_policy();
+    policy["points"]["soak"] = json!("5s");
+    world.policy(policy).await?;
     let point = world.good_point(1).await?.metadata.name;
     let point = point.context("a point without a name")?;
     world.deploy(&App::version("v2")).await?;

@@ -25,7 +25,7 @@ async fn what_pages_a_team_takes_a_release_back() -> anyhow::Result<()> {
     world.fires(&alert("warning", &pod)).await?;
     proved(&world, name).await?;
     world.deploy(&App::version("v2").called(name)).await?;
-    let pod = world.pod_of("v2").await?;
+    let pod = world.pod_of_new("v2").await?;
     world.fires(&alert("critical", &pod)).await?;
     taken_back(&world, "alerts.yaml", name).await?;
     Ok(())
@@ -38,16 +38,15 @@ async fn more_intrusions_in_a_minute_than_are_allowed_take_a_release_back() -> a
     world.fires(&json!({"alertname": "Watchdog"})).await?;
     let name = "intrusion";
     begin(&world, &triggers, name, &App::version("v1").called(name)).await?;
-    let intrude = async |version: &str, times: u32| {
-        let pod = world.pod_of(version).await?;
-        let seen = (0..times).map(|number| falco(&world.namespace, &pod, number));
+    let intrude = async |pod: &str, times: u32| {
+        let seen = (0..times).map(|number| falco(&world.namespace, pod, number));
         let seen: Vec<_> = seen.collect();
         world.alertmanager.post(&json!(seen)).await
     };
-    intrude("v1", 5).await?;
+    intrude(&world.pod_of("v1").await?, 5).await?;
     proved(&world, name).await?;
     world.deploy(&App::version("v2").called(name)).await?;
-    intrude("v2", 6).await?;
+    intrude(&world.pod_of_new("v2").await?, 6).await?;
     taken_back(&world, "alerts.yaml", name).await?;
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! What the operator does is exported as spans, and all that it does for a rollback is one trace.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, ensure};
@@ -13,7 +14,7 @@ use kube::ResourceExt as _;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 /// Takes spans in, as a collector does.
 #[derive(Clone, Default)]
@@ -101,9 +102,10 @@ async fn all_that_is_done_for_a_rollback_is_one_trace_that_is_found_by_its_uid()
 
 #[tokio::test]
 async fn a_collector_that_is_away_holds_nothing_up_and_is_counted() -> anyhow::Result<()> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let url = format!("http://{}", listener.local_addr()?);
-    drop(listener);
+    // Nobody listens there, and nobody else can meanwhile.
+    let taken = TcpSocket::new_v4()?;
+    taken.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+    let url = format!("http://{}", taken.local_addr()?);
     let world = World::with("traces-away", &["--otlp-endpoint".to_owned(), url]).await?;
     take_back(&world).await?;
     world

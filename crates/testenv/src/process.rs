@@ -14,7 +14,7 @@ use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 
 /// Runs the words after the first until they exit or standard input ends; then TERM, and KILL after as many tenths of a
 /// second as the first word says. A line on standard input is a signal to pass on: the tool's process id is known here
@@ -79,13 +79,16 @@ struct Running {
 }
 
 impl Running {
-    fn await_end(&mut self) {
+    /// Whether it has ended within its time.
+    fn await_end(&mut self) -> bool {
         let asked = Instant::now();
-        while self.guard.try_wait().is_ok_and(|status| status.is_none())
-            && asked.elapsed() < self.deadline
-        {
+        while self.guard.try_wait().is_ok_and(|status| status.is_none()) {
+            if asked.elapsed() > self.deadline {
+                return false;
+            }
             std::thread::sleep(Duration::from_millis(10));
         }
+        true
     }
 }
 
@@ -117,7 +120,7 @@ impl Process {
 
     /// With so long to end by itself when it is stopped, instead of two seconds.
     #[must_use]
-    pub(crate) fn grace(mut self, grace: Duration) -> Self {
+    pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self
     }
@@ -190,9 +193,11 @@ impl Process {
         lifeline
             .write_all(line.as_bytes())
             .with_context(|| format!("{} has ended", self.name))?;
-        if signal == Signal::Kill {
-            running.await_end();
-        }
+        ensure!(
+            signal != Signal::Kill || running.await_end(),
+            "{} was killed and is still there",
+            self.name
+        );
         Ok(())
     }
 
@@ -211,6 +216,12 @@ impl Process {
     /// The file with its output, that of earlier starts included.
     pub fn log_path(&self) -> &Path {
         &self.log
+    }
+
+    /// Its output, that of earlier starts included.
+    pub fn log(&self) -> String {
+        let bytes = std::fs::read(&self.log).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// The last `lines` lines of its output.
