@@ -1,5 +1,7 @@
 //! How often somebody was right.
 
+use std::cmp::Ordering;
+
 use crate::replay::Verdict;
 use crate::trace::Trace;
 
@@ -61,6 +63,21 @@ impl Score {
         self.seconds.extend(seconds);
     }
 
+    /// Whether this is better than what somebody else made of the same traces: no worse by what was caught and by what was
+    /// taken back wrongly, and better by one of them, or sooner. Where nothing is bad, nothing can be caught, and it is
+    /// enough that no more is taken back wrongly.
+    pub fn is_better_than(&self, other: &Self) -> bool {
+        let (caught, wrong) = (
+            self.caught.cmp(&other.caught),
+            other.false_rollbacks.cmp(&self.false_rollbacks),
+        );
+        match (caught, wrong) {
+            (Ordering::Less, _) | (_, Ordering::Less) => false,
+            (Ordering::Equal, Ordering::Equal) => self.bad == 0 || self.time() < other.time(),
+            _ => true,
+        }
+    }
+
     /// The median delay in intervals.
     pub fn delay(&self) -> Option<f64> {
         let mut delays = self.delays.clone();
@@ -111,6 +128,36 @@ mod tests {
         assert_eq!((score.good, score.bad), (2, 3));
         assert_eq!((score.caught, score.false_rollbacks), (1, 2));
         assert_eq!((score.delay(), score.time()), (Some(2.0), Some(50)));
+    }
+
+    #[test]
+    fn who_is_better_catches_more_or_less_wrongly_or_is_sooner() {
+        let score = |caught, false_rollbacks, seconds| Score {
+            good: 10,
+            bad: 10,
+            caught,
+            false_rollbacks,
+            seconds: vec![seconds],
+            ..Score::default()
+        };
+        let theirs = score(9, 1, 60);
+        for better in [score(10, 1, 90), score(9, 0, 90), score(9, 1, 59)] {
+            assert!(better.is_better_than(&theirs), "{better:?}");
+        }
+        for not in [
+            score(8, 0, 1),
+            score(10, 2, 1),
+            score(9, 1, 60),
+            theirs.clone(),
+        ] {
+            assert!(!not.is_better_than(&theirs), "{not:?}");
+        }
+        // Among good releases there is nothing to be sooner with.
+        let spared = Score {
+            good: 10,
+            ..Score::default()
+        };
+        assert!(spared.is_better_than(&spared));
     }
 
     #[test]

@@ -72,4 +72,23 @@ impl Shape {
             onset: (0.0, 900.0),
         }
     }
+
+    /// The corpus that was drawn up last, after every figure of the policy and of the engine had been settled.
+    pub fn afterwards() -> Self {
+        Self {
+            scrape: 20,
+            pods: (2.0, 20.0),
+            rate: (8.0, 1500.0),
+            low_rate: (0.008, 0.2),
+            canary_rate: (120.0, 2000.0),
+            errors: (0.0, 0.01),
+            latency: (0.002, 2.0),
+            narrow: (2.5, 8.0),
+            step: (0.07, 0.6),
+            slower: (1.8, 5.0),
+            leak: (1.9, 5.0),
+            day: (1.2, 20.0),
+            onset: (0.0, 700.0),
+        }
+    }
 }
