@@ -104,6 +104,12 @@ impl Raw {
             .map(drop)
     }
 
+    /// All of them.
+    pub async fn list(&self) -> kube::Result<Vec<DynamicObject>> {
+        let all = self.api.list(&ListParams::default()).await?;
+        Ok(all.items)
+    }
+
     /// An object, if it is there.
     pub async fn get(&self, name: &str) -> kube::Result<Option<DynamicObject>> {
         self.api.get_opt(name).await

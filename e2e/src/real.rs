@@ -67,7 +67,7 @@ impl RealApp {
             limits: BTreeMap::new(),
         }
         // So that a pod that goes is not asked any more when it stops to answer.
-        .env("DRAIN", "4s")
+        .env("DRAIN", "2s")
     }
 
     /// With so many replicas.

@@ -65,6 +65,13 @@ async fn tried(world: &World, app: &App) -> kube::Result<Deployment> {
         .await
 }
 
+/// Deploys it as soon as it is let in: what the gates go by reaches the API server by way of Backstop's status.
+async fn let_in(world: &World, app: &App) -> anyhow::Result<Deployment> {
+    world
+        .eventually("it to be let in", async || world.deploy(app).await)
+        .await
+}
+
 /// The command that a refusal names, with a reason filled in.
 fn command(refusal: &str) -> anyhow::Result<Vec<String>> {
     let (_, rest) = refusal.split_once("kubectl ").context("no command in it")?;
@@ -225,13 +232,7 @@ async fn a_release_waits_for_a_baseline_unless_the_live_one_fails() -> anyhow::R
         .policy_says("the gates", |s| s.gates.is_some())
         .await?;
     // Somebody has to be the first.
-    let first = App::version("v1");
-    world
-        .eventually("the first to be let in", async || {
-            Ok(tried(&world, &first).await?)
-        })
-        .await?;
-    world.deploy(&first).await?;
+    let_in(&world, &App::version("v1")).await?;
     let said = refusal(&world, &App::version("v2"), "proves itself at").await?;
     ensure!(
         said.contains("gate baseline of RollbackPolicy web"),
@@ -242,15 +243,8 @@ async fn a_release_waits_for_a_baseline_unless_the_live_one_fails() -> anyhow::R
     world
         .kubectl(&["delete", "deployment/web", "--wait"])
         .await?;
-    world
-        .deploy(&App::version("v1").fate(fate::CRASH_LOOP))
-        .await?;
-    world
-        .eventually("the fix to be let in", async || {
-            Ok(tried(&world, &App::version("v2")).await?)
-        })
-        .await?;
-    world.deploy(&App::version("v2")).await?;
+    let_in(&world, &App::version("v1").fate(fate::CRASH_LOOP)).await?;
+    let_in(&world, &App::version("v2")).await?;
     policy["points"]["soak"] = json!("1s");
     world.policy(policy).await?;
     world.good_point(1).await?;

@@ -1,5 +1,7 @@
 //! What stands between a bad release and a rollback, and what a rollback leaves alone.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -14,6 +16,8 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
 
 const FLOOR: &str = "backstop.dev/rollback-floor";
 
@@ -115,6 +119,16 @@ async fn replicas_belong_to_the_autoscaler_even_during_a_rollback() -> anyhow::R
     };
     scale(3).await?;
     world.rolled_out("v1").await?;
+    let seen = Arc::<Mutex<BTreeSet<i32>>>::default();
+    let mut looks = JoinSet::new();
+    let (api, noted) = (deployments.clone(), seen.clone());
+    looks.spawn(async move {
+        loop {
+            let replicas = api.get(APP).await.ok().and_then(|d| d.spec?.replicas);
+            noted.lock().await.extend(replicas);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
     world.deploy(&bad("v2").recreate().replicas(None)).await?;
     let mut replicas = 3;
     world
@@ -134,6 +148,12 @@ async fn replicas_belong_to_the_autoscaler_even_during_a_rollback() -> anyhow::R
     let owners = deployment.metadata.managed_fields.unwrap_or_default();
     let managers: Vec<_> = owners.iter().filter_map(|o| o.manager.as_deref()).collect();
     ensure!(!managers.contains(&"backstop"), "{managers:?}");
+    // Neither the one replica of the point nor any other number was written by anybody but the autoscaler.
+    let seen = seen.lock().await.clone();
+    ensure!(
+        !seen.is_empty() && seen.iter().all(|r| (3..=6).contains(r)),
+        "{seen:?}"
+    );
     Ok(())
 }
 

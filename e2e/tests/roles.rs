@@ -124,6 +124,28 @@ async fn a_viewer_reads_all_and_changes_nothing() -> anyhow::Result<()> {
     )?;
     refused(points.delete("probe").await, FORBIDDEN)?;
     refused(events.create("mine", event("web", "vera")).await, FORBIDDEN)?;
+    let drill = with(event("web", "vera"), json!({"cause": "Drill"}));
+    refused(events.create("mine", drill).await, FORBIDDEN)?;
+    let cancel = json!({"metadata": {"annotations": {"backstop.dev/cancel": "no"}}});
+    refused(events.patch("web-1", cancel).await, FORBIDDEN)?;
+    let over = json!({"phase": "Succeeded"});
+    refused(events.status("web-1", over).await, FORBIDDEN)?;
+    refused(events.delete("web-1").await, FORBIDDEN)?;
+    for kind in [&policies, &points, &events] {
+        kind.list().await?;
+        refused(kind.delete_all().await, FORBIDDEN)?;
+    }
+    let deployments: Api<Deployment> = Api::namespaced(roles.viewer.clone(), &roles.namespace);
+    let mut manifest = App::version("v1").manifest();
+    manifest["metadata"]["annotations"] =
+        json!({"backstop.dev/override": "I look on", "backstop.dev/override-by": "vera"});
+    let apply = PatchParams::apply("kubectl");
+    refused(
+        deployments
+            .patch("web", &apply, &Patch::Apply(manifest))
+            .await,
+        FORBIDDEN,
+    )?;
     Ok(())
 }
 
