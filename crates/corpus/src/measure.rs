@@ -46,12 +46,7 @@ impl Measure {
 
     /// The answer about the pods of a side.
     pub fn ask(self, trace: &Trace, side: Side, at: i64) -> Answer {
-        self.ask_all(trace, &[side], at)
-    }
-
-    /// The answer about the pods of several sides together.
-    pub fn ask_all(self, trace: &Trace, sides: &[Side], at: i64) -> Answer {
-        let pods = || trace.pods.iter().filter(|p| sides.contains(&p.side));
+        let pods = || trace.side(side);
         let grown = |counter: &dyn Fn(&Scrape) -> f64| {
             sum(pods().map(|p| increase(p, counter, self.range(), at)))
         };

@@ -122,24 +122,19 @@ fn picture(policy: &ValidPolicy, trace: &Trace, at: i64, points: &[Point]) -> Sn
     Snapshot {
         workload: Some(workload(trace, side, release, at)),
         readings: readings.chain([(COUNTING.to_owned(), counted)]).collect(),
-        peers: peers(policy, trace, side, release, at),
+        peers: peers(policy, trace, release, at),
         points: points.to_vec(),
         ..Snapshot::default()
     }
 }
 
-/// What is answered about all pods but the release's.
+/// What is answered about the pods of other applications.
 fn peers(
     policy: &ValidPolicy,
     trace: &Trace,
-    side: Side,
     release: &str,
     at: i64,
 ) -> BTreeMap<String, Observed> {
-    let others: Vec<Side> = [Side::Earlier, Side::Release, Side::Other]
-        .into_iter()
-        .filter(|other| *other != side)
-        .collect();
     let asked = Measure::ALL.into_iter().filter(|measure| {
         let trigger = policy.triggers.iter().find(|t| t.name == measure.trigger());
         trigger.is_some_and(|t| t.peers.is_some())
@@ -152,7 +147,7 @@ fn peers(
             let observed = Observed {
                 release: release.to_owned(),
                 query: format!("{name} of the others"),
-                reading: as_reading(measure.ask_all(trace, &others, at), at),
+                reading: as_reading(measure.ask(trace, Side::Other, at), at),
                 beside: Beside::default(),
                 asked_at: time(at),
                 details: Vec::new(),

@@ -20,7 +20,8 @@ use crate::duration::Duration;
 pub struct Peers {
     /// PromQL that answers with one number about what was not released, in the unit of the trigger's
     /// own query: the stable side, or other workloads of the namespace. Placeholders as there; leave
-    /// the release out, as in `pod!~"{{ pods }}"`.
+    /// the whole workload out, as in `pod!~"{{ workload }}-.+"`: of the release before there are fewer pods
+    /// each moment of a rollout, and what is asked about should not change by that.
     #[schemars(length(min = 1, max = 4096))]
     pub query: String,
     /// The peers are as bad when they got worse by this share of what the release did; `0.5` unless

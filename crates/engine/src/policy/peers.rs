@@ -51,7 +51,7 @@ pub(super) fn validate(
             if query.is_scoped() {
                 return Err(
                     "is limited to the release itself, which is always as bad as itself; ask about \
-                     what was not released, as in pod!~\"{{ pods }}\""
+                     what was not released, as in pod!~\"{{ workload }}-.+\""
                         .into(),
                 );
             }
