@@ -13,7 +13,7 @@ use crate::world::{APP, World};
 const AT_ONCE: Duration = Duration::from_secs(1);
 /// It takes some tens of milliseconds. While other tests keep the machine busy one answer may come late, but not each of
 /// so many.
-const TRIES: usize = 10;
+const TRIES: usize = 3;
 
 impl World {
     /// Applies a policy that cannot work, and expects to be told within a second: by the condition Accepted, which is

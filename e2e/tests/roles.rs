@@ -81,6 +81,18 @@ impl Roles {
     fn events(&self, client: &Client) -> Raw {
         Raw::events(client, &self.namespace)
     }
+
+    /// Deploys in spite of Backstop, as this person.
+    async fn overrides(&self, client: &Client, who: &str, why: &str) -> kube::Result<Deployment> {
+        let deployments: Api<Deployment> = Api::namespaced(client.clone(), &self.namespace);
+        let mut manifest = App::version("v1").manifest();
+        manifest["metadata"]["annotations"] =
+            json!({"backstop.dev/override": why, "backstop.dev/override-by": who});
+        let apply = PatchParams::apply("kubectl");
+        deployments
+            .patch("web", &apply, &Patch::Apply(manifest))
+            .await
+    }
 }
 
 /// What RBAC says.
@@ -135,15 +147,8 @@ async fn a_viewer_reads_all_and_changes_nothing() -> anyhow::Result<()> {
         kind.list().await?;
         refused(kind.delete_all().await, FORBIDDEN)?;
     }
-    let deployments: Api<Deployment> = Api::namespaced(roles.viewer.clone(), &roles.namespace);
-    let mut manifest = App::version("v1").manifest();
-    manifest["metadata"]["annotations"] =
-        json!({"backstop.dev/override": "I look on", "backstop.dev/override-by": "vera"});
-    let apply = PatchParams::apply("kubectl");
     refused(
-        deployments
-            .patch("web", &apply, &Patch::Apply(manifest))
-            .await,
+        roles.overrides(&roles.viewer, "vera", "I look on").await,
         FORBIDDEN,
     )?;
     Ok(())
@@ -209,14 +214,9 @@ async fn an_operator_rolls_back_and_sets_the_mode_and_nothing_else_of_a_policy()
     )?;
     refused(points.delete("good").await, FORBIDDEN)?;
     refused(events.delete("by-hand").await, FORBIDDEN)?;
-    let deployments: Api<Deployment> = Api::namespaced(roles.operator.clone(), &roles.namespace);
-    let mut manifest = App::version("v1").manifest();
-    manifest["metadata"]["annotations"] =
-        json!({"backstop.dev/override": "I am in a hurry", "backstop.dev/override-by": "otto"});
-    let apply = PatchParams::apply("kubectl");
     refused(
-        deployments
-            .patch("web", &apply, &Patch::Apply(manifest))
+        roles
+            .overrides(&roles.operator, "otto", "I am in a hurry")
             .await,
         "'otto' may not override Backstop",
     )?;
@@ -260,14 +260,7 @@ async fn an_admin_writes_policies_overrides_and_lets_records_go() -> anyhow::Res
             .await,
         "spec.endsDrill: filled by Backstop alone",
     )?;
-    let deployments: Api<Deployment> = Api::namespaced(roles.admin.clone(), &roles.namespace);
-    let mut manifest = App::version("v1").manifest();
-    manifest["metadata"]["annotations"] =
-        json!({"backstop.dev/override": "INC-17", "backstop.dev/override-by": "ada"});
-    let apply = PatchParams::apply("kubectl");
-    deployments
-        .patch("web", &apply, &Patch::Apply(manifest))
-        .await?;
+    roles.overrides(&roles.admin, "ada", "INC-17").await?;
     // Records of rollbacks stay, and what Backstop says is Backstop's.
     refused(events.delete("by-hand").await, FORBIDDEN)?;
     refused(
