@@ -2,11 +2,13 @@
 
 use backstop_api::policy::{Tally, TallyStart};
 
-use crate::statistics::proportion::at_least_above;
+use crate::statistics::proportion::{Evidence, at_least};
 
-/// How many moments are kept from which on a release is judged as well. Their ages double, so that
-/// many reach back further than any release is watched.
-const STARTS_KEPT: usize = 24;
+/// How many moments are kept from which on a release is judged as well. Each is older than the next one by a tenth to a
+/// quarter, so that so many reach back further than any release is watched.
+const STARTS_KEPT: usize = 64;
+/// What 1/(n ln^2 n) from n = 2 on adds up to, rounded up.
+const ALL_WEIGHTS: f64 = 2.11;
 
 /// Counts what has come since the last answers. `from_zero`: the counters began with the release,
 /// so the first answers count in full.
@@ -56,7 +58,7 @@ fn thin(starts: &mut Vec<TallyStart>, now: u32) {
     let mut index = starts.len().saturating_sub(1);
     while index > 1 {
         index -= 1;
-        if age(&starts[index - 1]) <= 2 * age(&starts[index + 1]) {
+        if 4 * age(&starts[index - 1]) <= 5 * age(&starts[index + 1]) {
             starts.remove(index);
         }
     }
@@ -68,16 +70,22 @@ fn thin(starts: &mut Vec<TallyStart>, now: u32) {
 /// The share of all that is bad at least, from the beginning or from some later moment on, except
 /// with probability `error` over all looks.
 ///
-/// The error probability is shared out among the moments: the first one gets half of it, the next
-/// one a sixth, then a twelfth and so on; all together that is the whole.
+/// The evidence from each moment on has a weight, and the weights of all moments that ever come are 1 in all.
 #[must_use]
 pub fn bad_at_least(tally: &Tally, error: f64) -> f64 {
-    tally.starts.iter().fold(0.0, |most: f64, start| {
-        let order = f64::from(start.order);
-        let part = error / ((order + 1.0) * (order + 2.0));
+    let since = |start: &TallyStart| {
         let (bad, total) = (tally.bad - start.bad, tally.total - start.total);
-        most.max(at_least_above(bad, total, part, most))
-    })
+        Evidence::new(bad, total, weight(start.order))
+    };
+    let evidence: Vec<_> = tally.starts.iter().map(since).collect();
+    at_least(&evidence, error)
+}
+
+/// What the evidence from a moment on weighs: of the first one half, and then less and less, so slowly that what goes
+/// wrong after hours has a chance too.
+fn weight(order: u32) -> f64 {
+    let n = f64::from(order) + 2.0;
+    1.0 / (ALL_WEIGHTS * n * n.ln().powi(2))
 }
 
 #[cfg(test)]
