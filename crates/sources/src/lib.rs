@@ -37,6 +37,8 @@ pub use address::{Address, AddressError, AllowList, WebAddress};
 pub use credentials::{Credentials, CredentialsError};
 pub use outcome::{Observer, Outcome};
 pub use probe::Prober;
-pub use prometheus::{Endpoint, InstantQuery, LARGEST_ANSWER, PrometheusClient};
+pub use prometheus::{
+    Endpoint, InstantQuery, LARGEST_ANSWER, MOST_TIMES, PrometheusClient, RangeQuery,
+};
 pub use querier::{Limits, Querier};
 pub use web::{LARGEST_WEB_ANSWER, WebQuery};

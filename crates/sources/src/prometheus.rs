@@ -50,6 +50,32 @@ impl InstantQuery {
     }
 }
 
+/// A range query: one expression at many times.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RangeQuery {
+    /// The expression, without placeholders.
+    pub promql: String,
+    /// The first time; parts of a second are cut off.
+    pub from: Timestamp,
+    /// The last time; parts of a second are cut off.
+    pub to: Timestamp,
+    /// How far the times are apart.
+    pub step: Duration,
+    /// How long an answer may take in all.
+    pub timeout: Duration,
+}
+
+/// The most times that Prometheus answers for at once.
+pub const MOST_TIMES: u128 = 11_000;
+
+impl RangeQuery {
+    /// How many times it asks about.
+    pub fn times(&self) -> u128 {
+        let length = Duration::try_from(self.to.duration_since(self.from)).unwrap_or_default();
+        length.as_nanos() / self.step.as_nanos().max(1) + 1
+    }
+}
+
 /// Why there is no usable answer: what becomes [`Reading::Unavailable`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {

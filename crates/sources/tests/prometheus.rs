@@ -3,6 +3,7 @@
 mod support;
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
@@ -10,7 +11,7 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Redirect};
 use axum::routing::{any, post};
 use backstop_engine::reading::{Reading, Unavailable};
-use backstop_sources::{Credentials, InstantQuery, LARGEST_ANSWER, PrometheusClient};
+use backstop_sources::{Credentials, InstantQuery, LARGEST_ANSWER, PrometheusClient, RangeQuery};
 use jiff::Timestamp;
 use support::{QUERY, answer, ask, ask_with, credentials, endpoint, json, one_series, query};
 use support::{nobody, serve, serve_json, serve_raw, unavailable};
@@ -212,4 +213,60 @@ async fn credentials_are_sent_and_never_shown() {
     let down = nobody().await;
     let (_, why) = unavailable(ask_with(&down, credentials(&[("token", "hunter2")])).await);
     assert!(!why.contains("hunter2"), "{why}");
+}
+
+#[tokio::test]
+async fn a_range_is_asked_for_with_its_times_and_no_secret_is_in_what_comes_of_it() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let record = Arc::clone(&seen);
+    let handler = move |body: String| async move {
+        let mut seen = record.lock().expect("the lock");
+        seen.push(body);
+        if seen.len() == 1 {
+            let series = r#"[{"metric":{},"values":[[1000,"0.5"],[1010,"0.25"]]}]"#;
+            json(
+                200,
+                format!(
+                    r#"{{"status":"success","data":{{"resultType":"matrix","result":{series}}}}}"#
+                ),
+            )
+        } else {
+            json(
+                422,
+                r#"{"status":"error","errorType":"execution","error":"no user hunter2"}"#,
+            )
+        }
+    };
+    let address = serve(Router::new().route("/api/v1/query_range", post(handler))).await;
+    let credentials = credentials(&[("token", "hunter2")]);
+    let client = PrometheusClient::new(endpoint(&address, credentials)).expect("a client");
+    let second = |second| Timestamp::from_second(second).expect("a time");
+    let query = RangeQuery {
+        promql: "sum(x)".to_owned(),
+        from: second(1000),
+        to: second(1015),
+        step: Duration::from_millis(2500),
+        timeout: Duration::from_secs(1),
+    };
+    assert_eq!(query.times(), 7);
+    let samples = client.range(&query).await.expect("samples");
+    let samples: Vec<_> = samples.iter().map(|s| (s.at, s.value)).collect();
+    assert_eq!(samples, [(second(1000), 0.5), (second(1010), 0.25)]);
+    let asked = seen.lock().expect("the lock")[0].clone();
+    for part in [
+        "query=sum%28x%29",
+        "start=1000",
+        "end=1015",
+        "step=2.5",
+        "timeout=1000",
+    ] {
+        assert!(asked.contains(part), "{part}: {asked}");
+    }
+    let Err(Reading::Unavailable { reason, why }) = client.range(&query).await else {
+        panic!("an answer")
+    };
+    assert_eq!(
+        (reason, why.as_str()),
+        (Unavailable::Rejected, "execution: no user ***")
+    );
 }

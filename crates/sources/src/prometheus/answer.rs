@@ -1,18 +1,22 @@
 //! What an answer of the query API means: a pure function of status and body.
 //!
-//! The shapes are those of Prometheus' HTTP API v1, `/api/v1/query`.
+//! The shapes are those of Prometheus' HTTP API v1, `/api/v1/query` and `/api/v1/query_range`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
+use backstop_api::event;
 use backstop_engine::reading::{Reading, Unavailable};
 use jiff::{SignedDuration, Timestamp, Unit};
-use prometheus_http_query::response::{Data, InstantVector, PromqlResult, Sample};
+use prometheus_http_query::response::{Data, InstantVector, PromqlResult, RangeVector, Sample};
 use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Failure, InstantQuery};
 use crate::http::{self, Answer};
+
+/// A series' labels.
+type Metric = HashMap<String, String>;
 
 /// The frame around every answer of the API.
 #[derive(Deserialize)]
@@ -35,10 +39,39 @@ pub(super) fn read(
     query: &InstantQuery,
     now: Timestamp,
 ) -> Result<Reading, Failure> {
+    number(data_of(answer)?, query, now)
+}
+
+/// Reads an answer to a range query: the samples of the one series that is meant.
+pub(super) fn read_range(answer: &Answer) -> Result<Vec<event::Sample>, Failure> {
+    let result = result_of(data_of(answer)?)?;
+    let Data::Matrix(series) = result.data() else {
+        let why = "the answer is no range of samples, which was asked for";
+        return Err(Failure::new(Unavailable::Malformed, why));
+    };
+    let samples = match series.as_slice() {
+        [] => [].as_slice(),
+        [one] => one.samples(),
+        several => {
+            let metrics = several.iter().map(RangeVector::metric);
+            return Err(several_series(several.len(), metrics));
+        }
+    };
+    let parsed = samples.iter().map(|sample| {
+        Ok(event::Sample {
+            at: time_of(*sample)?,
+            value: sample.value(),
+        })
+    });
+    parsed.collect()
+}
+
+/// The data of an answer, or what the server says instead.
+fn data_of(answer: &Answer) -> Result<Value, Failure> {
     let frame = serde_json::from_slice::<Frame>(&answer.body);
     if answer.status.is_success() {
         return match frame {
-            Ok(Frame::Success { data }) => number(data, query, now),
+            Ok(Frame::Success { data }) => Ok(data),
             Ok(Frame::Error { kind, message }) => Err(refusal(reason_of(&kind), &kind, &message)),
             Err(error) => Err(malformed(answer, &error)),
         };
@@ -102,25 +135,29 @@ fn malformed(answer: &Answer, error: &serde_json::Error) -> Failure {
     Failure::new(Unavailable::Malformed, why)
 }
 
-fn number(data: Value, query: &InstantQuery, now: Timestamp) -> Result<Reading, Failure> {
+/// The result in an answer's data, where numbers are in it.
+fn result_of(data: Value) -> Result<PromqlResult, Failure> {
     let ambiguous = |why: &str| Err(Failure::new(Unavailable::Ambiguous, why));
     if data["resultType"] == "string" {
         return ambiguous("the answer is a string; one number is meant");
     }
-    if data["result"]
-        .as_array()
-        .is_some_and(|all| all.iter().any(|it| !it["histogram"].is_null()))
-    {
+    let has_histogram = |it: &Value| !it["histogram"].is_null() || !it["histograms"].is_null();
+    let all = data["result"].as_array();
+    if all.is_some_and(|all| all.iter().any(has_histogram)) {
         return ambiguous(
             "the answer is a native histogram; one number is meant, such as by histogram_quantile()",
         );
     }
-    let result: PromqlResult = serde_json::from_value(data).map_err(|error| {
+    serde_json::from_value(data).map_err(|error| {
         Failure::new(
             Unavailable::Malformed,
             format!("the answer's data is not as expected: {error}"),
         )
-    })?;
+    })
+}
+
+fn number(data: Value, query: &InstantQuery, now: Timestamp) -> Result<Reading, Failure> {
+    let result = result_of(data)?;
     match result.data() {
         Data::Scalar(sample) => judge(*sample, query, now),
         Data::Vector(series) => match series.as_slice() {
@@ -128,15 +165,27 @@ fn number(data: Value, query: &InstantQuery, now: Timestamp) -> Result<Reading, 
                 why: "the query selects no series".to_owned(),
             }),
             [one] => judge(*one.sample(), query, now),
-            // The server's order changes from answer to answer.
-            several => ambiguous(&format!(
-                "{} series where one is meant, the first with {}: aggregate them, such as by sum()",
-                several.len(),
-                several.iter().map(labels).min().unwrap_or_default()
-            )),
+            several => {
+                let metrics = several.iter().map(InstantVector::metric);
+                Err(several_series(several.len(), metrics))
+            }
         },
-        Data::Matrix(_) => ambiguous("the answer is a range of samples; one number is meant"),
+        Data::Matrix(_) => Err(Failure::new(
+            Unavailable::Ambiguous,
+            "the answer is a range of samples; one number is meant",
+        )),
     }
+}
+
+fn several_series<'a>(count: usize, metrics: impl Iterator<Item = &'a Metric>) -> Failure {
+    // The server's order changes from answer to answer.
+    let first = metrics.map(labels).min().unwrap_or_default();
+    Failure::new(
+        Unavailable::Ambiguous,
+        format!(
+            "{count} series where one is meant, the first with {first}: aggregate them, such as by sum()"
+        ),
+    )
 }
 
 fn judge(sample: Sample, query: &InstantQuery, now: Timestamp) -> Result<Reading, Failure> {
@@ -155,11 +204,7 @@ fn judge(sample: Sample, query: &InstantQuery, now: Timestamp) -> Result<Reading
             "the value is {sign}Inf, such as from a division by 0"
         ));
     }
-    // The API counts in seconds, to the millisecond; a float's error is far below that.
-    let at = SignedDuration::try_from_secs_f64(sample.timestamp())
-        .and_then(Timestamp::from_duration)
-        .and_then(|at| at.round(Unit::Millisecond))
-        .map_err(|error| malformed_time(&error))?;
+    let at = time_of(sample)?;
     let asked_for = query.at.unwrap_or(now);
     if asked_for.duration_since(at) > query.max_age {
         return Ok(Reading::Stale { at });
@@ -177,17 +222,23 @@ fn judge(sample: Sample, query: &InstantQuery, now: Timestamp) -> Result<Reading
     Ok(Reading::Value { value, at })
 }
 
-fn malformed_time(error: &jiff::Error) -> Failure {
-    Failure::new(
-        Unavailable::Malformed,
-        format!("the sample's time: {error}"),
-    )
+/// The API counts in seconds, to the millisecond; a float's error is far below that.
+fn time_of(sample: Sample) -> Result<Timestamp, Failure> {
+    SignedDuration::try_from_secs_f64(sample.timestamp())
+        .and_then(Timestamp::from_duration)
+        .and_then(|at| at.round(Unit::Millisecond))
+        .map_err(|error| {
+            Failure::new(
+                Unavailable::Malformed,
+                format!("the sample's time: {error}"),
+            )
+        })
 }
 
 /// The labels in order, cut where they get long.
-fn labels(series: &InstantVector) -> String {
+fn labels(metric: &Metric) -> String {
     const LONGEST: usize = 200;
-    let sorted: BTreeMap<_, _> = series.metric().iter().collect();
+    let sorted: BTreeMap<_, _> = metric.iter().collect();
     let all: Vec<String> = sorted
         .iter()
         .map(|(name, value)| format!("{name}={value:?}"))

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use backstop_api::event::Sample;
 use backstop_engine::reading::{Reading, Unavailable};
 use jiff::Timestamp;
 use prometheus_http_query as promql;
 
 use super::answer;
-use super::{Endpoint, Failure, InstantQuery};
+use super::{Endpoint, Failure, InstantQuery, RangeQuery};
 use crate::http::{self, Answer, chain};
 
 /// The longest answer that is read, in bytes: a single number needs a few hundred.
@@ -78,6 +79,36 @@ impl PrometheusClient {
         }
     }
 
+    /// Asks once about many times: the samples of the one series that there is, oldest first, also
+    /// those that are no finite number. An empty answer has none.
+    ///
+    /// Whatever keeps it from an answer comes back as the [`Reading`] that says so.
+    pub async fn range(&self, query: &RangeQuery) -> Result<Vec<Sample>, Reading> {
+        let asking = async {
+            let request = self
+                .http
+                .query_range(
+                    &query.promql,
+                    query.from.as_second(),
+                    query.to.as_second(),
+                    query.step.as_secs_f64(),
+                )
+                .timeout(millis(query.timeout))
+                .query("partial_response", "false");
+            let answer = self
+                .received(request.post_raw().await, query.timeout)
+                .await?;
+            answer::read_range(&answer)
+        };
+        let answer = tokio::time::timeout(query.timeout, asking).await;
+        answer
+            .unwrap_or_else(|_| Err(Failure::timeout(query.timeout)))
+            .map_err(|Failure { reason, why }| {
+                let why = self.endpoint.credentials.scrub(why);
+                Reading::from(Failure { reason, why })
+            })
+    }
+
     async fn send(&self, query: &InstantQuery) -> Result<Answer, Failure> {
         let mut request = self
             .http
@@ -89,10 +120,18 @@ impl PrometheusClient {
         if let Some(at) = query.at {
             request = request.query("time", at);
         }
-        match request.post_raw().await {
+        self.received(request.post_raw().await, query.timeout).await
+    }
+
+    async fn received(
+        &self,
+        response: Result<reqwest::Response, promql::Error>,
+        limit: Duration,
+    ) -> Result<Answer, Failure> {
+        match response {
             Ok(response) => http::receive(response, LARGEST_ANSWER).await,
             Err(promql::Error::Client(error)) => Err(match error.inner() {
-                Some(source) => self.unsent(source, query.timeout),
+                Some(source) => self.unsent(source, limit),
                 None => Failure::new(Unavailable::Unreachable, error.to_string()),
             }),
             Err(other) => Err(Failure::new(Unavailable::Unreachable, other.to_string())),

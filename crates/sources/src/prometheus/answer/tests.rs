@@ -2,7 +2,7 @@ use backstop_engine::reading::{Reading, Unavailable};
 use jiff::{SignedDuration, Timestamp};
 use reqwest::StatusCode;
 
-use super::{Answer, Failure, InstantQuery, read};
+use super::{Answer, Failure, InstantQuery, read, read_range};
 
 const JSON: &str = "application/json";
 
@@ -291,4 +291,47 @@ fn a_sample_from_another_time_is_not_a_value() {
         Ok(Reading::Value { .. })
     ));
     assert!(at_offset(0, &last_week).is_err());
+}
+
+fn range(result: &str) -> Result<Vec<(i64, f64)>, Failure> {
+    let body =
+        format!(r#"{{"status":"success","data":{{"resultType":"matrix","result":{result}}}}}"#);
+    let answer = Answer {
+        status: StatusCode::OK,
+        content_type: JSON.to_owned(),
+        body: body.into_bytes(),
+    };
+    let samples = read_range(&answer)?;
+    Ok(samples
+        .into_iter()
+        .map(|sample| (sample.at.as_millisecond(), sample.value))
+        .collect())
+}
+
+#[test]
+fn the_samples_of_one_series_are_read_and_of_none_there_are_none() {
+    let one = r#"[{"metric":{"job":"api"},"values":[[1435781430.781,"1"],[1435781445,"NaN"]]}]"#;
+    let samples = range(one).expect("samples");
+    assert_eq!(samples[0], (1_435_781_430_781, 1.0));
+    assert_eq!(samples[1].0, 1_435_781_445_000);
+    assert!(
+        samples[1].1.is_nan(),
+        "what is no number is for others to judge"
+    );
+    assert_eq!(range("[]"), Ok(Vec::new()));
+}
+
+#[test]
+fn of_several_series_no_sample_is_read() {
+    let two =
+        r#"[{"metric":{"a":"2"},"values":[[1,"1"]]},{"metric":{"a":"1"},"values":[[1,"1"]]}]"#;
+    let failure = range(two).expect_err("ambiguous");
+    assert_eq!(failure.reason, Unavailable::Ambiguous);
+    assert_eq!(
+        failure.why,
+        "2 series where one is meant, the first with {a=\"1\"}: aggregate them, such as by sum()"
+    );
+    let histogram = r#"[{"metric":{},"histograms":[[1,{"count":"1","sum":"1","buckets":[]}]]}]"#;
+    let failure = range(histogram).expect_err("no numbers");
+    assert!(failure.why.contains("a native histogram"), "{failure:?}");
 }
