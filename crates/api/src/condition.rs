@@ -43,6 +43,9 @@ pub const REPRODUCIBLE: &str = "Reproducible";
 /// The reason why the images of a release are others by now.
 pub const NOT_REPRODUCIBLE: &str = "NotReproducible";
 
+/// The reason why a point is not filled: its baselines were measured of a release that is not live.
+pub const ANOTHER_RELEASE: &str = "AnotherRelease";
+
 /// The type of a point's condition: later releases can be compared with what was measured of this one. It is there only
 /// where it is False, with the reason [`BASELINES_NOT_USABLE`].
 pub const BASELINES_USABLE: &str = "BaselinesUsable";

@@ -1,5 +1,6 @@
 //! Labels, annotations and the names of objects.
 
+use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 /// Label: the policy that an object belongs to (cut by [`label_value`]).
@@ -126,6 +127,14 @@ pub fn quarantine_name(workload: &str, release: &str) -> String {
     format!("{}-quarantined", point_name(workload, release))
 }
 
+/// The name of the point with a baseline that was captured at a time, a second after another.
+#[must_use]
+pub fn baseline_name(workload: &str, at: Timestamp) -> String {
+    let at = at.strftime("%Y%m%d%H%M%S").to_string();
+    let end = format!("-baseline-{at}");
+    format!("{}{end}", cut(workload, NAME_MAX - end.len()))
+}
+
 /// The name of a policy's rollback number `number`.
 #[must_use]
 pub fn event_name(policy: &str, number: u64) -> String {
@@ -166,5 +175,8 @@ mod tests {
         assert_ne!(label_value(&a), label_value(&b));
         assert!(label_value(&a).len() <= LABEL_MAX);
         assert!(quarantine_name(&"w".repeat(253), "0123456789abcdef").len() <= NAME_MAX);
+        let at = "2026-11-26T14:05:09Z".parse().unwrap();
+        assert_eq!(baseline_name("web", at), "web-baseline-20261126140509");
+        assert_eq!(baseline_name(&"w".repeat(253), at).len(), NAME_MAX);
     }
 }

@@ -63,6 +63,8 @@ use crate::{condition::Condition, config::ConfigRef, policy::WorkloadRef, schema
 #[x_kube(
     validation = Rule::new("self.workload == oldSelf.workload && self.verdict == oldSelf.verdict && self.origin == oldSelf.origin")
         .message("a RollbackPoint is immutable; delete it and make another"),
+    validation = Rule::new("has(self.measuredOf) == has(oldSelf.measuredOf) && (!has(self.measuredOf) || self.measuredOf == oldSelf.measuredOf)")
+        .message("measuredOf is immutable; delete the point and make another"),
     validation = Rule::new("!has(oldSelf.release) || (has(self.release) && self.release == oldSelf.release)")
         .message("release is immutable once it is filled; delete the point and make another"),
     validation = Rule::new("self.verdict != 'Quarantined' || has(self.release)")
@@ -84,6 +86,11 @@ pub struct RollbackPointSpec {
     /// The release. Only Backstop fills it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<Release>,
+    /// Identity of the release that the baselines were measured of, as `status.askedAbout.release` of the policy says
+    /// it. Backstop fills in no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub measured_of: Option<String>,
     /// The value of each trigger when the release proved itself, by the trigger's name: the middle of
     /// what was measured, and of a ratio the share that is bad at most.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -5,13 +5,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use backstop_api::{event::Sample, point::Distribution};
+use backstop_api::{event::Sample, point::Distribution, policy::Tally};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     policy::{Against, ValidBaseline, ValidPolicy, ValidTrigger},
     reading::Reading,
-    snapshot::{Beside, Measured, Observed, Snapshot, Workload},
+    snapshot::{Beside, Measured, Observed, Point, Snapshot, Workload},
     state::{SAMPLES_KEPT, State, TriggerMemory},
     statistics::{proportion, summary},
     target,
@@ -21,6 +21,9 @@ use crate::{
 /// So many samples of an earlier time or of the stable side must be there before it can be said that
 /// they are too wild.
 const WILD_FROM: usize = 5;
+
+/// What is said where no point holds anything to compare with.
+pub const NONE_YET: &str = "no baseline yet: no earlier release has proved itself";
 
 /// What there is to compare with.
 #[derive(Clone, Debug, PartialEq)]
@@ -136,30 +139,60 @@ fn last_healthy(
     live: Live<'_>,
     now: Timestamp,
 ) -> (Result<f64, Lack>, Vec<f64>) {
-    let found = target::baseline(seen, live.release, live.restored, &trigger.name);
-    let Some((point, measured)) = found else {
-        let why = "no baseline yet: no earlier release has proved itself";
-        return (Err(Lack::no_data(why)), Vec::new());
+    let Some(held) = held(trigger, seen, live, now) else {
+        return (Err(Lack::no_data(NONE_YET)), Vec::new());
     };
-    let distribution = measured.distribution.as_ref();
-    let taken = distribution.and_then(|d| d.to).unwrap_or(point.proved_at);
-    let age = now.duration_since(taken);
-    let problem = match trigger.baseline.max_age {
-        Some(most) if age > most => Some(format!(
-            "is {} h old, and may be {} h (baseline.maxAge)",
-            age.as_hours(),
-            most.as_hours()
-        )),
-        _ => unusable(trigger, measured),
-    };
+    let distribution = held.measured.distribution.as_ref();
     let samples = || distribution.map_or_else(Vec::new, |d| d.samples.clone());
-    match problem {
-        None => (Ok(measured.value), samples()),
+    match held.problem {
+        None => (Ok(held.measured.value), samples()),
         Some(problem) => {
-            let why = format!("the baseline of point {} {problem}", point.name);
+            let why = format!("the baseline of point {} {problem}", held.point.name);
             (Err(Lack::no_data(why)), Vec::new())
         }
     }
+}
+
+/// What a point holds for a trigger to compare with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Held<'a> {
+    /// The point.
+    pub point: &'a Point,
+    /// What it holds.
+    pub measured: &'a Measured,
+    /// When that was measured.
+    pub taken: Timestamp,
+    /// Why nothing is compared with it, if so.
+    pub problem: Option<String>,
+}
+
+/// What the trigger's values are compared with where that is what a point holds.
+#[must_use]
+pub fn held<'a>(
+    trigger: &ValidTrigger,
+    seen: &'a Snapshot,
+    live: Live<'_>,
+    now: Timestamp,
+) -> Option<Held<'a>> {
+    let (point, measured) = target::baseline(seen, live.release, live.restored, &trigger.name)?;
+    let of_samples = measured.distribution.as_ref().and_then(|d| d.to);
+    let taken = of_samples.unwrap_or(point.proved_at);
+    Some(Held {
+        point,
+        measured,
+        taken,
+        problem: too_old(trigger, taken, now).or_else(|| unusable(trigger, measured)),
+    })
+}
+
+fn too_old(trigger: &ValidTrigger, taken: Timestamp, now: Timestamp) -> Option<String> {
+    let age = now.duration_since(taken);
+    let most = trigger.baseline.max_age.filter(|most| age > *most)?;
+    Some(format!(
+        "is {} h old, and may be {} h (baseline.maxAge)",
+        age.as_hours(),
+        most.as_hours()
+    ))
 }
 
 /// Why nothing can be compared with what a point holds, whatever its age.
@@ -170,7 +203,12 @@ pub fn unusable(trigger: &ValidTrigger, measured: &Measured) -> Option<String> {
     if trigger.ratio().is_some() || !trigger.is_asked() {
         return None;
     }
-    let distribution = measured.distribution.as_ref()?;
+    let Some(distribution) = measured.distribution.as_ref() else {
+        return trigger.compare.as_ref().map(|compare| {
+            let wanted = compare.parameters.samples;
+            format!("is a number alone, and {wanted} samples are compared (compare.samples)")
+        });
+    };
     let baseline = &trigger.baseline;
     if distribution.count < baseline.minimum_samples {
         return Some(format!(
@@ -199,7 +237,7 @@ pub fn complaints(policy: &ValidPolicy, baselines: &BTreeMap<String, Measured>) 
     policy
         .triggers
         .iter()
-        .filter(|t| t.uses_baseline() && t.baseline.against == Against::LastHealthy)
+        .filter(|trigger| trigger.compares_with_a_point())
         .filter_map(|trigger| {
             let problem = match baselines.get(&trigger.name) {
                 None => "was not measured".to_owned(),
@@ -304,9 +342,35 @@ pub fn measured(policy: &ValidPolicy, state: &State) -> BTreeMap<String, Measure
         .collect()
 }
 
-/// A ratio is remembered as what it is at most: the wider, the less was counted.
 fn counted(memory: &TriggerMemory, error: f64) -> Option<Measured> {
-    let tally = memory.tally.as_ref().filter(|t| t.total > 0.0)?;
+    of_counts(memory.tally.as_ref()?, error, None, memory.asked_at)
+}
+
+/// What was measured since the release is healthy; where nothing was, what was measured last.
+fn sampled(memory: &TriggerMemory, since: Option<Timestamp>) -> Option<Measured> {
+    let newest = memory.samples.back()?;
+    let healthy = memory.samples.iter().filter(|s| Some(s.at) >= since);
+    let mut samples: Vec<Sample> = healthy.copied().collect();
+    if samples.is_empty() {
+        samples.push(*newest);
+    }
+    let values: Vec<f64> = samples.iter().map(|s| s.value).collect();
+    let times = (samples.first().map(|s| s.at), samples.last().map(|s| s.at));
+    of_samples(&values, times)
+}
+
+/// What a ratio is remembered as: what it is at most, the wider, the less was counted. `None` where
+/// nothing was.
+#[must_use]
+pub fn of_counts(
+    tally: &Tally,
+    error: f64,
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
+) -> Option<Measured> {
+    if tally.total <= 0.0 {
+        return None;
+    }
     let share = tally.bad / tally.total;
     #[expect(
         clippy::cast_possible_truncation,
@@ -324,33 +388,32 @@ fn counted(memory: &TriggerMemory, error: f64) -> Option<Measured> {
             median: None,
             p95: None,
             samples: Vec::new(),
-            from: None,
-            to: memory.asked_at,
+            from,
+            to,
         }),
     })
 }
 
-/// What was measured since the release is healthy; where nothing was, what was measured last.
-fn sampled(memory: &TriggerMemory, since: Option<Timestamp>) -> Option<Measured> {
-    let newest = memory.samples.back()?;
-    let healthy = memory.samples.iter().filter(|s| Some(s.at) >= since);
-    let mut samples: Vec<Sample> = healthy.copied().collect();
-    if samples.is_empty() {
-        samples.push(*newest);
-    }
-    let values: Vec<f64> = samples.iter().map(|s| s.value).collect();
+/// What samples are remembered as, oldest first: the middle, how they are spread, and the newest of
+/// them. The times are those of the oldest and the newest. `None` without samples.
+#[must_use]
+pub fn of_samples(
+    samples: &[f64],
+    (from, to): (Option<Timestamp>, Option<Timestamp>),
+) -> Option<Measured> {
+    let kept = samples.len().saturating_sub(SAMPLES_KEPT);
     Some(Measured {
-        value: summary::median(&values)?,
+        value: summary::median(samples)?,
         distribution: Some(Distribution {
-            count: values.len() as u64,
-            mean: summary::mean(&values)?,
-            deviation: summary::deviation(&values),
-            p5: summary::quantile(&values, 0.05),
-            median: summary::median(&values),
-            p95: summary::quantile(&values, 0.95),
-            from: samples.first().map(|s| s.at),
-            to: samples.last().map(|s| s.at),
-            samples: values,
+            count: samples.len() as u64,
+            mean: summary::mean(samples)?,
+            deviation: summary::deviation(samples),
+            p5: summary::quantile(samples, 0.05),
+            median: summary::median(samples),
+            p95: summary::quantile(samples, 0.95),
+            samples: samples[kept..].to_vec(),
+            from,
+            to,
         }),
     })
 }

@@ -68,17 +68,37 @@ impl JsonPath {
         &self.text
     }
 
+    /// Looks for numbers, one or many, in the order of the document.
+    pub fn find_all(&self, document: &Value) -> Result<Vec<f64>, String> {
+        let path = &self.text;
+        let found = self.matches(document);
+        let found = found.ok_or_else(|| format!("{path} cannot be looked for in it"))?;
+        if found.is_empty() {
+            return Err(format!("nothing is at {path}"));
+        }
+        let numbers = found.into_iter().map(|value| match number(path, value) {
+            Found::Number(number) => Ok(number),
+            Found::Other(why) if value.is_array() => {
+                Err(format!("{why}; for the numbers in it write {path}[*]"))
+            }
+            Found::Nothing(why) | Found::Several(why) | Found::Other(why) => Err(why),
+        });
+        numbers.collect()
+    }
+
+    fn matches<'a>(&self, document: &'a Value) -> Option<Vec<&'a Value>> {
+        let found = js_path_process(&self.query, document).ok()?;
+        let values = found.into_iter().map(jsonpath_rust::query::QueryRef::val);
+        Some(values.collect())
+    }
+
     /// Looks for the number.
     #[must_use]
     pub fn find(&self, document: &Value) -> Found {
         let path = &self.text;
-        let Ok(found) = js_path_process(&self.query, document) else {
+        let Some(found) = self.matches(document) else {
             return Found::Other(format!("{path} cannot be looked for in it"));
         };
-        let found: Vec<&Value> = found
-            .into_iter()
-            .map(jsonpath_rust::query::QueryRef::val)
-            .collect();
         match found.as_slice() {
             [] => Found::Nothing(format!("nothing is at {path}")),
             [one] => number(path, one),
@@ -277,6 +297,24 @@ mod tests {
             panic!("a long string is no number");
         };
         assert!(long.len() < 150, "{long}");
+    }
+
+    #[test]
+    fn many_numbers_are_found_in_their_order_or_none() {
+        let document = json!({"points": [{"v": 3}, {"v": 1.5}], "list": [1, 2], "bad": [1, "NaN"]});
+        let all = |path| JsonPath::parse(path).expect(path).find_all(&document);
+        assert_eq!(all("$.points[*].v"), Ok(vec![3.0, 1.5]));
+        assert_eq!(all("$.list[0]"), Ok(vec![1.0]));
+        for (path, problem) in [
+            ("$.none", "nothing is at $.none"),
+            ("$.bad[*]", "\"NaN\" is at $.bad[*]"),
+            (
+                "$.list",
+                "a list is at $.list, which is no number; for the numbers in it write $.list[*]",
+            ),
+        ] {
+            assert_eq!(all(path), Err(problem.to_owned()));
+        }
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! What was seen: plain values, made by the controller from its caches and sources.
 
+mod objects;
+
 use std::collections::BTreeMap;
+
+pub use objects::measured;
 
 use backstop_api::{
     RollbackEventSpec, RollbackEventStatus,

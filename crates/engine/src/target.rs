@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use backstop_api::point::Verdict;
+use backstop_api::point::{Origin, Verdict};
 
 use crate::snapshot::{Measured, Point, Snapshot};
 
@@ -51,7 +51,8 @@ pub fn candidates<'a>(
 /// What a trigger measured when the release before proved itself, and the point that says so.
 ///
 /// A release that was restored is compared with itself as it was when it was good, and so is one
-/// that proved itself where no other did.
+/// that proved itself where no other did. What a person or a pipeline captured of a release comes
+/// before what it measured while it soaked, whenever that was.
 #[must_use]
 pub fn baseline<'a>(
     seen: &'a Snapshot,
@@ -60,10 +61,15 @@ pub fn baseline<'a>(
     trigger: &str,
 ) -> Option<(&'a Point, &'a Measured)> {
     let of = |itself: bool| {
-        good_points(seen)
+        let there: Vec<_> = good_points(seen)
             .into_iter()
             .filter(|p| itself == (p.release.as_deref() == Some(live)))
-            .find_map(|p| Some((p, p.baselines.get(trigger)?)))
+            .filter_map(|p| Some((p, p.baselines.get(trigger)?)))
+            .collect();
+        let newest = there.first()?;
+        let mut of_that_release = there.iter().filter(|(p, _)| p.release == newest.0.release);
+        let chosen = of_that_release.find(|(p, _)| p.origin != Origin::Soak);
+        Some(*chosen.unwrap_or(newest))
     };
     of(restored).or_else(|| of(!restored))
 }

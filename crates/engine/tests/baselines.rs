@@ -7,14 +7,14 @@ use std::collections::BTreeMap;
 
 use backstop_api::{
     RollbackPolicyStatus,
-    point::{Distribution, Verdict},
+    point::{Distribution, Origin, Verdict},
     policy::{
         Classification,
         TriggerState::{self, Error, Firing, Inactive, NoData, Pending},
     },
 };
 use backstop_engine::{
-    baseline::{complaints, measured},
+    baseline::{complaints, measured, of_samples},
     policy::ValidPolicy,
     reading::{Reading, Unavailable},
     snapshot::{Beside, Measured, Observed, Snapshot},
@@ -273,6 +273,44 @@ fn a_point_with_one_number_still_works() {
 }
 
 #[test]
+fn what_was_captured_of_a_release_comes_before_what_it_measured_while_it_soaked() {
+    let mut it = Judged::new(against(json!({}), "value > 1.3 * baseline"));
+    it.measured(0.1);
+    // The same release soaked on after that.
+    let mut captured = it.seen.points[0].clone();
+    captured.name = "load-tested".into();
+    captured.origin = Origin::Pipeline;
+    captured.proved_at = at(-9000);
+    captured.baselines = BTreeMap::from([("errors".to_owned(), 0.2.into())]);
+    it.seen.points.push(captured.clone());
+    assert_eq!(it.on(value(0.25, 10)), Inactive);
+    assert_eq!(it.memory().baseline, Some(0.2));
+    // What holds no value of the trigger is no baseline of it.
+    it.seen.points[1].baselines.clear();
+    it.on(value(0.05, 20));
+    assert_eq!(it.memory().baseline, Some(0.1));
+    // Of an earlier release it does not count.
+    captured.release = Some("0000000000000000".into());
+    it.seen.points[1] = captured;
+    it.on(value(0.05, 30));
+    assert_eq!(it.memory().baseline, Some(0.1));
+}
+
+#[test]
+fn of_many_samples_the_newest_are_kept_and_all_are_reckoned_with() {
+    let samples: Vec<f64> = (0..100).map(f64::from).collect();
+    let times = (Some(at(0)), Some(at(990)));
+    let found = of_samples(&samples, times).unwrap();
+    assert!((found.value - 49.5).abs() < 1e-9);
+    let distribution = found.distribution.unwrap();
+    assert_eq!(distribution.count, 100);
+    assert!((distribution.mean - 49.5).abs() < 1e-9);
+    assert_eq!(distribution.samples, samples[40..]);
+    assert_eq!((distribution.from, distribution.to), times);
+    assert_eq!(of_samples(&[], (None, None)), None);
+}
+
+#[test]
 fn what_is_no_good_to_compare_with_is_said_of_the_point() {
     let policy = policy(&[against(json!({}), "value > 1.3 * baseline")], json!({}));
     let of = |it: Measured| complaints(&policy, &BTreeMap::from([("errors".to_owned(), it)]));
@@ -370,7 +408,7 @@ fn samples_that_are_alike_pass_and_too_few_of_the_point_are_no_data() {
     // One number alone has no samples.
     it.measured(0.1);
     assert_eq!(it.on(value(9.0, 210)), NoData);
-    it.says("the baseline has 0 of 20 samples");
+    it.says("is a number alone, and 20 samples are compared (compare.samples)");
     assert!(it.memory().lacks_baseline);
 }
 

@@ -37,8 +37,8 @@ pub use source::{
 };
 pub use spec::{Limits, Mode, Points, RollbackPolicy, RollbackPolicySpec, WorkloadRef};
 pub use status::{
-    Health, Override, PeersStatus, Phase, QuarantinedTemplate, ReleaseStatus, RollbackPolicyStatus,
-    SuspendState, Suspended, Tally, TallyStart, TriggerState, TriggerStatus,
+    AskedAbout, Health, Override, PeersStatus, Phase, QuarantinedTemplate, ReleaseStatus,
+    RollbackPolicyStatus, SuspendState, Suspended, Tally, TallyStart, TriggerState, TriggerStatus,
 };
 pub use strategy::{
     BackendParameters, BlueGreenParameters, CanaryParameters, DeploymentName, IntOrPercent,

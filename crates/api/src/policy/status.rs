@@ -50,6 +50,9 @@ pub struct RollbackPolicyStatus {
     /// The live release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<ReleaseStatus>,
+    /// Whose pods the triggers' queries are about; absent until its ReplicaSets are there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_about: Option<AskedAbout>,
     /// Each trigger's state.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub triggers: Vec<TriggerStatus>,
@@ -147,6 +150,20 @@ pub enum Health {
     Failing,
     /// It cannot be told: a trigger has no data.
     Unknown,
+}
+
+/// What the placeholders of queries stand for: whoever asks the same question with these is answered about the
+/// same pods.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AskedAbout {
+    /// Identity of the live release: `{{ release }}`.
+    pub release: String,
+    /// The Deployments that are live: `{{ workload }}`.
+    #[schemars(length(max = 8))]
+    pub workloads: Vec<String>,
+    /// The `pod-template-hash` of each ReplicaSet of the release, several after a restart: `{{ hash }}`.
+    pub template_hashes: Vec<String>,
 }
 
 /// A release, and how far it has come.

@@ -4,12 +4,16 @@ use backstop_api::{
     RollbackEvent, RollbackEventStatus,
     event::{EventPhase, Found, Outcome, StepKind, StepState},
 };
-use backstop_engine::{lifecycle, snapshot::Workload, subject};
+use backstop_engine::{
+    lifecycle,
+    snapshot::{Event, Workload},
+    subject,
+};
 use jiff::{SignedDuration, Timestamp};
 use kube::{Api, ResourceExt};
 
 use super::steps::Written;
-use crate::{calls::CallError, context::Context, observe};
+use crate::{calls::CallError, context::Context};
 
 /// A watch tells of a change within this time, or is broken.
 const SEEN_WITHIN: SignedDuration = SignedDuration::from_secs(5);
@@ -70,8 +74,8 @@ impl<'a> Progress<'a> {
     }
 
     /// The rollback as the engine sees it, with its status as it is now.
-    pub(super) fn event_now(&self) -> backstop_engine::snapshot::Event {
-        let mut event = observe::event(self.event);
+    pub(super) fn event_now(&self) -> Event {
+        let mut event = Event::from(self.event);
         event.status = self.status.clone();
         event
     }

@@ -19,7 +19,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use backstop_api::{RollbackPolicy, RollbackPolicyStatus, config::ConfigCapture};
+use backstop_api::{
+    RollbackPolicy, RollbackPolicyStatus, config::ConfigCapture, policy::AskedAbout,
+};
 use backstop_engine::{
     alert::Heard,
     config::references::{Reference, references},
@@ -36,7 +38,7 @@ use serde_json::Value;
 use tokio::{sync::watch, task::JoinSet};
 
 pub use queries::Question;
-pub use snapshot::{event, measured, point, snapshot};
+pub use snapshot::snapshot;
 pub(crate) use workload::managed_fields;
 
 use crate::{alerts, config::objects::Looked, context::Context};
@@ -369,6 +371,17 @@ impl Observer {
             }
             changed
         });
+    }
+
+    /// What the queries are about, for whoever asks the same.
+    #[must_use]
+    pub fn asked_about(&self) -> Option<AskedAbout> {
+        let about = self.question.borrow().as_ref().map(Question::context)?;
+        Some(AskedAbout {
+            release: about.release,
+            workloads: about.workloads,
+            template_hashes: about.template_hashes,
+        })
     }
 
     /// The alerts that the policy may hear, where it listens for any.

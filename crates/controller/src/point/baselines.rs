@@ -5,11 +5,11 @@ use backstop_api::{
     condition::{self, BASELINES_NOT_USABLE, BASELINES_USABLE, Condition, ConditionStatus},
     point::Verdict,
 };
-use backstop_engine::{baseline, policy::validate};
+use backstop_engine::{baseline, policy::validate, snapshot::measured};
 use jiff::Timestamp;
 use kube::{Api, ResourceExt};
 
-use crate::{calls::CallError, context::Context, observe::measured};
+use crate::{calls::CallError, context::Context};
 
 /// Says it in the point's status, once. Returns false where the point is not any more as it was read.
 pub(super) async fn say(context: &Context, point: &RollbackPoint) -> Result<bool, CallError> {

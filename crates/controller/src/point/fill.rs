@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use backstop_api::{
     RollbackPoint, RollbackPointStatus,
-    condition::{self, CAPTURED, Condition, ConditionStatus},
+    condition::{self, ANOTHER_RELEASE, CAPTURED, Condition, ConditionStatus},
     names::ANNOTATION_PROVED_AT,
     point::Verdict,
     policy::{Severity, TriggerState},
@@ -163,6 +163,16 @@ fn live(
             format!("Deployment {workload} cannot be read"),
         )
     })?;
+    if let Some(measured) = &point.spec.measured_of
+        && *measured != release.hash
+    {
+        let message = format!(
+            "release {} of Deployment {workload} is live, and the baselines of this point were measured of release \
+             {measured} (spec.measuredOf); delete the point, and measure the one that is live",
+            release.hash
+        );
+        return Err((ANOTHER_RELEASE, message));
+    }
     Ok((observer, release))
 }
 

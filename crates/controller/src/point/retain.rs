@@ -4,9 +4,10 @@ use backstop_api::{
     RollbackPoint,
     point::{Origin, Verdict},
 };
+use backstop_engine::snapshot::{Event, Point};
 use kube::{Api, ResourceExt};
 
-use crate::{calls::CallError, context::Context, observe};
+use crate::{calls::CallError, context::Context};
 
 /// Removes what is more than wanted of the points that Backstop made itself. What people and
 /// pipelines named stays, and so does what an open rollback goes back to, the newest floor, and the
@@ -24,7 +25,7 @@ pub(super) async fn retain(context: &Context, point: &RollbackPoint) -> Result<(
     let in_use: Vec<String> = context
         .events_of(&namespace, &policy.name_any())
         .iter()
-        .map(observe::event)
+        .map(Event::from)
         .filter(|e| !e.is_over())
         .filter_map(|e| e.status.to.or(e.spec.to).map(|t| t.point))
         .collect();
@@ -40,7 +41,7 @@ pub(super) async fn retain(context: &Context, point: &RollbackPoint) -> Result<(
                 p.spec.verdict == verdict && p.spec.origin == origin && p.spec.release.is_some()
             })
             .collect();
-        own.sort_by_key(|p| std::cmp::Reverse(observe::point(p).proved_at));
+        own.sort_by_key(|p| std::cmp::Reverse(Point::from(*p).proved_at));
         let newest_floor = own
             .iter()
             .find(|p| floor(p).is_some())

@@ -60,6 +60,7 @@ pub(super) async fn capture(
                 observer.policy.soak.as_secs(),
                 policy.name_any()
             )),
+            measured_of: None,
             release: Some(release.clone()),
             baselines: measured
                 .iter()

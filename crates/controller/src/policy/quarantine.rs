@@ -4,7 +4,7 @@
 use backstop_api::{
     RollbackPoint, RollbackPolicy, point::WorkloadRelease, policy::QuarantinedTemplate,
 };
-use backstop_engine::quarantine::KeptOut;
+use backstop_engine::{quarantine::KeptOut, snapshot::Point};
 use kube::{
     Api, ResourceExt,
     api::{ApiResource, DynamicObject},
@@ -83,7 +83,7 @@ async fn hold(
         }
         Err(error) => return Err(error),
     };
-    let recorded_at = crate::observe::point(&point).proved_at;
+    let recorded_at = Point::from(&point).proved_at;
     let Some(held) = point
         .spec
         .release

@@ -81,6 +81,7 @@ pub(super) async fn write(
         conditions,
         observed_generation: object.metadata.generation,
         release: state.release_status(&observer.policy),
+        asked_about: observer.asked_about(),
         triggers: state.trigger_statuses(&observer.policy),
         last_point: say.last_point.clone(),
         last_event: say.last_event.clone(),
@@ -268,6 +269,7 @@ pub(super) async fn write_invalid(
     new.message = Some(problem.to_owned());
     new.observed_generation = object.metadata.generation;
     new.triggers.clear();
+    new.asked_about = None;
     // Nobody sees to it that they expire.
     new.quarantined.clear();
     new.gates = None;

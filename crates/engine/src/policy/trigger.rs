@@ -89,6 +89,12 @@ impl ValidTrigger {
         self.condition.uses_baseline() || self.compare.is_some()
     }
 
+    /// Whether its values are compared with what a point holds.
+    #[must_use]
+    pub fn compares_with_a_point(&self) -> bool {
+        self.uses_baseline() && self.baseline.against == Against::LastHealthy
+    }
+
     /// Whether the side that is not released to must be asked too.
     #[must_use]
     pub fn uses_stable(&self) -> bool {

@@ -71,6 +71,7 @@ pub(crate) async fn record(
             origin: Origin::Quarantine,
             verdict: Verdict::Quarantined,
             reason: reason.map(|r| cut(&format!("{event}: {r}"), POINT_REASON)),
+            measured_of: None,
             release: Some(release),
             baselines: std::collections::BTreeMap::new(),
             distributions: std::collections::BTreeMap::new(),
