@@ -3,6 +3,7 @@
 pub mod alerts;
 pub mod chart;
 pub mod check;
+pub mod cli;
 pub mod crds;
 pub mod figures;
 pub mod frozen;

@@ -22,6 +22,11 @@ pub const ERROR_SHARE: &str = r#"
 sum(rate(http_requests_total{namespace="{{ namespace }}",pod=~"{{ pods }}",code="500"}[5s]))
 / sum(rate(http_requests_total{namespace="{{ namespace }}",pod=~"{{ pods }}"}[5s]))"#;
 
+/// The mean time that a request of the release takes.
+pub const LATENCY: &str = r#"
+sum(rate(http_request_duration_seconds_sum{namespace="{{ namespace }}",pod=~"{{ pods }}"}[5s]))
+/ sum(rate(http_request_duration_seconds_count{namespace="{{ namespace }}",pod=~"{{ pods }}"}[5s]))"#;
+
 /// Requests in a second, of each pod: far above what a share needs to be a share.
 const RPS: f64 = 50.0;
 

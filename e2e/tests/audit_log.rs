@@ -6,37 +6,22 @@ use std::process::Output;
 use anyhow::{Context as _, ensure};
 use backstop_api::event::{EventPhase, Outcome};
 use backstop_api::{RollbackEvent, RollbackPolicy};
-use backstop_e2e::operator::binary;
+use backstop_e2e::cli::{self, said};
 use backstop_e2e::world::{APP, App, World, cannot_start, quick_policy};
 use backstop_testenv::fate;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
-use tokio::process::Command;
 
-/// The command line, for a namespace.
+/// `kubectl backstop audit`, for a namespace.
 struct Cli<'a> {
     world: &'a World,
 }
 
 impl Cli<'_> {
     async fn run(&self, args: &[&str]) -> anyhow::Result<Output> {
-        let binary = binary()?.with_file_name("kubectl-backstop");
-        let mut command = Command::new(&binary);
-        command
-            .arg("audit")
-            .args(args)
-            .args(["--namespace", &self.world.namespace])
-            .arg("--kubeconfig")
-            .arg(self.world.cluster.kubeconfig_path());
-        let output = command.output().await;
-        output.with_context(|| format!("{} is not built", binary.display()))
+        let audit: Vec<&str> = [&["audit"], args].concat();
+        cli::Cli::new(self.world).run(&audit).await
     }
-}
-
-fn said(output: &Output) -> String {
-    let both = [&output.stdout, &output.stderr];
-    both.map(|bytes| String::from_utf8_lossy(bytes).into_owned())
-        .concat()
 }
 
 /// Takes the failed release back, and waits until it is in the log.

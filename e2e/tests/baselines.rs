@@ -8,7 +8,9 @@ use anyhow::{Context as _, ensure};
 use backstop_api::RollbackPoint;
 use backstop_api::event::{EventPhase, Outcome};
 use backstop_api::policy::{Classification, TriggerState, TriggerStatus};
-use backstop_e2e::metrics::{ERROR_SHARE, Metered, Metrics, changed, healthy, policy_with};
+use backstop_e2e::metrics::{
+    ERROR_SHARE, LATENCY, Metered, Metrics, changed, healthy, policy_with,
+};
 use backstop_e2e::world::App;
 use backstop_testenv::prometheus::Target;
 use backstop_testenv::{Exporter, Load, fate};
@@ -17,11 +19,6 @@ use serde_json::{Value, json};
 
 /// Long enough for every trigger to be judged several times.
 const A_WHILE: Duration = Duration::from_secs(4);
-
-/// The mean time that a request takes.
-const LATENCY: &str = r#"
-sum(rate(http_request_duration_seconds_sum{namespace="{{ namespace }}",pod=~"{{ pods }}"}[5s]))
-/ sum(rate(http_request_duration_seconds_count{namespace="{{ namespace }}",pod=~"{{ pods }}"}[5s]))"#;
 
 /// Requests in a second: how many users are active.
 const ACTIVITY: &str =

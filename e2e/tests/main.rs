@@ -7,6 +7,7 @@ mod admission_strategies;
 mod alerts;
 mod audit;
 mod audit_log;
+mod baseline_cli;
 mod baselines;
 mod blue_green;
 mod canary;

@@ -15,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use backstop_api::condition::ACCEPTED;
 use backstop_api::event::{EventPhase, Outcome};
 use backstop_api::policy::Phase;
+use backstop_e2e::cli::Cli;
 use backstop_e2e::metrics::{
     ERROR_SHARE, Metered, Metrics, changed, error_rate, failing, healthy, policy_with,
 };
@@ -360,5 +361,54 @@ async fn a_policy_that_cannot_work_is_refused_at_once_naming_the_field_and_the_p
     world.policy(policy_with(&error_rate())).await?;
     world.condition(ACCEPTED, true, "Valid").await?;
     world.good_point(1).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_baseline_is_captured_behind_a_password_and_a_wrong_one_is_said_without_saying_it()
+-> anyhow::Result<()> {
+    let gate = Gate::open(&basic("scraper", "correct-horse")).await?;
+    let world = Metered::new("a-capture").await?;
+    world.load("v1", healthy()).await?;
+    world.deploy(&App::version("v1")).await?;
+    let trigger = changed(error_rate(), json!({"condition": "value > 2.0 * baseline"}));
+    world.policy(policy_with(&trigger)).await?;
+    world.good_point(1).await?;
+    let folder = tempfile::tempdir()?;
+    let password = |text: &str| {
+        let path = folder.path().join(text);
+        std::fs::write(&path, format!("{text}\n"))?;
+        anyhow::Ok(path.display().to_string())
+    };
+    let (wrong, right) = (password("battery-staple")?, password("correct-horse")?);
+    let url = gate.url();
+    let capture = |password: &str| {
+        let args = [
+            "baseline",
+            "capture",
+            "web",
+            "--prometheus",
+            &url,
+            "--username",
+            "scraper",
+            "--password-file",
+            password,
+        ];
+        args.map(str::to_owned)
+    };
+    let cli = Cli::new(&world);
+    let args = capture(&wrong);
+    let args = args.each_ref().map(String::as_str);
+    let told = cli.refused(&args, "401 Unauthorized").await?;
+    ensure!(told.contains("Sign in with --token-file"), "{told}");
+    // The proxy repeats what it was sent.
+    let pair = BASE64_STANDARD.encode("scraper:battery-staple");
+    ensure!(!told.contains(&pair), "{told}");
+    let args = capture(&right);
+    let args = args.each_ref().map(String::as_str);
+    world
+        .eventually("enough to capture", async || cli.done(&args).await)
+        .await?;
+    ensure!(gate.refused() > 0 && gate.passed() > 0);
     Ok(())
 }

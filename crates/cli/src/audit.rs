@@ -11,14 +11,14 @@ use backstop_api::{RollbackEvent, RollbackPolicy};
 use backstop_audit::{Found, Head, Record, append, of_event, of_policy, verify};
 use clap::Subcommand;
 
-use crate::cluster::Cluster;
+use crate::cluster::Scope;
 
 #[derive(Debug, Subcommand)]
 pub enum Audit {
     /// Write what is on record in the cluster as JSON Lines, each with the hash of the one before.
     Export {
         #[command(flatten)]
-        cluster: Cluster,
+        scope: Scope,
         /// Where to; without it, or for `-`, to standard output. A file that is there is not written over.
         #[arg(long, short)]
         output: Option<PathBuf>,
@@ -34,22 +34,22 @@ pub enum Audit {
         #[arg(long)]
         in_cluster: bool,
         #[command(flatten)]
-        cluster: Cluster,
+        scope: Scope,
     },
 }
 
 impl Audit {
     pub async fn run(self) -> anyhow::Result<()> {
         match self {
-            Self::Export { cluster, output } => export(&cluster, output.as_deref()).await,
+            Self::Export { scope, output } => export(&scope, output.as_deref()).await,
             Self::Verify {
                 file,
                 head,
                 in_cluster,
-                cluster,
+                scope,
             } => {
                 let known = if in_cluster {
-                    Some(head_in(&cluster).await?)
+                    Some(head_in(&scope).await?)
                 } else {
                     head
                 };
@@ -59,9 +59,9 @@ impl Audit {
     }
 }
 
-async fn export(cluster: &Cluster, output: Option<&Path>) -> anyhow::Result<()> {
-    let events: Vec<RollbackEvent> = cluster.list().await?;
-    let policies: Vec<RollbackPolicy> = cluster.list().await?;
+async fn export(scope: &Scope, output: Option<&Path>) -> anyhow::Result<()> {
+    let events: Vec<RollbackEvent> = scope.list().await?;
+    let policies: Vec<RollbackPolicy> = scope.list().await?;
     let mut records: Vec<Record> = events.iter().filter_map(of_event).collect();
     records.extend(policies.iter().flat_map(of_policy));
     records.sort_by_key(Record::at);
@@ -89,8 +89,8 @@ async fn export(cluster: &Cluster, output: Option<&Path>) -> anyhow::Result<()> 
 }
 
 /// Where the operator's log has come to, by what the cluster has on record.
-async fn head_in(cluster: &Cluster) -> anyhow::Result<Head> {
-    let events: Vec<RollbackEvent> = cluster.list().await?;
+async fn head_in(scope: &Scope) -> anyhow::Result<Head> {
+    let events: Vec<RollbackEvent> = scope.list().await?;
     let exported = events.into_iter().filter_map(|e| e.status?.exported);
     let newest = exported.max_by_key(|e| e.sequence);
     let newest = newest.context(

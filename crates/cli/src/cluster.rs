@@ -2,7 +2,7 @@
 
 use std::{fmt::Debug, path::PathBuf, time::Duration};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Args;
 use kube::{
     Api, Client, Config, Resource,
@@ -17,7 +17,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// So many objects are asked for at a time.
 const PAGE: u32 = 500;
 
-/// Which cluster, and where in it: as kubectl's own flags.
+/// Which cluster, and which namespace of it: as kubectl's own flags.
 #[derive(Debug, Args)]
 pub struct Cluster {
     /// The kubeconfig; without it the one that kubectl takes.
@@ -29,20 +29,28 @@ pub struct Cluster {
     /// The namespace; without it that of the context.
     #[arg(long, short)]
     namespace: Option<String>,
+}
+
+/// One namespace of a cluster, or all of them.
+#[derive(Debug, Args)]
+pub struct Scope {
+    #[command(flatten)]
+    cluster: Cluster,
     /// Every namespace.
     #[arg(long, short = 'A', conflicts_with = "namespace")]
     all_namespaces: bool,
 }
 
+/// A namespace of a cluster that can be asked.
+pub struct Namespace {
+    client: Client,
+    /// Its name.
+    pub name: String,
+}
+
 impl Cluster {
-    /// All objects of a kind.
-    pub async fn list<K>(&self) -> anyhow::Result<Vec<K>>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + DeserializeOwned
-            + Debug,
-    {
+    /// Reads the kubeconfig. Nothing is asked yet.
+    pub async fn connect(&self) -> anyhow::Result<Namespace> {
         let options = KubeConfigOptions {
             context: self.context.clone(),
             ..KubeConfigOptions::default()
@@ -56,28 +64,87 @@ impl Cluster {
         };
         config.connect_timeout = Some(LIMIT);
         config.read_timeout = Some(LIMIT);
-        let namespace = self
+        let name = self
             .namespace
             .clone()
             .unwrap_or_else(|| config.default_namespace.clone());
-        let client = Client::try_from(config)?;
-        let api: Api<K> = if self.all_namespaces {
-            Api::all(client)
+        Ok(Namespace {
+            client: Client::try_from(config)?,
+            name,
+        })
+    }
+}
+
+impl Scope {
+    /// All objects of a kind.
+    pub async fn list<K>(&self) -> anyhow::Result<Vec<K>>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + Debug,
+    {
+        let namespace = self.cluster.connect().await?;
+        if self.all_namespaces {
+            list(&Api::all(namespace.client)).await
         } else {
-            Api::namespaced(client, &namespace)
-        };
-        let mut all = Vec::new();
-        let mut params = ListParams::default().limit(PAGE);
-        loop {
-            let page = api
-                .list(&params)
-                .await
-                .with_context(|| format!("could not list {}", K::plural(&())))?;
-            all.extend(page.items);
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => params = params.continue_token(&token),
-                None => return Ok(all),
-            }
+            namespace.list().await
+        }
+    }
+}
+
+impl Namespace {
+    /// Its objects of a kind.
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), &self.name)
+    }
+
+    /// All of them.
+    pub async fn list<K>(&self) -> anyhow::Result<Vec<K>>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + Debug,
+    {
+        list(&self.api()).await
+    }
+
+    /// The one of this name.
+    pub async fn get<K>(&self, name: &str) -> anyhow::Result<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + Debug,
+    {
+        let kind = K::kind(&());
+        let found = self.api::<K>().get_opt(name).await;
+        match found.with_context(|| format!("could not read {kind} {name}"))? {
+            Some(object) => Ok(object),
+            None => bail!("there is no {kind} {name} in namespace {}", self.name),
+        }
+    }
+}
+
+async fn list<K>(api: &Api<K>) -> anyhow::Result<Vec<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+{
+    let mut all = Vec::new();
+    let mut params = ListParams::default().limit(PAGE);
+    loop {
+        let page = api
+            .list(&params)
+            .await
+            .with_context(|| format!("could not list {}", K::plural(&())))?;
+        all.extend(page.items);
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok(all),
         }
     }
 }

@@ -1,7 +1,9 @@
 //! `kubectl backstop`: what people do with Backstop from a terminal.
 
 mod audit;
+mod baseline;
 mod cluster;
+mod table;
 
 use std::process::ExitCode;
 
@@ -20,6 +22,9 @@ enum Command {
     /// The audit log: write what is on record in the cluster, and find out whether a log is whole.
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// What releases are compared with: capture it from a load test, take it from a file, look at it.
+    #[command(subcommand)]
+    Baseline(Box<baseline::Baseline>),
 }
 
 #[tokio::main]
@@ -34,6 +39,7 @@ async fn main() -> ExitCode {
     }
     let done = match arguments.command {
         Command::Audit(audit) => audit.run().await,
+        Command::Baseline(baseline) => baseline.run().await,
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
