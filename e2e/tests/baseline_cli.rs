@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use backstop_api::RollbackPoint;
 use backstop_api::event::{EventPhase, Outcome};
 use backstop_api::point::Origin;
+use backstop_api::{RollbackPoint, RollbackPolicyStatus};
 use backstop_e2e::cli::Cli;
 use backstop_e2e::install;
 use backstop_e2e::metrics::{LATENCY, Metered, Metrics, changed, error_rate, healthy, policy_with};
@@ -306,12 +306,19 @@ async fn what_a_load_test_wrote_is_put_on_record_from_json_and_from_csv() -> any
     let world = Metered::new("bc-import").await?;
     world.deploy(&App::version("v1")).await?;
     let failed = failed("value > 2.0 * baseline");
-    let triggers = [latency(json!({})), failed, cannot_start()];
-    world.policy(by_hand_only(&triggers)).await?;
-    let cli = Cli::new(&world);
+    let mut policy = by_hand_only(&[latency(json!({})), failed, cannot_start()]);
+    policy["gates"] = json!({"baseline": "Required"});
+    world.policy(policy).await?;
+    let lacks_baseline = |status: &RollbackPolicyStatus| {
+        let gates = status.gates.as_ref();
+        gates.is_some_and(|gates| gates.no_baseline.is_some())
+    };
     world
-        .policy_says("to be about pods", |s| s.asked_about.is_some())
+        .policy_says("to have no baseline yet", |s| {
+            s.asked_about.is_some() && lacks_baseline(s)
+        })
         .await?;
+    let cli = Cli::new(&world);
     let k6 = fixture("k6-summary.json");
     let import = [
         "baseline",
@@ -340,6 +347,12 @@ async fn what_a_load_test_wrote_is_put_on_record_from_json_and_from_csv() -> any
     let made = json_of(&cli.run(&import).await?.stdout)?;
     ensure!(made["spec"]["release"].is_object(), "{made}");
     let (point, _) = world.captured("k6", "Captured").await?;
+    // The gate is open: there is something to compare the next release with.
+    world
+        .policy_says("to have a baseline", |s| {
+            s.gates.is_some() && !lacks_baseline(s)
+        })
+        .await?;
     let share = point.spec.baselines["failed"];
     ensure!(share > 0.002 && share < 0.006, "{share}");
     assert_eq!(point.spec.distributions["failed"].count, 6000);
