@@ -397,6 +397,11 @@ async fn a_baseline_is_captured_behind_a_password_and_a_wrong_one_is_said_withou
         args.map(str::to_owned)
     };
     let cli = Cli::new(&world);
+    let args = capture(&right);
+    let args = args.each_ref().map(String::as_str);
+    world
+        .eventually("enough to capture", async || cli.done(&args).await)
+        .await?;
     let args = capture(&wrong);
     let args = args.each_ref().map(String::as_str);
     let told = cli.refused(&args, "401 Unauthorized").await?;
@@ -404,11 +409,6 @@ async fn a_baseline_is_captured_behind_a_password_and_a_wrong_one_is_said_withou
     // The proxy repeats what it was sent.
     let pair = BASE64_STANDARD.encode("scraper:battery-staple");
     ensure!(!told.contains(&pair), "{told}");
-    let args = capture(&right);
-    let args = args.each_ref().map(String::as_str);
-    world
-        .eventually("enough to capture", async || cli.done(&args).await)
-        .await?;
     ensure!(gate.refused() > 0 && gate.passed() > 0);
     Ok(())
 }
