@@ -521,7 +521,7 @@ mod tests {
 
     #[test]
     fn truth_is_what_the_class_says() {
-        for shape in [Shape::tuning(), Shape::held_out(), Shape::afterwards()] {
+        for shape in [Shape::tuning(), Shape::others(), Shape::afterwards()] {
             for class in Class::ALL {
                 assert_eq!(trace(class, false, &shape, 7).bad_since, None);
                 let bad = trace(class, true, &shape, 7);

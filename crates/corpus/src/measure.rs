@@ -14,8 +14,8 @@ pub enum Measure {
     Memory,
 }
 
-/// The trigger that counts failed requests among all.
-pub const COUNTING: &str = "failed-requests";
+/// The triggers that count failed requests among all.
+pub const COUNTING: [&str; 2] = ["failed-requests", "more-failed-requests"];
 
 /// How many requests of a side's pods failed so far, and how many there were.
 pub fn counts(trace: &Trace, side: Side, at: i64) -> (Answer, Answer) {

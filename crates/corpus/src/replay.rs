@@ -108,20 +108,23 @@ fn picture(policy: &ValidPolicy, trace: &Trace, at: i64, points: &[Point]) -> Sn
         (measure.trigger().to_owned(), observed)
     });
     let (bad, total) = counts(trace, side, at);
-    let counted = Observed {
-        release: release.to_owned(),
-        query: COUNTING.to_owned(),
-        reading: as_reading(bad, at),
-        beside: Beside {
-            total: Some(as_reading(total, at)),
-            ..Beside::default()
-        },
-        asked_at: time(at),
-        details: Vec::new(),
-    };
+    let counted = COUNTING.map(|trigger| {
+        let observed = Observed {
+            release: release.to_owned(),
+            query: trigger.to_owned(),
+            reading: as_reading(bad, at),
+            beside: Beside {
+                total: Some(as_reading(total, at)),
+                ..Beside::default()
+            },
+            asked_at: time(at),
+            details: Vec::new(),
+        };
+        (trigger.to_owned(), observed)
+    });
     Snapshot {
         workload: Some(workload(trace, side, release, at)),
-        readings: readings.chain([(COUNTING.to_owned(), counted)]).collect(),
+        readings: readings.chain(counted).collect(),
         peers: peers(policy, trace, release, at),
         points: points.to_vec(),
         ..Snapshot::default()
@@ -139,10 +142,10 @@ fn peers(
         let trigger = policy.triggers.iter().find(|t| t.name == measure.trigger());
         trigger.is_some_and(|t| t.peers.is_some())
     });
-    // Failures are asked about in the same words by both triggers.
+    // Failures are asked about in the same words by all triggers.
     let names = asked.map(|measure| (measure, measure.trigger()));
     names
-        .chain([(Measure::ErrorShare, COUNTING)])
+        .chain(COUNTING.map(|trigger| (Measure::ErrorShare, trigger)))
         .map(|(measure, name)| {
             let observed = Observed {
                 release: release.to_owned(),
