@@ -323,7 +323,7 @@ async fn an_image_is_known_by_all_its_names_and_by_no_others() -> anyhow::Result
     Raw::policies(&backstop, &namespace)
         .status(
             "web",
-            json!({"attempts": 0, "gates": {"vulnerableImages": [image]}}),
+            json!({"observedGeneration": 1, "gates": {"vulnerableImages": [image]}}),
         )
         .await?;
     let api: Api<Deployment> = Api::namespaced(client, &namespace);
@@ -545,6 +545,62 @@ async fn gates_that_nobody_has_judged_yet_let_nothing_in() -> anyhow::Result<()>
     // What no policy names is nobody's business.
     let other = Patch::Apply(App::version("v1").called("other").manifest());
     api.patch("other", &params, &other).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_was_judged_before_the_policy_was_changed_lets_nothing_in() -> anyhow::Result<()> {
+    let cluster = Cluster::shared().await?;
+    let operator = backstop_e2e::install(cluster).await?;
+    let namespace = cluster.namespace("judged-before").await?;
+    let label = [
+        "label",
+        "namespace",
+        &namespace,
+        "backstop.dev/gates=enforce",
+    ];
+    cluster.kubectl(&label).await?.success()?;
+    let client = cluster.client().await?;
+    let policies = Raw::policies(&client, &namespace);
+    let spec = with(policy("web"), json!({"gates": {"baseline": "Optional"}}));
+    let made = policies.create("web", spec).await?;
+    // Nobody looks after this namespace: the test says what Backstop would.
+    let backstop = cluster
+        .client_for_service_account(&operator.namespace, &operator.service_account)
+        .await?;
+    let backstop = Raw::policies(&backstop, &namespace);
+    let judge = async |generation: Option<i64>, gates: Value| {
+        let status = json!({"observedGeneration": generation, "gates": gates});
+        backstop.status("web", status).await
+    };
+    let api: Api<Deployment> = Api::namespaced(client, &namespace);
+    let mut params = PatchParams::apply("kubectl").force();
+    params.dry_run = true;
+    let apply = Patch::Apply(App::version("v1").manifest());
+    let tried = async || api.patch("web", &params, &apply).await;
+
+    judge(made.metadata.generation, json!({})).await?;
+    eventually("let in", SOON, tried).await?;
+
+    // A freeze that nobody has reckoned yet.
+    let frozen = json!({"spec": {"gates": frozen()}});
+    let changed = policies.patch("web", frozen).await?;
+    ensure!(changed.metadata.generation > made.metadata.generation);
+    eventually("a refusal", SOON, async || {
+        refused(
+            tried().await,
+            "Backstop has not judged the gates since the policy was changed",
+        )
+    })
+    .await?;
+
+    let missing = json!({"noReports": "VulnerabilityReports cannot be read"});
+    judge(changed.metadata.generation, missing).await?;
+    let said = eventually("another refusal", SOON, async || {
+        refused(tried().await, "VulnerabilityReports cannot be read")
+    })
+    .await?;
+    ensure!(said.contains("gate vulnerabilities of"), "{said}");
     Ok(())
 }
 

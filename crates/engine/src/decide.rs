@@ -114,7 +114,7 @@ pub fn decide(
     }
     decision.say.gates = gates::status(policy, &state, seen, now);
     if let Some(status) = &decision.say.gates {
-        let said = gates::said(policy, seen, status);
+        let said = gates::said(status);
         decision.say.conditions.push(said);
     }
     (state, decision)

@@ -54,6 +54,7 @@ pub fn status(
     now: Timestamp,
 ) -> Option<GatesStatus> {
     let gates = policy.gates.as_ref().filter(|_| seen.conflict.is_none())?;
+    let no_reports = unreadable(gates, seen).map(str::to_owned);
     let (vulnerable_images, further_vulnerable_images) =
         match (&gates.vulnerabilities, &seen.reports) {
             (Some(limits), Reports::Known { reports, .. }) => {
@@ -67,9 +68,20 @@ pub fn status(
             _ => None,
         },
         freezes: gates.freeze.as_ref().map_or_else(Vec::new, |f| f.next(now)),
+        no_reports,
         vulnerable_images,
         further_vulnerable_images,
     })
+}
+
+/// Why nothing can be told of vulnerabilities, where that is asked for.
+fn unreadable<'a>(gates: &ValidGates, seen: &'a Snapshot) -> Option<&'a str> {
+    gates.vulnerabilities.as_ref()?;
+    match &seen.reports {
+        Reports::Unavailable(why) => Some(why),
+        Reports::NotWatched => Some("no reports are watched yet"),
+        Reports::Known { .. } => None,
+    }
 }
 
 /// What the next release could not be compared with, and what to wait for. Nothing where the live release
@@ -128,21 +140,18 @@ fn no_baseline(
 
 /// Whether the gates can be judged, for whoever reads the policy's conditions.
 #[must_use]
-pub fn said(policy: &ValidPolicy, seen: &Snapshot, status: &GatesStatus) -> Said {
-    let wanted = policy
-        .gates
-        .as_ref()
-        .and_then(|g| g.vulnerabilities.as_ref());
-    let (holds, reason, message) = match &seen.reports {
-        Reports::Unavailable(why) if wanted.is_some() => (
+pub fn said(status: &GatesStatus) -> Said {
+    let (holds, reason, message) = match &status.no_reports {
+        Some(why) => (
             false,
             "NoReports",
             format!(
-                "spec.gates.vulnerabilities: {why}; no image is refused for its vulnerabilities \
-                 until that is mended"
+                "spec.gates.vulnerabilities: {why}; every release is refused until that is mended or the gate is \
+                 taken away. {}",
+                in_words(status)
             ),
         ),
-        _ => (true, "Judged", in_words(status)),
+        None => (true, "Judged", in_words(status)),
     };
     Said {
         type_: condition::GATES_READY,

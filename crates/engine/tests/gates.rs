@@ -163,7 +163,7 @@ fn a_digest_says_more_than_a_tag_and_an_age() {
 }
 
 #[test]
-fn without_reports_nothing_is_blocked_and_it_shows() {
+fn without_reports_nothing_live_is_blocked_and_nothing_new_is_let_in_and_it_shows() {
     let policy = policy(
         &[vulnerable(json!({"noData": "Hold"}))],
         json!({"gates": {"vulnerabilities": {}}}),
@@ -184,6 +184,23 @@ fn without_reports_nothing_is_blocked_and_it_shows() {
         (gates.status, gates.reason.as_str()),
         (ConditionStatus::False, "NoReports")
     );
+    assert!(
+        gates.message.starts_with(
+            "spec.gates.vulnerabilities: the kind is not there; every release is refused until that is mended"
+        ),
+        "{}",
+        gates.message
+    );
+    let reckoned = decision.say.gates.unwrap();
+    assert_eq!(
+        reckoned.no_reports.as_deref(),
+        Some("the kind is not there")
+    );
+    // Whoever does not ask for it needs no reports.
+    let other = crate::policy(&[], json!({"gates": {"baseline": "Optional"}}));
+    let missing = Reports::Unavailable("the kind is not there".into());
+    let (_, decision) = look(&other, &with_reports(missing), at(10));
+    assert_eq!(decision.say.gates.unwrap().no_reports, None);
     // A scan takes its time, and then it is missed.
     let (early, _) = look(&policy, &with_reports(known(Vec::new())), at(10));
     assert!(!early.triggers["vulnerable"].settled);

@@ -138,6 +138,9 @@ pub struct GatesStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub freezes: Vec<Frozen>,
+    /// Why nothing can be told of vulnerabilities, if so: every new template is refused then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_reports: Option<String>,
     /// The images that are refused, the worst first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
