@@ -296,6 +296,48 @@ async fn samples_are_compared_as_sets_and_the_status_says_what_came_of_it() -> a
 }
 
 #[tokio::test]
+async fn a_release_that_is_used_less_is_low_and_one_that_is_far_too_slow_does_not_wait()
+-> anyhow::Result<()> {
+    let activity = json!({
+        "name": "activity", "interval": "1s", "prometheus": {"query": ACTIVITY},
+        "compare": {"direction": "Decrease", "allowedDecrease": 0.7, "samples": 12, "confidence": 0.95},
+    });
+    // Longer than any test waits: only what is critical fires.
+    let latency = latency(json!({
+        "for": "1h",
+        "compare": {"allowedIncrease": 1.5, "criticalIncrease": 5.0, "samples": 12, "confidence": 0.95},
+    }));
+    let mut policy = soaking(&activity, "14s");
+    policy["triggers"] = json!([activity, latency]);
+    let world = Metered::new("b-critical").await?;
+    world.load("v1", millis(20)).await?;
+    world.deploy(&App::version("v1")).await?;
+    world.policy(policy).await?;
+    world.good_point(1).await?;
+
+    let fewer = Load::healthy(15.0).slow(Duration::from_millis(20));
+    world.release("v2", fewer).await?;
+    let event = world
+        .ended("web-1", EventPhase::Succeeded, Outcome::Recovered)
+        .await?;
+    let evidence = event.spec.evidence.context("no evidence")?;
+    assert_eq!(evidence.trigger, "activity");
+    assert_eq!(evidence.classification, Some(Classification::Low));
+    let reason = event.spec.reason.unwrap_or_default();
+    ensure!(reason.contains("Low: "), "{reason}");
+
+    world.release("v3", millis(200)).await?;
+    let event = world
+        .ended("web-2", EventPhase::Succeeded, Outcome::Recovered)
+        .await?;
+    let evidence = event.spec.evidence.context("no evidence")?;
+    assert_eq!(evidence.trigger, "latency");
+    assert_eq!(evidence.classification, Some(Classification::High));
+    assert_eq!(world.live().await?, "v1");
+    Ok(())
+}
+
+#[tokio::test]
 async fn with_little_traffic_a_release_that_truly_fails_goes_back_and_a_few_failures_do_not()
 -> anyhow::Result<()> {
     let count = |more: &str| {

@@ -8,6 +8,7 @@ use backstop_api::event::{EventPhase, Outcome};
 use backstop_api::policy::{Phase, TriggerState};
 use backstop_e2e::metrics::{Metered, changed, error_rate, failing, healthy, policy_with};
 use backstop_e2e::world::App;
+use backstop_testenv::Load;
 use kube::ResourceExt as _;
 use serde_json::json;
 
@@ -96,6 +97,55 @@ async fn recovery_during_the_delay_calls_the_rollback_off_and_touches_nothing() 
     assert_eq!(world.generation().await?, before);
     world.nothing_is_quarantined().await?;
     assert_eq!(world.events().await?.len(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_better_and_not_yet_well_calls_nothing_off_and_what_is_well_for_a_while_does()
+-> anyhow::Result<()> {
+    let trigger = changed(
+        error_rate(),
+        json!({"delay": "2m", "recovery": "value < 0.02", "keepFiringFor": "3s"}),
+    );
+    let (world, _) = Metered::with_good_release("m-hysteresis", policy_with(&trigger)).await?;
+    world.release("v2", failing()).await?;
+    world.event_in("web-1", EventPhase::Pending).await?;
+    // Three in a hundred: the condition does not hold any more, and neither does the recovery.
+    world.load("v2", Load::failing(50.0, 0.03)).await?;
+    world
+        .trigger_says("error-rate", "to fire on", |t| {
+            t.state == TriggerState::Firing
+                && t.value.is_none_or(|value| value <= 0.05)
+                && t.message
+                    .as_deref()
+                    .is_some_and(|said| said.contains("it fires until 'value < 0.02' holds"))
+        })
+        .await?;
+    tokio::time::sleep(A_WHILE).await;
+    world.event_in("web-1", EventPhase::Pending).await?;
+
+    world.load("v2", healthy()).await?;
+    world
+        .trigger_says("error-rate", "to fire until it is well for a while", |t| {
+            t.state == TriggerState::Firing
+                && t.message
+                    .as_deref()
+                    .is_some_and(|said| said.contains("it fires until it has been well for 3 s"))
+        })
+        .await?;
+    world
+        .ended(
+            "web-1",
+            EventPhase::Cancelled,
+            Outcome::RecoveredBeforeActing,
+        )
+        .await?;
+    world
+        .trigger_says("error-rate", "to be quiet", |t| {
+            t.state == TriggerState::Inactive
+        })
+        .await?;
+    assert_eq!(world.live().await?, "v2");
     Ok(())
 }
 
