@@ -1,6 +1,7 @@
 //! Worlds that hear alerts by way of a real Alertmanager.
 
 use std::ops::Deref;
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use backstop_api::RollbackPolicy;
@@ -84,8 +85,12 @@ pub fn errors() -> Value {
 /// What Falcosidekick's output for Alertmanager posts of an event: its fields become labels, and it ends when it
 /// expires.
 pub fn falco(namespace: &str, pod: &str, number: u32) -> Value {
-    let now = jiff::Timestamp::now();
-    let ends = now + jiff::SignedDuration::from_mins(10);
+    falco_for(namespace, pod, number, Duration::from_mins(10))
+}
+
+/// The same, with Falcosidekick's `expiresafter`.
+pub fn falco_for(namespace: &str, pod: &str, number: u32, expires_after: Duration) -> Value {
+    let ends = jiff::Timestamp::now() + expires_after;
     let output = format!(
         "20:41:07.{number:09}: Warning Sensitive file opened for reading by non-trusted program \
          (file=/etc/shadow process=cat user=root k8s_pod_name={pod} k8s_ns_name={namespace})"

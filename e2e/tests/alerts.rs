@@ -7,7 +7,7 @@ use anyhow::{Context as _, ensure};
 use backstop_api::condition::ConditionStatus;
 use backstop_api::event::{EventPhase, Outcome, StepKind};
 use backstop_api::names::ALERTS_SECRET;
-use backstop_e2e::alerts::{Alerted, Door, TOKEN, errors, falco};
+use backstop_e2e::alerts::{Alerted, Door, TOKEN, errors, falco, falco_for};
 use backstop_e2e::metrics::{Metered, Metrics, changed, failing, policy_with};
 use backstop_e2e::operator::Running;
 use backstop_e2e::world::{App, World};
@@ -412,6 +412,41 @@ async fn more_than_five_intrusions_a_minute_isolate_the_release_that_falco_saw_t
         "{details:?}"
     );
     Ok(())
+}
+
+#[tokio::test]
+async fn intrusions_that_are_over_count_no_more_however_many_there_were() -> anyhow::Result<()> {
+    let trigger = json!({
+        "name": "intrusion", "interval": "1s", "condition": "value > 5.0",
+        "alert": {
+            "matchLabels": {"source": "falco"},
+            "namespaceLabel": "k8s_ns_name", "podLabel": "k8s_pod_name",
+            "range": "0s", "expireAfter": "8s",
+            "heartbeat": {"matchLabels": {"alertname": "Watchdog"}},
+        },
+    });
+    let world = Alerted::with_good_release("alert-over", &trigger).await?;
+    world.deploy(&App::version("v2")).await?;
+    let pod = world.pod_of_new("v2").await?;
+    let counted = async |wanted: f64| {
+        let what = format!("{wanted} events are counted");
+        let is = |value: Option<f64>| value.is_some_and(|v| (v - wanted).abs() < 0.5);
+        world
+            .policy_says(&what, |status| status.triggers.iter().any(|t| is(t.value)))
+            .await
+    };
+    let seen = async |numbers: std::ops::Range<u32>, expires_after: Duration| {
+        let events = numbers.map(|n| falco_for(&world.namespace, &pod, n, expires_after));
+        let events: Vec<_> = events.collect();
+        world.alertmanager.post(&json!(events)).await
+    };
+    // A value that changes nothing is written to the status now and then.
+    seen(0..4, Duration::from_secs(40)).await?;
+    counted(4.0).await?;
+    counted(0.0).await?;
+    seen(4..8, Duration::from_mins(10)).await?;
+    counted(4.0).await?;
+    nothing_is_taken_back(&world).await
 }
 
 #[tokio::test]
