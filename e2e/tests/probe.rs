@@ -17,6 +17,8 @@ use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tonic::transport::server::TcpIncoming;
+use tonic_health::ServingStatus;
 
 /// Asks the path that releases spoil, unlike that of the kubelet's own probes.
 fn probe(fields: Value, condition: &str) -> Value {
@@ -209,6 +211,43 @@ async fn an_address_that_fails_takes_the_release_back() -> anyhow::Result<()> {
         evidence(&event)
     );
     status.send(200)?;
+    world
+        .ended("web-1", EventPhase::Succeeded, Outcome::Recovered)
+        .await?;
+    assert_eq!(world.live().await?, "v1");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_grpc_service_that_serves_no_more_takes_the_release_back() -> anyhow::Result<()> {
+    let (reporter, service) = tonic_health::server::health_reporter();
+    let is = async |status| {
+        reporter.set_service_status("shop.Payments", status).await;
+    };
+    is(ServingStatus::Serving).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}", listener.local_addr()?);
+    let incoming = TcpIncoming::from(listener);
+    let server = tonic::transport::Server::builder().add_service(service);
+    tokio::spawn(server.serve_with_incoming(incoming));
+
+    let world = World::with("probe-grpc", &["--web-allow".to_owned(), url.clone()]).await?;
+    world.deploy(&App::version("v1")).await?;
+    let grpc = json!({
+        "name": "health", "interval": "1s", "condition": "value >= 3",
+        "probe": {
+            "grpc": {"url": url, "service": "shop.Payments"},
+            "timeout": "1s", "startup": "5s", "window": "3s",
+        },
+    });
+    world.policy(policy_with(&grpc)).await?;
+    world.good_point(1).await?;
+    world.deploy(&App::version("v2")).await?;
+    is(ServingStatus::NotServing).await;
+    let event = world.event_in("web-1", EventPhase::Verifying).await?;
+    let said = evidence(&event);
+    ensure!(said.contains("NOT_SERVING"), "{said}");
+    is(ServingStatus::Serving).await;
     world
         .ended("web-1", EventPhase::Succeeded, Outcome::Recovered)
         .await?;
