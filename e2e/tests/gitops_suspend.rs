@@ -177,28 +177,38 @@ async fn an_operator_that_is_killed_midway_goes_on_with_what_it_has_suspended() 
     Ok(())
 }
 
-#[tokio::test]
-async fn argo_cd_is_suspended_in_a_listed_namespace_until_a_new_version_is_live()
--> anyhow::Result<()> {
-    let cluster = Cluster::shared().await?;
-    let argocd = cluster.namespace("argocd").await?;
-    let flags = [format!("--gitops-namespaces={argocd}")];
-    let world = World::with("suspend-argo", &flags).await?;
-    let metadata = json!({"annotations": {
-        "argocd.argoproj.io/tracking-id": format!("shop:apps/Deployment:{}/web", world.namespace),
-    }});
-    let world = good(world, metadata).await?;
-    let spec = json!({
+/// What Argo CD's Application is asked to apply, and how.
+fn of_argo(world: &World) -> Value {
+    json!({
         "project": "default",
         "destination": {"server": "https://kubernetes.default.svc", "namespace": world.namespace},
         "source": {"repoURL": "https://example.test/apps", "path": ".", "targetRevision": "main"},
         "syncPolicy": {"automated": {"prune": true, "selfHeal": true}, "syncOptions": ["ServerSideApply=true"]},
-    });
-    let status = json!({"resources": [{
+    })
+}
+
+/// What Argo CD compares with in Git.
+fn synced(revision: &str) -> Value {
+    json!({"status": "OutOfSync", "comparedTo": {"destination": {}, "source": {"repoURL": "https://example.test/apps"}},
+           "revision": revision})
+}
+
+/// An Application of another namespace, which the operator lists, that is suspended since a rollback.
+async fn argo(name: &str) -> anyhow::Result<(World, Api<DynamicObject>)> {
+    let cluster = Cluster::shared().await?;
+    let argocd = cluster.namespace("argocd").await?;
+    let flags = [format!("--gitops-namespaces={argocd}")];
+    let world = World::with(name, &flags).await?;
+    let metadata = json!({"annotations": {
+        "argocd.argoproj.io/tracking-id": format!("shop:apps/Deployment:{}/web", world.namespace),
+    }});
+    let world = good(world, metadata).await?;
+    let resources = json!([{
         "group": "apps", "version": "v1", "kind": "Deployment", "namespace": world.namespace, "name": APP,
-    }]});
+    }]);
+    let status = json!({"resources": resources, "sync": synced("aaa")});
     let argo = objects(&world.client, &argocd, APPLICATION);
-    make(&argo, APPLICATION, "shop", spec.clone(), status).await?;
+    make(&argo, APPLICATION, "shop", of_argo(&world), status).await?;
     world.crashes_and_goes_back().await?;
     let resting = entry(&world, SuspendState::Suspended).await?;
     assert_eq!(
@@ -210,13 +220,31 @@ async fn argo_cd_is_suspended_in_a_listed_namespace_until_a_new_version_is_live(
         object.data["spec"]["syncPolicy"],
         json!({"syncOptions": ["ServerSideApply=true"]})
     );
+    Ok((world, argo))
+}
 
+#[tokio::test]
+async fn argo_cd_is_suspended_in_a_listed_namespace_until_a_new_version_is_live()
+-> anyhow::Result<()> {
+    let (world, argo) = argo("suspend-argo").await?;
     world.deploy(&App::version("v3")).await?;
     world
         .policy_says("nothing to be suspended", |s| s.suspended.is_empty())
         .await?;
-    assert_eq!(unmarked(&world, &argo, "shop").await?, spec);
+    assert_eq!(unmarked(&world, &argo, "shop").await?, of_argo(&world));
     world.said("RollbackPolicy", "GitOpsResumed").await?;
+    Ok(())
+}
+
+/// Nobody but Argo CD applies the mended version, which it does not while its automated sync is off.
+#[tokio::test]
+async fn argo_cd_is_suspended_until_git_has_another_revision() -> anyhow::Result<()> {
+    let (world, argo) = argo("suspend-argo-git").await?;
+    set_status(&argo, APPLICATION, "shop", json!({"sync": synced("bbb")})).await?;
+    let works = entry(&world, SuspendState::Resumed).await?;
+    let message = works.message.unwrap_or_default();
+    ensure!(message.contains("bbb"), "{message}");
+    assert_eq!(unmarked(&world, &argo, "shop").await?, of_argo(&world));
     Ok(())
 }
 
