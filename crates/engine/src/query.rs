@@ -93,7 +93,8 @@ impl QueryTemplate {
     ///
     /// True when each vector selector has a matcher, `=` or `=~`, that only values made from
     /// `{{ pods }}`, `{{ hash }}` or `{{ release }}` can satisfy. A query that selects nothing, such
-    /// as `vector(1)`, says nothing about a release and is not scoped.
+    /// as `vector(1)`, says nothing about a release and is not scoped. `and on (job, instance) up == 1`
+    /// is no matter here: it only takes away what was measured where Prometheus saw nobody.
     pub fn is_scoped(&self) -> bool {
         self.scoped
     }

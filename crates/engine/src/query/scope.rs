@@ -1,7 +1,8 @@
 //! Whether all that a query reads belongs to the release.
 
 use promql_parser::label::{MatchOp, Matcher};
-use promql_parser::parser::{Expr, VectorSelector};
+use promql_parser::parser::token::{T_EQLC, T_LAND};
+use promql_parser::parser::{BinaryExpr, Expr, LabelModifier, NumberLiteral, VectorSelector};
 use regex_syntax::hir::{Hir, HirKind};
 
 use super::QueryError;
@@ -29,13 +30,16 @@ const OF_THE_RELEASE: [Placeholder; 3] =
 const PATTERNS: [Placeholder; 2] = [Placeholder::Pods, Placeholder::Hash];
 
 pub(super) fn is_scoped(expr: &Expr) -> bool {
-    let selectors = selectors(expr);
+    let selectors = selectors(expr, asks_whether_seen);
     !selectors.is_empty() && selectors.into_iter().all(is_limited)
 }
 
 /// Refuses `pod="{{ pods }}"`, which never matches, and `pod!="{{ pods }}"`, which always does.
 pub(super) fn refuse_literal_patterns(expr: &Expr) -> Result<(), QueryError> {
-    for matcher in selectors(expr).into_iter().flat_map(all_matchers) {
+    for matcher in selectors(expr, |_| false)
+        .into_iter()
+        .flat_map(all_matchers)
+    {
         if let MatchOp::Equal | MatchOp::NotEqual = matcher.op
             && let Some(placeholder) = PATTERNS
                 .into_iter()
@@ -95,7 +99,36 @@ fn all_matchers(selector: &VectorSelector) -> impl Iterator<Item = &Matcher> {
         .chain(matchers.or_matchers.iter().flatten())
 }
 
-fn selectors(expr: &Expr) -> Vec<&VectorSelector> {
+/// Whether it is `... and on (job, instance) up == 1`: what comes of it are the series on the left, and `up` says no more
+/// than whether Prometheus saw those who serve them.
+fn asks_whether_seen(expr: &BinaryExpr) -> bool {
+    let matching = expr.modifier.as_ref().and_then(|it| it.matching.as_ref());
+    let is_of_the_same = matching.is_some_and(|matching| {
+        matches!(matching, LabelModifier::Include(on) if on.labels.iter().any(|l| l == "instance"))
+    });
+    let Expr::Binary(seen) = within(&expr.rhs) else {
+        return false;
+    };
+    expr.op.id() == T_LAND
+        && is_of_the_same
+        && seen.op.id() == T_EQLC
+        && !seen.return_bool()
+        && matches!(within(&seen.lhs), Expr::VectorSelector(it) if it.name.as_deref() == Some("up"))
+        && matches!(
+            within(&seen.rhs),
+            Expr::NumberLiteral(NumberLiteral { val: 1.0 })
+        )
+}
+
+fn within(mut expr: &Expr) -> &Expr {
+    while let Expr::Paren(inner) = expr {
+        expr = &inner.expr;
+    }
+    expr
+}
+
+/// All of them but those on the right of `filters`.
+fn selectors(expr: &Expr, filters: impl Fn(&BinaryExpr) -> bool) -> Vec<&VectorSelector> {
     let mut found = Vec::new();
     let mut open = vec![expr];
     while let Some(expr) = open.pop() {
@@ -106,6 +139,7 @@ fn selectors(expr: &Expr) -> Vec<&VectorSelector> {
                 open.push(&inner.expr);
                 open.extend(inner.param.as_deref());
             }
+            Expr::Binary(inner) if filters(inner) => open.push(&inner.lhs),
             Expr::Binary(inner) => open.extend([&*inner.lhs, &*inner.rhs]),
             Expr::Unary(inner) => open.push(&inner.expr),
             Expr::Paren(inner) => open.push(&inner.expr),

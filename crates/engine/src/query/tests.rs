@@ -242,6 +242,8 @@ fn a_query_limited_to_the_release_everywhere_is_scoped() {
         r"max_over_time(sum(x{pod=~'{{ pods }}'})[5m:])",
         r#"histogram_quantile(0.99, sum by (le) (rate(x{pod=~"{{ pods }}"}[5m]))) or vector(0)"#,
         r#"-(x{pod=~"{{ pods }}"})"#,
+        r#"x{pod=~"{{ pods }}"} and on (job, instance) up offset 1m == 1"#,
+        r#"0 * x{pod=~"{{ pods }}"} and on (instance) (up{job="app"} == 1) or x{pod=~"{{ pods }}"}"#,
     ] {
         assert!(parsed(text).is_scoped(), "{text}");
     }
@@ -270,6 +272,18 @@ fn a_query_that_can_read_other_series_is_not_scoped() {
         r#"topk(scalar(y), x{pod=~"{{ pods }}"})"#,
         r#"label_replace(x, "pod", "{{ pods }}", "", "")"#,
         r#"x{pod=~"{{ pods }}" or job="api"}"#,
+        // Of somebody else, the other way round, and another series.
+        r#"x{pod=~"{{ pods }}"} and on () up == 1"#,
+        r#"x{pod=~"{{ pods }}"} and up == 1"#,
+        r#"x{pod=~"{{ pods }}"} and ignoring (instance) up == 1"#,
+        r#"x{pod=~"{{ pods }}"} and on (instance) up == 0"#,
+        r#"x{pod=~"{{ pods }}"} and on (instance) up"#,
+        r#"x{pod=~"{{ pods }}"} and on (instance) up == bool 1"#,
+        r#"x{pod=~"{{ pods }}"} and on (instance) y == 1"#,
+        r#"x{pod=~"{{ pods }}"} unless on (instance) up == 1"#,
+        r#"x{pod=~"{{ pods }}"} or on (instance) up == 1"#,
+        r"x and on (instance) up == 1",
+        r"vector(1) and on (instance) up == 1",
     ] {
         assert!(!parsed(text).is_scoped(), "{text}");
     }
@@ -294,6 +308,14 @@ fn the_longest_range_adds_up_nested_ones() {
         ("rate(x[5m] offset 1h)", minutes(65)),
         ("rate(x[5m] offset -2m)", minutes(3)),
         ("x offset -5m", minutes(0)),
+        (
+            "x - (x offset 1m or 0 * x and on (instance) up offset 2m == 1)",
+            minutes(2),
+        ),
+        (
+            "(sum(rate(x[1m])) or 0 * sum(rate(y[1m]))) / sum(rate(y[1m]))",
+            minutes(1),
+        ),
         ("max_over_time(rate(x[5m])[1h:])", minutes(65)),
         (
             "max_over_time(rate(x[5m] offset 2m)[1h:1m] offset 3m)",
