@@ -19,7 +19,8 @@ use crate::world::{APP, App, World};
 
 /// The share of the release's requests that fail.
 pub const ERROR_SHARE: &str = r#"
-sum(rate(http_requests_total{namespace="{{ namespace }}",pod=~"{{ pods }}",code="500"}[5s]))
+(sum(rate(http_requests_total{namespace="{{ namespace }}",pod=~"{{ pods }}",code="500"}[5s]))
+  or 0 * sum(rate(http_requests_total{namespace="{{ namespace }}",pod=~"{{ pods }}"}[5s])))
 / sum(rate(http_requests_total{namespace="{{ namespace }}",pod=~"{{ pods }}"}[5s]))"#;
 
 /// The mean time that a request of the release takes.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use backstop_api::event::EventPhase;
 use backstop_api::policy::{Action, Severity};
 use backstop_api::{Duration, RollbackEvent, RollbackPoint, RollbackPolicy, RollbackPolicyStatus};
@@ -27,6 +27,8 @@ const TIMES: [&str; 7] = [
     "range",
     "expireAfter",
 ];
+/// What stands before a time in PromQL, where no bracket does.
+const OFFSET: &str = " offset ";
 /// The longest delay, the longest `for`, and a machine that is busy.
 const DEADLINE: std::time::Duration = std::time::Duration::from_mins(3);
 
@@ -128,6 +130,10 @@ pub fn shorter_triggers(file: &str) -> anyhow::Result<Map<String, Value>> {
     let triggers = preset["spec"]["triggers"].as_array().cloned();
     let mut found = Map::new();
     for mut trigger in triggers.unwrap_or_default() {
+        if trigger["prometheus"].is_object() && trigger["interval"].is_null() {
+            // What it is then, to be shorter as the ranges are.
+            trigger["interval"] = json!("10s");
+        }
         shorten(&mut trigger)?;
         if trigger["condition"]
             .as_str()
@@ -270,16 +276,35 @@ fn shorter(text: &str) -> anyhow::Result<Duration> {
     })
 }
 
-/// With shorter ranges, such as `[2s]` for `[1m]`.
+/// The times in a query, such as `1m` in `x[1m]` and in `x offset 1m`, and the text around each.
+pub fn times(query: &str) -> anyhow::Result<Vec<(&str, Option<Duration>)>> {
+    let mut found = Vec::new();
+    let mut rest = query;
+    while let Some(start) = [rest.find('['), rest.find(OFFSET)].iter().flatten().min() {
+        let opens = if rest[*start..].starts_with('[') {
+            1
+        } else {
+            OFFSET.len()
+        };
+        let (before, from) = rest.split_at(start + opens);
+        let ends = from.find(|c: char| !c.is_ascii_alphanumeric());
+        let (time, behind) = from.split_at(ends.unwrap_or(from.len()));
+        let time = time.parse().map_err(|why| anyhow!("{time}: {why}"))?;
+        found.push((before, Some(time)));
+        rest = behind;
+    }
+    found.push((rest, None));
+    Ok(found)
+}
+
+/// With shorter times, such as `[2s]` for `[1m]`.
 fn shorter_ranges(query: &str) -> anyhow::Result<String> {
-    let mut parts = query.split('[');
-    let mut text = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let (range, rest) = part
-            .split_once(']')
-            .context("a bracket that is not closed")?;
-        let seconds = shorter(range)?.as_std().as_secs();
-        write!(text, "[{seconds}s]{rest}")?;
+    let mut text = String::new();
+    for (before, time) in times(query)? {
+        text += before;
+        if let Some(time) = time {
+            write!(text, "{}s", shorter(&time.to_string())?.as_std().as_secs())?;
+        }
     }
     Ok(text)
 }
@@ -293,7 +318,7 @@ mod tests {
         let mut trigger = json!({
             "name": "slow", "condition": "value > 5000", "interval": "30s", "for": "5m", "delay": "0s",
             "probe": {"timeout": "10s", "window": "5m", "minimumResults": 10},
-            "prometheus": {"query": r#"rate(x{a="b"}[1m]) > y[10m]"#},
+            "prometheus": {"query": r#"rate(x{a="b"}[1m]) > y[10m] - z offset 5m"#},
         });
         shorten(&mut trigger).unwrap();
         assert_eq!(
@@ -301,7 +326,7 @@ mod tests {
             json!({
                 "name": "slow", "condition": "value > 5000", "interval": "10s", "for": "10s", "delay": "0s",
                 "probe": {"timeout": "10s", "window": "10s", "startup": "2s", "minimumResults": 10},
-                "prometheus": {"query": r#"rate(x{a="b"}[2s]) > y[20s]"#},
+                "prometheus": {"query": r#"rate(x{a="b"}[2s]) > y[20s] - z offset 10s"#},
             })
         );
     }

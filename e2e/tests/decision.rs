@@ -19,7 +19,8 @@ const A_WHILE: Duration = Duration::from_secs(3);
 
 /// The same share, of all pods of the namespace but the release's.
 const OF_OTHERS: &str = r#"
-sum(rate(http_requests_total{namespace="{{ namespace }}",pod!~"{{ workload }}-.+",code="500"}[5s]))
+(sum(rate(http_requests_total{namespace="{{ namespace }}",pod!~"{{ workload }}-.+",code="500"}[5s]))
+  or 0 * sum(rate(http_requests_total{namespace="{{ namespace }}",pod!~"{{ workload }}-.+"}[5s])))
 / sum(rate(http_requests_total{namespace="{{ namespace }}",pod!~"{{ workload }}-.+"}[5s]))"#;
 
 /// Fires when the release's share of errors is above this.

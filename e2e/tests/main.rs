@@ -49,6 +49,7 @@ mod ownership;
 mod people;
 mod points;
 mod presets;
+mod presets_first_time;
 mod presets_reported;
 mod probe;
 mod replicas;

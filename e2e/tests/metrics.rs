@@ -280,7 +280,8 @@ async fn a_dependency_that_is_down_is_not_blamed_on_a_release() -> anyhow::Resul
 async fn errors_of_the_release_before_are_not_blamed_on_the_next_by_a_query_that_sees_both()
 -> anyhow::Result<()> {
     let query = r#"
-        sum(rate(http_requests_total{namespace="{{ namespace }}",code="500"}[5s]))
+        (sum(rate(http_requests_total{namespace="{{ namespace }}",code="500"}[5s]))
+          or 0 * sum(rate(http_requests_total{namespace="{{ namespace }}"}[5s])))
         / sum(rate(http_requests_total{namespace="{{ namespace }}"}[5s]))"#;
     let trigger = changed(error_rate(), json!({"prometheus": {"query": query}}));
     let (world, first) = Metered::with_good_release("m-unscoped", policy_with(&trigger)).await?;

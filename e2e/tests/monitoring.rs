@@ -32,7 +32,7 @@ kube_pod_container_resource_limits{namespace=\"shop\",pod=\"web-1\",container=\"
 trivy_image_vulnerabilities{namespace=\"shop\",severity=\"Critical\"} 0
 ";
 
-fn promtool(args: &[&str], folder: &std::path::Path) -> anyhow::Result<String> {
+pub(crate) fn promtool(args: &[&str], folder: &std::path::Path) -> anyhow::Result<String> {
     tools::ensure(&[Tool::Promtool], &tools::Stderr)?;
     let output = Command::new(Tool::Promtool.path()?)
         .args(args)

@@ -11,7 +11,7 @@ use backstop_api::{Duration, RollbackPolicySpec};
 use backstop_e2e::chart::root;
 use backstop_e2e::figures::{Figure, Number, Shop, rising, still};
 use backstop_e2e::presets::{
-    PROMISED, Promise, begin, policy, preset, promise, proved, shorter_triggers, taken_back,
+    PROMISED, Promise, begin, policy, preset, promise, proved, shorter_triggers, taken_back, times,
 };
 use backstop_e2e::real::RealApp;
 use backstop_e2e::stage::Stage;
@@ -22,14 +22,14 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 /// What becomes of a trigger's release.
-struct Case {
-    trigger: &'static str,
-    good: Vec<Figure>,
-    bad: Vec<Figure>,
+pub(crate) struct Case {
+    pub(crate) trigger: &'static str,
+    pub(crate) good: Vec<Figure>,
+    pub(crate) bad: Vec<Figure>,
 }
 
 /// Of so many requests in a second such a share fails.
-fn requests(failed: f64) -> Vec<Figure> {
+pub(crate) fn requests(failed: f64) -> Vec<Figure> {
     vec![
         rising(
             "http_requests_total",
@@ -73,12 +73,22 @@ fn share(of: [&'static str; 2], share: f64) -> Vec<Figure> {
 /// Releases `v1` with good figures and `v2` with bad ones, of a Deployment for each trigger, and waits until each is
 /// taken back by its own.
 async fn fire(file: &str, cases: &[Case]) -> anyhow::Result<()> {
+    fire_as(file.trim_end_matches(".yaml"), file, cases, &App::version).await
+}
+
+/// The same in a world that is called so, with other pods.
+pub(crate) async fn fire_as(
+    called: &str,
+    file: &str,
+    cases: &[Case],
+    app: &impl Fn(&str) -> App,
+) -> anyhow::Result<()> {
     let shop = Shop::start().await?;
     let flags = [
         "--prometheus-url".to_owned(),
         shop.prometheus.url().to_owned(),
     ];
-    let world = World::with(file.trim_end_matches(".yaml"), &flags).await?;
+    let world = World::with(called, &flags).await?;
     let triggers = shorter_triggers(file)?;
     let mut figures = BTreeMap::new();
     for case in cases {
@@ -89,16 +99,14 @@ async fn fire(file: &str, cases: &[Case]) -> anyhow::Result<()> {
     }
     let _follower = shop.follow(&world, figures);
     for case in cases {
-        let good = App::version("v1").called(case.trigger);
+        let good = app("v1").called(case.trigger);
         begin(&world, &triggers, case.trigger, &good).await?;
     }
     for case in cases {
         proved(&world, case.trigger).await?;
     }
     for case in cases {
-        world
-            .deploy(&App::version("v2").called(case.trigger))
-            .await?;
+        world.deploy(&app("v2").called(case.trigger)).await?;
     }
     for case in cases {
         taken_back(&world, file, case.trigger).await?;
@@ -363,22 +371,14 @@ fn said(trigger: &Trigger, valid: &ValidTrigger) -> anyhow::Result<Promise> {
 /// Over which time a trigger measures, where that is told. Two times in one query have to be the same.
 fn over(trigger: &Trigger) -> anyhow::Result<Option<Duration>> {
     let query = trigger.prometheus.as_ref().and_then(|p| p.query.as_deref());
-    let mut times = query.map(ranges).transpose()?.unwrap_or_default();
+    let told = times(query.unwrap_or_default())?;
+    let mut times: Vec<Duration> = told.into_iter().filter_map(|(_, time)| time).collect();
     times.extend(trigger.alert.as_ref().map(|alert| alert.range));
     times.extend(trigger.web.as_ref().map(|web| web.range));
     times.extend(trigger.probe.as_ref().map(|probe| probe.window));
     times.dedup();
     ensure!(times.len() < 2, "{}: {times:?}", trigger.name);
     Ok(times.pop())
-}
-
-/// The ranges in a query, such as `[1m]`.
-fn ranges(query: &str) -> anyhow::Result<Vec<Duration>> {
-    let range = |part: &str| {
-        let (range, _) = part.split_once(']').context("a bracket that is open")?;
-        range.parse::<Duration>().map_err(anyhow::Error::msg)
-    };
-    query.split('[').skip(1).map(range).collect()
 }
 
 #[test]

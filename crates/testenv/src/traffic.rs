@@ -150,11 +150,14 @@ impl Counters {
             "http_requests_total{{{labels}code=\"200\"}} {}",
             self.good.floor()
         );
-        let _ = writeln!(
-            text.requests,
-            "http_requests_total{{{labels}code=\"500\"}} {}",
-            self.bad.floor()
-        );
+        // As applications have it: a code that was never answered with has no series.
+        if self.bad >= 1.0 {
+            let _ = writeln!(
+                text.requests,
+                "http_requests_total{{{labels}code=\"500\"}} {}",
+                self.bad.floor()
+            );
+        }
         let name = "http_request_duration_seconds";
         for (bound, count) in BUCKETS.iter().zip(&self.buckets) {
             let _ = writeln!(
@@ -251,6 +254,19 @@ mod tests {
             ),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_code_that_was_never_answered_with_has_no_series() {
+        let traffic = AppTraffic::default();
+        let start = Instant::now();
+        traffic.lock().insert(
+            Source::pod("shop", "web-1"),
+            Counters::new(Load::healthy(100.0), start),
+        );
+        let text = traffic.render_at(start + Duration::from_secs(4));
+        assert!(text.contains(r#"code="200"} 400"#), "{text}");
+        assert!(!text.contains(r#"code="500""#), "{text}");
     }
 
     #[test]

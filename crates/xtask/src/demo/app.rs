@@ -180,7 +180,8 @@ spec:
                 r#"  - name: error-rate
     prometheus:
       query: |
-        sum(rate(http_requests_total{{pod=~"{{{{ pods }}}}", code=~"5.."}}[{range}s]))
+        (sum(rate(http_requests_total{{pod=~"{{{{ pods }}}}", code=~"5.."}}[{range}s]))
+          or 0 * sum(rate(http_requests_total{{pod=~"{{{{ pods }}}}"}}[{range}s])))
         / sum(rate(http_requests_total{{pod=~"{{{{ pods }}}}"}}[{range}s]))
     condition: value > 0.05
     for: {for_}s

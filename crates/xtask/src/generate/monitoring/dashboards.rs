@@ -26,7 +26,7 @@ fn deployment_overview() -> Dashboard {
                 steps: &[(0.02, Yellow), (0.05, Red)],
                 queries: &[(
                     "{{namespace}}",
-                    r#"sum by (namespace) (rate(http_requests_total{namespace=~"$namespace",code=~"5.."}[$__rate_interval])) / sum by (namespace) (rate(http_requests_total{namespace=~"$namespace"}[$__rate_interval]))"#,
+                    r#"(sum by (namespace) (rate(http_requests_total{namespace=~"$namespace",code=~"5.."}[$__rate_interval])) or 0 * sum by (namespace) (rate(http_requests_total{namespace=~"$namespace"}[$__rate_interval]))) / sum by (namespace) (rate(http_requests_total{namespace=~"$namespace"}[$__rate_interval]))"#,
                 )],
             },
             Panel {

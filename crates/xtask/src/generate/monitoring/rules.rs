@@ -46,7 +46,8 @@ pub(super) const RECORDINGS: [Recording; 6] = [
     },
     Recording {
         name: "backstop:request_error_rate",
-        query: r#"sum by (namespace) (rate(http_requests_total{code=~"5.."}[5m]))
+        query: r#"(sum by (namespace) (rate(http_requests_total{code=~"5.."}[5m]))
+    or 0 * sum by (namespace) (rate(http_requests_total[5m])))
   / (sum by (namespace) (rate(http_requests_total[5m])) > 0)"#,
     },
     Recording {
