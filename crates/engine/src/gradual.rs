@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     condition::Variables,
+    guards,
     policy::ValidPolicy,
     rollout,
     snapshot::{Event, Workload},
@@ -49,10 +50,9 @@ pub fn between(
         t.severity == Severity::Critical
             && t.can_roll_back()
             && Some(t.name.as_str()) != asked
-            && state
-                .triggers
-                .get(&t.name)
-                .is_some_and(|m| m.state == TriggerState::Firing)
+            && state.triggers.get(&t.name).is_some_and(|m| {
+                m.state == TriggerState::Firing && guards::is_enough(policy, state, t, m, now)
+            })
     });
     if let Some(trigger) = worse {
         return Between::GoOn(format!(

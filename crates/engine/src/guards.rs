@@ -22,7 +22,7 @@ use crate::{
 
 mod evidence;
 
-pub(crate) use evidence::goes_on;
+pub(crate) use evidence::{goes_on, is_enough};
 use evidence::{peers_are_bad_too, too_few_votes, trigger_recovers};
 
 /// What the guards look at.

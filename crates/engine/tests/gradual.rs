@@ -21,6 +21,7 @@ use stage::Stage;
 struct Case {
     stop_when: &'static str,
     second: serde_json::Value,
+    votes: serde_json::Value,
     state: State,
     workload: Workload,
     now: i64,
@@ -48,6 +49,7 @@ impl Case {
         let mut case = Self {
             stop_when: "value < 0.02",
             second: json!({"severity": "Critical"}),
+            votes: json!([]),
             state: State::default(),
             workload: Stage::canary(50).live().unwrap(),
             now: 130,
@@ -71,13 +73,20 @@ impl Case {
         self.state.triggers.insert("latency".into(), it);
     }
 
+    fn other(&mut self) -> &mut TriggerMemory {
+        self.state.triggers.get_mut("latency").unwrap()
+    }
+
     fn policy(&self) -> ValidPolicy {
         let stage = Stage::canary(50)
             .set("canary", "stopWhen", json!(self.stop_when))
             .set("canary", "stepInterval", json!("60s"));
         let second = with(errors(), json!({"name": "latency"}));
         let second = with(second, self.second.clone());
-        let spec = spec(&[errors(), second], stage.fields);
+        let third = with(errors(), json!({"name": "users"}));
+        let mut fields = stage.fields;
+        fields["decision"] = json!({"votes": self.votes});
+        let spec = spec(&[errors(), second, third], fields);
         validate("web", &serde_json::from_value(spec).unwrap()).unwrap()
     }
 
@@ -168,6 +177,29 @@ fn it_does_not_go_on_for_a_warning_or_for_what_only_notifies() {
         case.second_fires();
         waits(&case);
     }
+}
+
+/// What would not begin a rollback does not hurry one.
+#[test]
+fn it_does_not_go_on_for_what_would_be_held() {
+    let mut recovers = Case::new();
+    recovers.second_fires();
+    recovers.other().recovering_since = Some(at(125));
+    waits(&recovers);
+
+    let mut spared = Case::new();
+    spared.second_fires();
+    spared.other().peers.alike_since = Some(at(110));
+    spared.other().peers.alike_at = Some(at(120));
+    waits(&spared);
+
+    let mut outvoted = Case::new();
+    outvoted.votes = json!([{"triggers": ["latency", "users"], "needed": 2}]);
+    outvoted.second_fires();
+    waits(&outvoted);
+    let it = memory(TriggerState::Firing, 1.0, 120, 120);
+    outvoted.state.triggers.insert("users".into(), it);
+    goes_on(&outvoted, "which is Critical, fires too");
 }
 
 #[test]

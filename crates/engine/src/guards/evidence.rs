@@ -1,7 +1,14 @@
 //! Whether what the triggers say is enough: whether it is the release's own, whether enough of them
 //! agree, and whether it holds now.
 
-use crate::{peers, policy::ValidTrigger, state::TriggerMemory, votes};
+use jiff::Timestamp;
+
+use crate::{
+    peers,
+    policy::{ValidPolicy, ValidTrigger},
+    state::{State, TriggerMemory},
+    votes,
+};
 
 use super::{Hold, HoldReason, Look, hold};
 
@@ -48,6 +55,19 @@ pub(super) fn too_few_votes(
             format!("{} (spec.decision.votes)", tally.in_words()),
         )
     })
+}
+
+/// Whether what a firing trigger says is enough to act on: what these guards ask of a rollback that has not begun.
+pub(crate) fn is_enough(
+    policy: &ValidPolicy,
+    state: &State,
+    trigger: &ValidTrigger,
+    memory: &TriggerMemory,
+    now: Timestamp,
+) -> bool {
+    peers::spared(trigger, memory, now).is_none()
+        && memory.recovering_since.is_none()
+        && votes::tally(policy, state, &trigger.name, now).is_none_or(|tally| tally.carries())
 }
 
 /// Whether the release is spared because what was not released is as bad.
