@@ -216,7 +216,7 @@ async fn nothing_is_put_on_record_unless_all_is_measured_and_as_it_is_to_be() ->
         latency(json!({})),
         latency(json!({"name": "few", "baseline": {"minimumSamples": 60}})),
         asking("nothing", "sum(none_such{})"),
-        asking("several", "sum by (code) (http_requests_total{})"),
+        asking("several", "sum by (pod) (http_requests_total{})"),
         asking("undefined", "sum(http_requests_total{}) * 0 / 0"),
         cannot_start(),
     ];
