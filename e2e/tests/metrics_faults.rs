@@ -90,7 +90,7 @@ async fn an_empty_answer_is_no_reason_to_go_back() -> anyhow::Result<()> {
 async fn several_series_are_no_reason_to_go_back_until_the_query_is_mended() -> anyhow::Result<()> {
     let policy = policy_with(&error_rate());
     let (world, _) = Metered::with_good_release("f-several", policy.clone()).await?;
-    let several = r#"sum by (code) (rate(http_requests_total{pod=~"{{ pods }}"}[5s]))"#;
+    let several = r#"sum by (pod) (rate(http_requests_total{pod=~"{{ pods }}"}[5s]))"#;
     let trigger = changed(error_rate(), json!({"prometheus": {"query": several}}));
     world.policy(policy_with(&trigger)).await?;
     world.release("v2", failing()).await?;
