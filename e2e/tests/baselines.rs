@@ -124,6 +124,40 @@ async fn a_point_says_that_its_baseline_was_made_of_too_few_samples_and_nothing_
 }
 
 #[tokio::test]
+async fn a_point_says_when_its_baseline_has_become_too_old_to_compare_with() -> anyhow::Result<()> {
+    let trigger = latency(json!({
+        "baseline": {"minimumSamples": 1, "maxAge": "20s"}, "condition": "value > 1.3 * baseline",
+    }));
+    let world = Metered::new("b-old").await?;
+    world.load("v1", millis(20)).await?;
+    world.deploy(&App::version("v1")).await?;
+    world.policy(policy_with(&trigger)).await?;
+    world.good_point(1).await?;
+    let says = async |what: &str, holds: &dyn Fn(Option<&str>) -> bool| {
+        world
+            .eventually(what, async || {
+                let points = world.points("Good").await?;
+                let point = points.first().context("no point")?;
+                let status = point.status.clone().unwrap_or_default();
+                let said = status.conditions.into_iter();
+                let said = said.filter(|c| c.type_ == "BaselinesUsable");
+                let message = said.map(|c| c.message).next();
+                ensure!(holds(message.as_deref()), "{message:?}");
+                Ok(())
+            })
+            .await
+    };
+    says("no complaint", &|said| said.is_none()).await?;
+    says("the age to be said", &|said| {
+        said.is_some_and(|s| {
+            s.contains("latency: its baseline is 2")
+                && s.contains("and may be 20 s (baseline.maxAge)")
+        })
+    })
+    .await
+}
+
+#[tokio::test]
 async fn a_release_is_compared_with_a_number() -> anyhow::Result<()> {
     let trigger = latency(json!({
         "condition": "value > 1.5 * baseline", "baseline": {"from": "Static", "value": 0.05},
@@ -300,14 +334,14 @@ async fn a_release_that_is_used_less_is_low_and_one_that_is_far_too_slow_does_no
 -> anyhow::Result<()> {
     let activity = json!({
         "name": "activity", "interval": "1s", "prometheus": {"query": ACTIVITY},
-        "compare": {"direction": "Decrease", "allowedDecrease": 0.7, "samples": 12, "confidence": 0.95},
+        "compare": {"direction": "Decrease", "allowedDecrease": 0.7, "samples": 10, "confidence": 0.95},
     });
     // Longer than any test waits: only what is critical fires.
     let latency = latency(json!({
         "for": "1h",
-        "compare": {"allowedIncrease": 1.5, "criticalIncrease": 5.0, "samples": 12, "confidence": 0.95},
+        "compare": {"allowedIncrease": 1.5, "criticalIncrease": 5.0, "samples": 10, "confidence": 0.95},
     }));
-    let mut policy = soaking(&activity, "14s");
+    let mut policy = soaking(&activity, "20s");
     policy["triggers"] = json!([activity, latency]);
     let world = Metered::new("b-critical").await?;
     world.load("v1", millis(20)).await?;

@@ -4,16 +4,18 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use backstop_api::RollbackPolicy;
 use backstop_api::event::{EventPhase, Outcome};
+use backstop_api::policy::TriggerState;
+use backstop_api::{RollbackPoint, RollbackPolicy};
+use backstop_e2e::metrics::{LATENCY, Metered, changed, policy_with};
 use backstop_e2e::raw::{Raw, policy, refused, with};
 use backstop_e2e::reports::{self, Report};
 use backstop_e2e::world::{App, World, quick_policy};
 use backstop_testenv::{Cluster, eventually, fate};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::Deployment;
-use kube::Api;
 use kube::api::{Patch, PatchParams};
+use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(30);
@@ -253,6 +255,71 @@ async fn a_release_waits_for_a_baseline_unless_the_live_one_fails() -> anyhow::R
             Ok(tried(&world, &App::version("v3")).await?)
         })
         .await?;
+    Ok(())
+}
+
+/// 1 in one second of four, and 0 in the others: as a share of errors where hardly any request fails.
+const NEARLY_ALWAYS_0: &str = r#"(floor(time()) % 4 == bool 0)
+  + 0 * sum(rate(http_requests_total{namespace="{{ namespace }}",pod=~"{{ pods }}"}[5s]))"#;
+
+/// A policy that compares with the release before, and whose gate asks for something to compare with.
+fn comparing(fields: Value) -> Value {
+    let trigger = json!({"name": "figure", "interval": "1s", "condition": "value > 2.0 * baseline"});
+    let mut policy = policy_with(&changed(trigger, fields));
+    policy["points"]["soak"] = json!("9s");
+    policy["gates"] = json!({"baseline": "Required"});
+    policy
+}
+
+#[tokio::test]
+async fn a_baseline_that_is_too_wild_is_said_by_the_trigger_its_point_and_the_gate()
+-> anyhow::Result<()> {
+    let world = Metered::new("gate-wild").await?;
+    choose(&world, "enforce").await?;
+    let policy = comparing(json!({"prometheus": {"query": NEARLY_ALWAYS_0}}));
+    let point = world.prove(policy).await?;
+    let why = "is too wild to compare with: its samples vary by ";
+    world
+        .trigger_says("figure", "to have nothing to compare with", |t| {
+            let said = t.message.as_deref().unwrap_or_default();
+            t.state == TriggerState::NoData && said.contains(why)
+        })
+        .await?;
+    world
+        .eventually("the point to say so", async || {
+            let point = world.api::<RollbackPoint>().get(&point.name_any()).await?;
+            let said = point.status.unwrap_or_default().conditions;
+            let said = said.iter().find(|c| c.type_ == "BaselinesUsable");
+            let said = said.map_or("", |c| &c.message);
+            ensure!(said.contains(&format!("figure: its baseline {why}")), "{said}");
+            Ok(())
+        })
+        .await?;
+    let said = refusal(&world, &App::version("v2"), why).await?;
+    for words in [
+        "gate baseline of RollbackPolicy web",
+        "the baseline of figure in RollbackPoint",
+        "(baseline.maxVariation)",
+        "kubectl backstop baseline capture web",
+    ] {
+        ensure!(said.contains(words), "no {words} in {said}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_gate_shuts_by_itself_when_the_baseline_has_become_too_old() -> anyhow::Result<()> {
+    let world = Metered::new("gate-old").await?;
+    choose(&world, "enforce").await?;
+    let fields = json!({"prometheus": {"query": LATENCY.trim()}, "baseline": {"maxAge": "20s"}});
+    world.prove(comparing(fields)).await?;
+    world
+        .eventually("the next to be let in", async || {
+            Ok(tried(&world, &App::version("v2")).await?)
+        })
+        .await?;
+    let said = refusal(&world, &App::version("v2"), "(baseline.maxAge)").await?;
+    ensure!(said.contains("the baseline of figure in RollbackPoint"), "{said}");
     Ok(())
 }
 

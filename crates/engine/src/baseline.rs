@@ -74,6 +74,14 @@ pub struct Live<'a> {
     pub restored: bool,
 }
 
+impl Live<'static> {
+    /// The next one: nothing is known of it but that it is another one.
+    pub const NEXT: Self = Self {
+        release: "",
+        restored: false,
+    };
+}
+
 /// Finds what the trigger's value is compared with.
 #[must_use]
 pub fn find(
@@ -175,8 +183,7 @@ pub fn held<'a>(
     now: Timestamp,
 ) -> Option<Held<'a>> {
     let (point, measured) = target::baseline(seen, live.release, live.restored, &trigger.name)?;
-    let of_samples = measured.distribution.as_ref().and_then(|d| d.to);
-    let taken = of_samples.unwrap_or(point.proved_at);
+    let taken = taken(point, measured);
     Some(Held {
         point,
         measured,
@@ -185,13 +192,23 @@ pub fn held<'a>(
     })
 }
 
+/// When it was measured.
+fn taken(point: &Point, measured: &Measured) -> Timestamp {
+    let of_samples = measured.distribution.as_ref().and_then(|d| d.to);
+    of_samples.unwrap_or(point.proved_at)
+}
+
 fn too_old(trigger: &ValidTrigger, taken: Timestamp, now: Timestamp) -> Option<String> {
     let age = now.duration_since(taken);
     let most = trigger.baseline.max_age.filter(|most| age > *most)?;
+    let in_words = |age: SignedDuration| match age.as_hours() {
+        0 => format!("{} s", age.as_secs()),
+        hours => format!("{hours} h"),
+    };
     Some(format!(
-        "is {} h old, and may be {} h (baseline.maxAge)",
-        age.as_hours(),
-        most.as_hours()
+        "is {} old, and may be {} (baseline.maxAge)",
+        in_words(age),
+        in_words(most)
     ))
 }
 
@@ -233,19 +250,33 @@ pub fn unusable(trigger: &ValidTrigger, measured: &Measured) -> Option<String> {
 
 /// The triggers that cannot compare with what a point holds, and why: `trigger: problem`.
 #[must_use]
-pub fn complaints(policy: &ValidPolicy, baselines: &BTreeMap<String, Measured>) -> Vec<String> {
+pub fn complaints(policy: &ValidPolicy, point: &Point, now: Timestamp) -> Vec<String> {
     policy
         .triggers
         .iter()
         .filter(|trigger| trigger.compares_with_a_point())
         .filter_map(|trigger| {
-            let problem = match baselines.get(&trigger.name) {
+            let problem = match point.baselines.get(&trigger.name) {
                 None => "was not measured".to_owned(),
-                Some(measured) => unusable(trigger, measured)?,
+                Some(measured) => too_old(trigger, taken(point, measured), now)
+                    .or_else(|| unusable(trigger, measured))?,
             };
             Some(format!("{}: its baseline {problem}", trigger.name))
         })
         .collect()
+}
+
+/// When the next of the values that a point holds will be too old, if any will.
+#[must_use]
+pub fn too_old_at(policy: &ValidPolicy, point: &Point, now: Timestamp) -> Option<Timestamp> {
+    let comparing = policy.triggers.iter().filter(|t| t.compares_with_a_point());
+    comparing
+        .filter_map(|trigger| {
+            let measured = point.baselines.get(&trigger.name)?;
+            let last = taken(point, measured).checked_add(trigger.baseline.max_age?);
+            last.ok().filter(|last| *last >= now)
+        })
+        .min()
 }
 
 fn too_wild(mean: f64, deviation: f64, baseline: &ValidBaseline) -> Option<String> {

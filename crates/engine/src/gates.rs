@@ -2,12 +2,12 @@
 
 use backstop_api::{
     condition::{self, ConditionStatus},
-    point::Verdict,
     policy::{BaselineGate, Gates, GatesStatus, Health, VulnerabilityLimits},
 };
 use jiff::Timestamp;
 
 use crate::{
+    baseline::{self, Live},
     decide::Said,
     freeze::ValidFreeze,
     health,
@@ -64,7 +64,9 @@ pub fn status(
         };
     Some(GatesStatus {
         no_baseline: match (gates.baseline, &seen.workload) {
-            (BaselineGate::Required, Some(workload)) => no_baseline(policy, state, seen, workload),
+            (BaselineGate::Required, Some(workload)) => {
+                no_baseline(policy, state, seen, workload, now)
+            }
             _ => None,
         },
         freezes: gates.freeze.as_ref().map_or_else(Vec::new, |f| f.next(now)),
@@ -84,58 +86,75 @@ fn unreadable<'a>(gates: &ValidGates, seen: &'a Snapshot) -> Option<&'a str> {
     }
 }
 
-/// What the next release could not be compared with, and what to wait for. Nothing where the live release
-/// fails: there is nothing to wait for then, and what comes next is the fix.
+/// What the next release could not be compared with, and what to do. Nothing where the live release fails: there is
+/// nothing to wait for then, and what comes next is the fix.
 fn no_baseline(
     policy: &ValidPolicy,
     state: &State,
     seen: &Snapshot,
     workload: &Workload,
+    now: Timestamp,
 ) -> Option<String> {
-    let asked: Vec<&str> = policy
-        .triggers
-        .iter()
-        .filter(|t| t.condition.uses_baseline())
-        .map(|t| t.name.as_str())
-        .collect();
-    let has_all = |point: &&crate::snapshot::Point| {
-        point.verdict == Verdict::Good
-            && !point
-                .release
-                .as_deref()
-                .is_none_or(|release| target::is_quarantined(seen, release))
-            && !point.baselines.is_empty()
-            && asked.iter().all(|name| point.baselines.contains_key(*name))
-    };
-    if seen.points.iter().any(|point| has_all(&point)) {
-        return None;
-    }
+    let lack = lack(policy, seen, now)?;
     let health = health::health(policy, state, workload);
     if health == Health::Failing || rollout::start_failure(workload).is_some() {
         return None;
     }
-    let of = if asked.is_empty() {
-        "no release has proved itself with its values on record".to_owned()
-    } else {
-        format!(
-            "no release has proved itself with a value of {} on record",
-            asked.join(", ")
-        )
-    };
+    let release = &workload.release;
+    let proved = target::good_points(seen)
+        .into_iter()
+        .any(|point| point.release.as_ref() == Some(release));
     let healthy = state.release.as_ref().and_then(|r| r.healthy_since);
     let when = healthy.and_then(|since| since.checked_add(policy.soak).ok());
     Some(match when {
+        _ if proved => format!(
+            "{lack}; release {release} has proved itself already: measure it anew by kubectl backstop baseline capture {}",
+            policy.name
+        ),
         Some(when) => format!(
-            "{of}; release {} is healthy, and proves itself at {when:.0} if it stays so",
-            workload.release
+            "{lack}; release {release} is healthy, and proves itself at {when:.0} if it stays so"
         ),
         None => format!(
-            "{of}; release {} is {health:?}, and proves itself when it has been healthy for {} s \
+            "{lack}; release {release} is {health:?}, and proves itself when it has been healthy for {} s \
              (points.soak)",
-            workload.release,
             policy.soak.as_secs()
         ),
     })
+}
+
+/// What is missing, or no good to compare the next release with.
+fn lack(policy: &ValidPolicy, seen: &Snapshot, now: Timestamp) -> Option<String> {
+    let (mut missing, mut unusable) = (Vec::new(), Vec::new());
+    let comparing: Vec<_> = policy
+        .triggers
+        .iter()
+        .filter(|trigger| trigger.compares_with_a_point())
+        .collect();
+    for trigger in &comparing {
+        match baseline::held(trigger, seen, Live::NEXT, now) {
+            None => missing.push(trigger.name.as_str()),
+            Some(held) => unusable.extend(held.problem.map(|problem| {
+                format!(
+                    "the baseline of {} in RollbackPoint {} {problem}",
+                    trigger.name, held.point.name
+                )
+            })),
+        }
+    }
+    if !missing.is_empty() {
+        return Some(format!(
+            "no release has proved itself with a value of {} on record",
+            missing.join(", ")
+        ));
+    }
+    if !unusable.is_empty() {
+        return Some(unusable.join("; "));
+    }
+    let there = target::good_points(seen)
+        .into_iter()
+        .any(|point| !point.baselines.is_empty());
+    (comparing.is_empty() && !there)
+        .then(|| "no release has proved itself with its values on record".to_owned())
 }
 
 /// Whether the gates can be judged, for whoever reads the policy's conditions.

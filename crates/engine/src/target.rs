@@ -51,8 +51,9 @@ pub fn candidates<'a>(
 /// What a trigger measured when the release before proved itself, and the point that says so.
 ///
 /// A release that was restored is compared with itself as it was when it was good, and so is one
-/// that proved itself where no other did. What a person or a pipeline captured of a release comes
-/// before what it measured while it soaked, whenever that was.
+/// that proved itself where no other did. With a release that failed since no other is compared. What
+/// a person or a pipeline captured of a release comes before what it measured while it soaked,
+/// whenever that was.
 #[must_use]
 pub fn baseline<'a>(
     seen: &'a Snapshot,
@@ -63,7 +64,10 @@ pub fn baseline<'a>(
     let of = |itself: bool| {
         let there: Vec<_> = good_points(seen)
             .into_iter()
-            .filter(|p| itself == (p.release.as_deref() == Some(live)))
+            .filter(|p| {
+                let release = p.release.as_deref().unwrap_or_default();
+                itself == (release == live) && (itself || !is_quarantined(seen, release))
+            })
             .filter_map(|p| Some((p, p.baselines.get(trigger)?)))
             .collect();
         let newest = there.first()?;

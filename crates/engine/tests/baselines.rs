@@ -14,14 +14,15 @@ use backstop_api::{
     },
 };
 use backstop_engine::{
-    baseline::{complaints, measured, of_samples},
+    baseline::{complaints, measured, of_samples, too_old_at},
     policy::ValidPolicy,
     reading::{Reading, Unavailable},
-    snapshot::{Beside, Measured, Observed, Snapshot},
+    snapshot::{Beside, Measured, Observed, Point, Snapshot},
     state::{State, TriggerMemory},
     trigger,
 };
 use common::{LIVE, at, errors, point, policy, refused, seen, spec, state, value, with};
+use jiff::SignedDuration;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -313,7 +314,14 @@ fn of_many_samples_the_newest_are_kept_and_all_are_reckoned_with() {
 #[test]
 fn what_is_no_good_to_compare_with_is_said_of_the_point() {
     let policy = policy(&[against(json!({}), "value > 1.3 * baseline")], json!({}));
-    let of = |it: Measured| complaints(&policy, &BTreeMap::from([("errors".to_owned(), it)]));
+    let with = |policy: &ValidPolicy, baselines: BTreeMap<String, Measured>| {
+        let point = Point {
+            baselines,
+            ..point(LIVE, Verdict::Good)
+        };
+        complaints(policy, &point, at(3600))
+    };
+    let of = |it: Measured| with(&policy, BTreeMap::from([("errors".to_owned(), it)]));
     assert_eq!(of(distribution(&[0.1; 9])), Vec::<String>::new());
     assert_eq!(
         of(distribution(&[0.1; 2])),
@@ -322,14 +330,33 @@ fn what_is_no_good_to_compare_with_is_said_of_the_point() {
         ]
     );
     assert_eq!(
-        complaints(&policy, &BTreeMap::new()),
+        with(&policy, BTreeMap::new()),
         ["errors: its baseline was not measured"]
     );
     let absolute = self::policy(&[errors()], json!({}));
+    assert_eq!(with(&absolute, BTreeMap::new()), Vec::<String>::new());
+}
+
+#[test]
+fn that_a_points_baseline_is_too_old_is_said_from_the_moment_on_at_which_it_is() {
+    let aging = against(json!({"maxAge": "2h"}), "value > 1.3 * baseline");
+    let policy = policy(&[aging], json!({}));
+    let baselines = BTreeMap::from([("errors".to_owned(), distribution(&[0.1; 9]))]);
+    let point = Point {
+        baselines,
+        ..point(LIVE, Verdict::Good)
+    };
+    let measured = point.baselines["errors"].distribution.as_ref().unwrap();
+    let taken = measured.to.unwrap_or(point.proved_at);
+    let last = taken + SignedDuration::from_hours(2);
+    let after = last + SignedDuration::from_secs(1);
+    assert_eq!(complaints(&policy, &point, last), Vec::<String>::new());
+    assert_eq!(too_old_at(&policy, &point, last), Some(last));
     assert_eq!(
-        complaints(&absolute, &BTreeMap::new()),
-        Vec::<String>::new()
+        complaints(&policy, &point, after),
+        ["errors: its baseline is 2 h old, and may be 2 h (baseline.maxAge)"]
     );
+    assert_eq!(too_old_at(&policy, &point, after), None);
 }
 
 #[test]

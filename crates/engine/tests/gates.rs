@@ -17,14 +17,14 @@ use backstop_engine::{
     state::State,
     vulnerability::{Counts, LiveImage, Report, Reports},
 };
-use common::{GOOD, LIVE, at, policy, refused, seen, spec, state};
+use common::{GOOD, LIVE, at, policy, refused, seen, spec, state, with};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 const IMAGE: &str = "example.test/web:2";
 
 fn vulnerable(fields: Value) -> Value {
-    common::with(json!({"name": "vulnerable", "vulnerability": {}}), fields)
+    with(json!({"name": "vulnerable", "vulnerability": {}}), fields)
 }
 
 fn report(critical: u32, high: u32, seconds: i64) -> Report {
@@ -377,6 +377,58 @@ fn a_release_waits_for_a_baseline_only_while_the_live_one_may_become_it() {
         .crash_looping
         .push("pod web-1 crashes".into());
     assert_eq!(why(&snapshot), None, "what comes next is the fix");
+}
+
+#[test]
+fn a_release_waits_for_a_baseline_that_it_can_be_compared_with() {
+    let trigger = |fields: Value| {
+        let it =
+            json!({"name": "memory", "prometheus": {"query": "max(memory)"}, "interval": "10s"});
+        with(it, fields)
+    };
+    let relative = json!({"condition": "value > 1.5 * baseline"});
+    let why = |trigger: Value, samples: &[f64], now: i64| {
+        let policy = policy(&[trigger], json!({"gates": {"baseline": "Required"}}));
+        let mut snapshot = seen();
+        let point = snapshot
+            .points
+            .iter_mut()
+            .find(|p| p.release.as_deref() == Some(GOOD))
+            .unwrap();
+        point.proved_at = at(0);
+        let measured = backstop_engine::baseline::of_samples(samples, (Some(at(0)), Some(at(0))));
+        point.baselines.insert("memory".into(), measured.unwrap());
+        let gates = look(&policy, &snapshot, at(now)).1.say.gates.unwrap();
+        gates.no_baseline.unwrap_or_default()
+    };
+    assert_eq!(why(trigger(relative.clone()), &[100.0; 9], 10), "");
+    let few = why(trigger(relative.clone()), &[100.0; 2], 10);
+    assert!(few.contains("too few samples: 2, of at least 5"), "{few}");
+    let wild = why(
+        trigger(relative.clone()),
+        &[0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 9.0],
+        10,
+    );
+    assert!(wild.contains("too wild to compare with"), "{wild}");
+    let aging = with(relative, json!({"baseline": {"maxAge": "1h"}}));
+    assert_eq!(why(trigger(aging.clone()), &[100.0; 9], 3600), "");
+    let old = why(trigger(aging), &[100.0; 9], 2 * 3600);
+    assert!(old.contains("is 2 h old, and may be 1 h"), "{old}");
+    // Whole sets of samples are compared with a point's too.
+    let sets = json!({"compare": {"samples": 12, "confidence": 0.95}});
+    let short = why(trigger(sets), &[100.0; 9], 10);
+    assert!(
+        short.contains("too few samples to compare: 9 of 12"),
+        "{short}"
+    );
+    // What is compared with another time, or with a number, needs nothing of a point.
+    for other in [
+        json!({"from": "Offset", "offset": "24h"}),
+        json!({"from": "Static", "value": 1.0}),
+    ] {
+        let fields = json!({"condition": "value > 1.5 * baseline", "baseline": other});
+        assert_eq!(why(trigger(fields), &[100.0; 2], 10), "");
+    }
 }
 
 #[test]

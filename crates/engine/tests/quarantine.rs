@@ -7,6 +7,7 @@ use backstop_api::{
     point::{Stack, Verdict},
 };
 use backstop_engine::{
+    baseline::{Live, held as compared},
     quarantine::{KeptOut, keeps_out, kept_out},
     snapshot::{Point, Snapshot},
 };
@@ -87,6 +88,34 @@ fn a_good_release_that_failed_since_is_no_reason_to_let_its_template_pass() {
     seen.points.push(point(LIVE, Verdict::Good));
     let kept = of(&seen, json!({}), 1);
     assert_eq!(kept[0].let_pass, None);
+}
+
+/// The release that comes after a failed one is compared with the one that was gone back to.
+#[test]
+fn no_other_release_is_compared_with_one_that_failed_after_it_proved_itself() {
+    let relative = common::with(errors(), json!({"condition": "value > 1.3 * baseline"}));
+    let policy = policy(&[relative], json!({}));
+    let mut seen = seen();
+    seen.points.push(Point {
+        proved_at: at(-60),
+        ..point(LIVE, Verdict::Good)
+    });
+    let compared_with = |seen: &Snapshot, release: &str| {
+        let live = Live {
+            release,
+            restored: false,
+        };
+        let held = compared(&policy.triggers[0], seen, live, at(10));
+        held.and_then(|held| held.point.release.clone())
+    };
+    let next = "0000000000000000";
+    assert_eq!(compared_with(&seen, next).as_deref(), Some(LIVE));
+    seen.points.push(record());
+    assert_eq!(compared_with(&seen, next).as_deref(), Some(GOOD));
+    seen.points.remove(0);
+    assert_eq!(compared_with(&seen, next), None);
+    // It has nothing else to be compared with itself.
+    assert_eq!(compared_with(&seen, LIVE).as_deref(), Some(LIVE));
 }
 
 #[test]

@@ -68,10 +68,13 @@ impl Show {
         let status = object.status.unwrap_or_default();
         let state = State::from_status(&status);
         let release = status.release.as_ref().map(|release| release.hash.as_str());
-        // Of the next release nothing is known but that it is another one.
-        let live = baseline::Live {
-            release: release.filter(|_| self.live).unwrap_or_default(),
-            restored: self.live && track::restorer(&state, &seen).is_some(),
+        let live = if self.live {
+            baseline::Live {
+                release: release.unwrap_or_default(),
+                restored: track::restorer(&state, &seen).is_some(),
+            }
+        } else {
+            baseline::Live::NEXT
         };
         let now = Timestamp::now();
         let shown: Vec<Shown> = policy

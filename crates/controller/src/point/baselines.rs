@@ -5,7 +5,11 @@ use backstop_api::{
     condition::{self, BASELINES_NOT_USABLE, BASELINES_USABLE, Condition, ConditionStatus},
     point::Verdict,
 };
-use backstop_engine::{baseline, policy::validate, snapshot::measured};
+use backstop_engine::{
+    baseline,
+    policy::{ValidPolicy, validate},
+    snapshot::Point,
+};
 use jiff::Timestamp;
 use kube::{Api, ResourceExt};
 
@@ -51,8 +55,27 @@ pub(super) async fn say(context: &Context, point: &RollbackPoint) -> Result<bool
     }
 }
 
+/// When the next of its values is too old to compare with, and that is to be said.
+pub(super) fn too_old_at(context: &Context, point: &RollbackPoint) -> Option<Timestamp> {
+    let policy = policy(context, point)?;
+    baseline::too_old_at(&policy, &Point::from(point), Timestamp::now())
+}
+
 /// Which triggers of its policy cannot compare with it, why, and what to do.
 fn message(context: &Context, point: &RollbackPoint) -> Option<String> {
+    let policy = policy(context, point)?;
+    let complaints = baseline::complaints(&policy, &Point::from(point), Timestamp::now());
+    (!complaints.is_empty()).then(|| {
+        format!(
+            "later releases are not compared with this one, and so not taken back, by {}; the next release that proves \
+             itself is measured anew",
+            complaints.join("; ")
+        )
+    })
+}
+
+/// The policy whose triggers compare with it.
+fn policy(context: &Context, point: &RollbackPoint) -> Option<ValidPolicy> {
     if point.spec.verdict != Verdict::Good || point.spec.baselines.is_empty() {
         return None;
     }
@@ -61,13 +84,5 @@ fn message(context: &Context, point: &RollbackPoint) -> Option<String> {
         .policy_over(&point.namespace().unwrap_or_default(), workload)
         .filter(|p| p.spec.deployments().first() == Some(&workload))?;
     // What is wrong with a policy is said in the policy.
-    let policy = validate(&policy.name_any(), &policy.spec).ok()?;
-    let complaints = baseline::complaints(&policy, &measured(point));
-    (!complaints.is_empty()).then(|| {
-        format!(
-            "later releases are not compared with this one, and so not taken back, by {}; the next release that proves \
-             itself is measured anew",
-            complaints.join("; ")
-        )
-    })
+    validate(&policy.name_any(), &policy.spec).ok()
 }

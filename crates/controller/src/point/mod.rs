@@ -12,6 +12,7 @@ use backstop_api::{
     point::{Image, Release, Stack, WorkloadRelease},
 };
 use backstop_engine::{ownership, release, snapshot::Workload};
+use jiff::Timestamp;
 use kube::{ResourceExt, runtime::controller::Action};
 use serde_json::Value;
 use thiserror::Error;
@@ -67,10 +68,15 @@ pub async fn reconcile(
     let baselines_are_said = baselines::say(&context, point)
         .await
         .map_err(Error::Status)?;
-    Ok(if config_is_said && baselines_are_said {
-        Action::await_change()
-    } else {
-        Action::requeue(AGAIN)
+    if !config_is_said || !baselines_are_said {
+        return Ok(Action::requeue(AGAIN));
+    }
+    Ok(match baselines::too_old_at(&context, point) {
+        None => Action::await_change(),
+        Some(at) => {
+            let left = at.duration_since(Timestamp::now());
+            Action::requeue(left.unsigned_abs() + AGAIN)
+        }
     })
 }
 
