@@ -150,9 +150,10 @@ fn lack(policy: &ValidPolicy, seen: &Snapshot, now: Timestamp) -> Option<String>
     if !unusable.is_empty() {
         return Some(unusable.join("; "));
     }
-    let there = target::good_points(seen)
-        .into_iter()
-        .any(|point| !point.baselines.is_empty());
+    let there = target::good_points(seen).into_iter().any(|point| {
+        let release = point.release.as_deref().unwrap_or_default();
+        !point.baselines.is_empty() && !target::is_quarantined(seen, release)
+    });
     (comparing.is_empty() && !there)
         .then(|| "no release has proved itself with its values on record".to_owned())
 }

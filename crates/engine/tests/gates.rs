@@ -432,6 +432,22 @@ fn a_release_waits_for_a_baseline_that_it_can_be_compared_with() {
 }
 
 #[test]
+fn where_nothing_is_compared_a_release_waits_for_one_that_proved_itself_and_has_not_failed_since() {
+    let policy = policy(&[], json!({"gates": {"baseline": "Required"}}));
+    let mut snapshot = seen();
+    let why = |snapshot: &Snapshot| {
+        let gates = look(&policy, snapshot, at(10)).1.say.gates.unwrap();
+        gates.no_baseline.unwrap_or_default()
+    };
+    assert_eq!(why(&snapshot), "");
+    snapshot
+        .points
+        .push(common::point(GOOD, Verdict::Quarantined));
+    let said = why(&snapshot);
+    assert!(said.contains("with its values on record"), "{said}");
+}
+
+#[test]
 fn windows_of_a_freeze_follow_the_clock_of_their_zone() {
     let weekend = json!({"timeZone": "Europe/Berlin", "windows": [
         {"name": "weekend", "weekly": {"days": ["Friday"], "at": "16:00", "for": "64h"}},
