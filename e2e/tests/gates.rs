@@ -259,12 +259,13 @@ async fn a_release_waits_for_a_baseline_unless_the_live_one_fails() -> anyhow::R
 }
 
 /// 1 in one second of four, and 0 in the others: as a share of errors where hardly any request fails.
-const NEARLY_ALWAYS_0: &str = r#"(floor(time()) % 4 == bool 0)
+const NEARLY_ALWAYS_0: &str = r#"(time() % 4 < bool 1)
   + 0 * sum(rate(http_requests_total{namespace="{{ namespace }}",pod=~"{{ pods }}"}[5s]))"#;
 
 /// A policy that compares with the release before, and whose gate asks for something to compare with.
 fn comparing(fields: Value) -> Value {
-    let trigger = json!({"name": "figure", "interval": "1s", "condition": "value > 2.0 * baseline"});
+    let trigger =
+        json!({"name": "figure", "interval": "1s", "condition": "value > 2.0 * baseline"});
     let mut policy = policy_with(&changed(trigger, fields));
     policy["points"]["soak"] = json!("9s");
     policy["gates"] = json!({"baseline": "Required"});
@@ -291,7 +292,10 @@ async fn a_baseline_that_is_too_wild_is_said_by_the_trigger_its_point_and_the_ga
             let said = point.status.unwrap_or_default().conditions;
             let said = said.iter().find(|c| c.type_ == "BaselinesUsable");
             let said = said.map_or("", |c| &c.message);
-            ensure!(said.contains(&format!("figure: its baseline {why}")), "{said}");
+            ensure!(
+                said.contains(&format!("figure: its baseline {why}")),
+                "{said}"
+            );
             Ok(())
         })
         .await?;
@@ -319,7 +323,10 @@ async fn the_gate_shuts_by_itself_when_the_baseline_has_become_too_old() -> anyh
         })
         .await?;
     let said = refusal(&world, &App::version("v2"), "(baseline.maxAge)").await?;
-    ensure!(said.contains("the baseline of figure in RollbackPoint"), "{said}");
+    ensure!(
+        said.contains("the baseline of figure in RollbackPoint"),
+        "{said}"
+    );
     Ok(())
 }
 
