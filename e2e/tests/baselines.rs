@@ -158,6 +158,38 @@ async fn a_point_says_when_its_baseline_has_become_too_old_to_compare_with() -> 
 }
 
 #[tokio::test]
+async fn what_a_point_says_of_its_baseline_follows_the_policy() -> anyhow::Result<()> {
+    let under = |limits: Value| {
+        policy_with(&latency(json!({
+            "condition": "value > 1.3 * baseline", "baseline": limits,
+        })))
+    };
+    let few = json!({"minimumSamples": 50});
+    let (world, point) = Metered::with_good_release("b-follow", under(few)).await?;
+    let api = world.api::<RollbackPoint>();
+    let says = async |what: &str, words: &str| {
+        world
+            .eventually(what, async || {
+                let status = api.get(&point.name_any()).await?.status.unwrap_or_default();
+                let mut said = status.conditions.iter();
+                let said = said.find(|c| c.type_ == "BaselinesUsable");
+                let said = said.map_or("nothing", |c| &c.message);
+                ensure!(said.contains(words), "{said}");
+                Ok(())
+            })
+            .await
+    };
+    says("too few to be said", "too few samples").await?;
+    world.policy(under(json!({"minimumSamples": 1}))).await?;
+    says("it to be said no more", "nothing").await?;
+    // The limit was not there when the point was looked at last.
+    world
+        .policy(under(json!({"minimumSamples": 1, "maxAge": "25s"})))
+        .await?;
+    says("the age to be said", "and may be 25 s (baseline.maxAge)").await
+}
+
+#[tokio::test]
 async fn a_release_is_compared_with_a_number() -> anyhow::Result<()> {
     let trigger = latency(json!({
         "condition": "value > 1.5 * baseline", "baseline": {"from": "Static", "value": 0.05},

@@ -85,6 +85,8 @@ pub struct Context {
     pub poke_policy: UnboundedSender<ObjectRef<Guarded<RollbackPolicy>>>,
     /// Asks for a rollback to be looked at.
     pub poke_event: UnboundedSender<ObjectRef<Guarded<RollbackEvent>>>,
+    /// Asks for a point to be looked at.
+    pub poke_point: UnboundedSender<ObjectRef<Guarded<RollbackPoint>>>,
     /// What has been told already.
     pub told: Told,
     /// How long to wait before another try, by object.
@@ -122,6 +124,14 @@ impl Context {
                 let poke = ObjectRef::new(&event.name_any()).within(namespace);
                 let _ = self.poke_event.unbounded_send(poke);
             }
+        }
+    }
+
+    /// Asks for the points of a workload to be looked at.
+    pub fn poke_points(&self, namespace: &str, workload: &str) {
+        for point in self.points_of(namespace, workload) {
+            let poke = ObjectRef::new(&point.name_any()).within(namespace);
+            let _ = self.poke_point.unbounded_send(poke);
         }
     }
 

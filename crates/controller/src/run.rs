@@ -217,6 +217,7 @@ async fn lead(
     let events = watches.watched::<RollbackEvent>(|_| {});
     let (poke_policy, policy_pokes) = mpsc::unbounded();
     let (poke_event, event_pokes) = mpsc::unbounded();
+    let (poke_point, point_pokes) = mpsc::unbounded();
     let (querier, prober) = askers(metrics)?;
     let (keys, has_keys) = watch::channel(None);
     let (switch, paused) = watch::channel(Switch::Unread);
@@ -243,6 +244,7 @@ async fn lead(
         events: events.store.clone(),
         poke_policy,
         poke_event,
+        poke_point,
         told: Told::default(),
         backoffs: Backoffs::default(),
     });
@@ -280,7 +282,7 @@ async fn lead(
         )
         .for_each(|_| futures::future::ready(()));
     let event_work = carry_out(events, config.clone(), event_pokes, end(), context.clone());
-    let point_work = keep_points(points, config, end(), context.clone());
+    let point_work = keep_points(points, config, point_pokes, end(), context.clone());
     tokio::select! {
         _ = async { tokio::join!(policy_work, event_work, point_work) } => {}
         () = beside(&context, settings, keys, switch, went, policies_read) => {}
@@ -323,6 +325,7 @@ where
 fn keep_points<S>(
     points: Cache<RollbackPoint, S>,
     config: controller::Config,
+    pokes: mpsc::UnboundedReceiver<reflector::ObjectRef<Guarded<RollbackPoint>>>,
     end: impl Future<Output = ()> + Send + Sync + 'static,
     context: Arc<Context>,
 ) -> impl Future<Output = ()>
@@ -331,6 +334,7 @@ where
 {
     Controller::for_stream(points.stream, points.store)
         .with_config(config)
+        .reconcile_on(pokes)
         .graceful_shutdown_on(end)
         .run(
             |object, context| counted(object, context, point::reconcile),

@@ -124,6 +124,8 @@ pub async fn reconcile(
     };
     if known.is_none_or(|k| !Arc::ptr_eq(&k, &observer)) {
         observer.ask(&context);
+        // Whether what its points hold is any good is a matter of its triggers.
+        context.poke_points(&namespace, observer.policy.primary());
     }
     if !observer.is_ready() {
         return Ok(Action::requeue(CACHES));
