@@ -3,6 +3,7 @@
 use backstop_api::{
     condition::{self, ConditionStatus},
     policy::{BaselineGate, Gates, GatesStatus, Health, VulnerabilityLimits},
+    text::cut,
 };
 use jiff::Timestamp;
 
@@ -122,6 +123,10 @@ fn no_baseline(
     })
 }
 
+/// So many characters of what is wrong with baselines are said. The API server gives a refusal without its reason where
+/// that takes more than 5 KiB.
+const MOST_SAID: usize = 2048;
+
 /// What is missing, or no good to compare the next release with.
 fn lack(policy: &ValidPolicy, seen: &Snapshot, now: Timestamp) -> Option<String> {
     let (mut missing, mut unusable) = (Vec::new(), Vec::new());
@@ -142,13 +147,14 @@ fn lack(policy: &ValidPolicy, seen: &Snapshot, now: Timestamp) -> Option<String>
         }
     }
     if !missing.is_empty() {
-        return Some(format!(
-            "no release has proved itself with a value of {} on record",
-            missing.join(", ")
-        ));
+        let names = missing.join(", ");
+        unusable.insert(
+            0,
+            format!("no release has proved itself with a value of {names} on record"),
+        );
     }
     if !unusable.is_empty() {
-        return Some(unusable.join("; "));
+        return Some(cut(&unusable.join("; "), MOST_SAID));
     }
     let there = target::good_points(seen).into_iter().any(|point| {
         let release = point.release.as_deref().unwrap_or_default();

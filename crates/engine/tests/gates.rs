@@ -432,6 +432,37 @@ fn a_release_waits_for_a_baseline_that_it_can_be_compared_with() {
 }
 
 #[test]
+fn what_is_missing_is_said_beside_what_is_no_good_in_as_many_words_as_a_refusal_holds() {
+    let trigger = |name: &str| {
+        json!({
+            "name": name, "prometheus": {"query": "max(memory)"}, "condition": "value > baseline",
+        })
+    };
+    let why = |names: &[String], measured: &[String]| {
+        let triggers: Vec<Value> = names.iter().map(|name| trigger(name)).collect();
+        let policy = policy(&triggers, json!({"gates": {"baseline": "Required"}}));
+        let mut snapshot = seen();
+        let few = backstop_engine::baseline::of_samples(&[100.0; 2], (None, None)).unwrap();
+        let few = measured.iter().map(|name| (name.clone(), few.clone()));
+        snapshot.points[0].baselines.extend(few);
+        let gates = look(&policy, &snapshot, at(10)).1.say.gates.unwrap();
+        gates.no_baseline.unwrap_or_default()
+    };
+    let names = ["memory".to_owned(), "cpu".to_owned()];
+    let said = why(&names, &names[..1]);
+    for words in [
+        "with a value of cpu on record",
+        "the baseline of memory in RollbackPoint web-600d600d600d600d was made of too few samples",
+    ] {
+        assert!(said.contains(words), "{said}");
+    }
+    let many: Vec<String> = (0..32).map(|n| format!("trigger-{n}")).collect();
+    let said = why(&many, &many);
+    assert!(said.len() < 3072 && said.contains('…'), "{said}");
+    assert!(said.contains("has been healthy for"), "{said}");
+}
+
+#[test]
 fn where_nothing_is_compared_a_release_waits_for_one_that_proved_itself_and_has_not_failed_since() {
     let policy = policy(&[], json!({"gates": {"baseline": "Required"}}));
     let mut snapshot = seen();
