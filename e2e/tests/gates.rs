@@ -15,7 +15,7 @@ use backstop_testenv::{Cluster, eventually, fate};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{Patch, PatchParams};
-use kube::{Api, ResourceExt as _};
+use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(30);
@@ -46,6 +46,24 @@ async fn choose(world: &World, what: &str) -> anyhow::Result<()> {
     ];
     world.cluster.kubectl(&args).await?.success()?;
     Ok(())
+}
+
+/// A namespace that asks gates and that nobody looks after: what an administrator and what Backstop does there.
+async fn unattended(name: &str) -> anyhow::Result<(Client, Client, String)> {
+    let cluster = Cluster::shared().await?;
+    let operator = backstop_e2e::install(cluster).await?;
+    let namespace = cluster.namespace(name).await?;
+    let label = [
+        "label",
+        "namespace",
+        &namespace,
+        "backstop.dev/gates=enforce",
+    ];
+    cluster.kubectl(&label).await?.success()?;
+    let backstop = cluster
+        .client_for_service_account(&operator.namespace, &operator.service_account)
+        .await?;
+    Ok((cluster.client().await?, backstop, namespace))
 }
 
 /// Waits until a gate refuses another template, and returns what it says. A dry run, so that nothing changes.
@@ -371,25 +389,12 @@ async fn an_image_with_too_many_vulnerabilities_is_refused_however_it_is_written
 /// Another way to write the same image, and images that are others.
 #[tokio::test]
 async fn an_image_is_known_by_all_its_names_and_by_no_others() -> anyhow::Result<()> {
-    let cluster = Cluster::shared().await?;
-    let operator = backstop_e2e::install(cluster).await?;
-    let namespace = cluster.namespace("image-names").await?;
-    let label = [
-        "label",
-        "namespace",
-        &namespace,
-        "backstop.dev/gates=enforce",
-    ];
-    cluster.kubectl(&label).await?.success()?;
-    let client = cluster.client().await?;
+    let (client, backstop, namespace) = unattended("image-names").await?;
     let spec = with(policy("web"), json!({"gates": {"vulnerabilities": {}}}));
     Raw::policies(&client, &namespace)
         .create("web", spec)
         .await?;
-    // Nobody looks after this namespace: the test says what Backstop would.
-    let backstop = cluster
-        .client_for_service_account(&operator.namespace, &operator.service_account)
-        .await?;
+    // The test says what Backstop would.
     let image = json!({
         "repository": "docker.io/library/nginx", "tag": "1.16", "digest": "sha256:aa",
         "critical": 1, "high": 0, "report": "r",
@@ -581,18 +586,7 @@ async fn a_namespace_that_asks_for_a_warning_gets_one_and_the_release() -> anyho
 
 #[tokio::test]
 async fn gates_that_nobody_has_judged_yet_let_nothing_in() -> anyhow::Result<()> {
-    let cluster = Cluster::shared().await?;
-    backstop_e2e::install(cluster).await?;
-    let namespace = cluster.namespace("unjudged").await?;
-    let label = [
-        "label",
-        "namespace",
-        &namespace,
-        "backstop.dev/gates=enforce",
-    ];
-    cluster.kubectl(&label).await?.success()?;
-    let client = cluster.client().await?;
-    // Nobody looks after this namespace.
+    let (client, _, namespace) = unattended("unjudged").await?;
     let spec = with(policy("web"), json!({"gates": {"baseline": "Required"}}));
     Raw::policies(&client, &namespace)
         .create("web", spec)
@@ -624,24 +618,11 @@ async fn gates_that_nobody_has_judged_yet_let_nothing_in() -> anyhow::Result<()>
 
 #[tokio::test]
 async fn what_was_judged_before_the_policy_was_changed_lets_nothing_in() -> anyhow::Result<()> {
-    let cluster = Cluster::shared().await?;
-    let operator = backstop_e2e::install(cluster).await?;
-    let namespace = cluster.namespace("judged-before").await?;
-    let label = [
-        "label",
-        "namespace",
-        &namespace,
-        "backstop.dev/gates=enforce",
-    ];
-    cluster.kubectl(&label).await?.success()?;
-    let client = cluster.client().await?;
+    let (client, backstop, namespace) = unattended("judged-before").await?;
     let policies = Raw::policies(&client, &namespace);
     let spec = with(policy("web"), json!({"gates": {"baseline": "Optional"}}));
     let made = policies.create("web", spec).await?;
-    // Nobody looks after this namespace: the test says what Backstop would.
-    let backstop = cluster
-        .client_for_service_account(&operator.namespace, &operator.service_account)
-        .await?;
+    // The test says what Backstop would.
     let backstop = Raw::policies(&backstop, &namespace);
     let judge = async |generation: Option<i64>, gates: Value| {
         let status = json!({"observedGeneration": generation, "gates": gates});

@@ -15,10 +15,15 @@ use kube::{Api, ResourceExt};
 
 use crate::{calls::CallError, context::Context};
 
-/// Says it in the point's status, once. Returns false where the point is not any more as it was read.
-pub(super) async fn say(context: &Context, point: &RollbackPoint) -> Result<bool, CallError> {
+/// Says it in the point's status, once. `policy` is that whose triggers compare with it. Returns false where the point is
+/// not any more as it was read.
+pub(super) async fn say(
+    context: &Context,
+    point: &RollbackPoint,
+    policy: Option<&ValidPolicy>,
+) -> Result<bool, CallError> {
     let mut status = point.status.clone().unwrap_or_default();
-    match message(context, point) {
+    match policy.and_then(|policy| message(policy, point)) {
         Some(message) => condition::set(
             &mut status.conditions,
             Condition {
@@ -56,15 +61,13 @@ pub(super) async fn say(context: &Context, point: &RollbackPoint) -> Result<bool
 }
 
 /// When the next of its values is too old to compare with, and that is to be said.
-pub(super) fn too_old_at(context: &Context, point: &RollbackPoint) -> Option<Timestamp> {
-    let policy = policy(context, point)?;
-    baseline::too_old_at(&policy, &Point::from(point), Timestamp::now())
+pub(super) fn too_old_at(policy: &ValidPolicy, point: &RollbackPoint) -> Option<Timestamp> {
+    baseline::too_old_at(policy, &Point::from(point), Timestamp::now())
 }
 
 /// Which triggers of its policy cannot compare with it, why, and what to do.
-fn message(context: &Context, point: &RollbackPoint) -> Option<String> {
-    let policy = policy(context, point)?;
-    let complaints = baseline::complaints(&policy, &Point::from(point), Timestamp::now());
+fn message(policy: &ValidPolicy, point: &RollbackPoint) -> Option<String> {
+    let complaints = baseline::complaints(policy, &Point::from(point), Timestamp::now());
     (!complaints.is_empty()).then(|| {
         format!(
             "later releases are not compared with this one, and so not taken back, by {}; the next release that proves \
@@ -75,7 +78,7 @@ fn message(context: &Context, point: &RollbackPoint) -> Option<String> {
 }
 
 /// The policy whose triggers compare with it.
-fn policy(context: &Context, point: &RollbackPoint) -> Option<ValidPolicy> {
+pub(super) fn policy(context: &Context, point: &RollbackPoint) -> Option<ValidPolicy> {
     if point.spec.verdict != Verdict::Good || point.spec.baselines.is_empty() {
         return None;
     }

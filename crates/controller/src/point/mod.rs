@@ -65,19 +65,22 @@ pub async fn reconcile(
         .await
         .map_err(Error::Retain)?;
     let config_is_said = config::say(&context, point).await.map_err(Error::Status)?;
-    let baselines_are_said = baselines::say(&context, point)
+    let policy = baselines::policy(&context, point);
+    let baselines_are_said = baselines::say(&context, point, policy.as_ref())
         .await
         .map_err(Error::Status)?;
     if !config_is_said || !baselines_are_said {
         return Ok(Action::requeue(AGAIN));
     }
-    Ok(match baselines::too_old_at(&context, point) {
-        None => Action::await_change(),
-        Some(at) => {
-            let left = at.duration_since(Timestamp::now());
-            Action::requeue(left.unsigned_abs() + AGAIN)
-        }
-    })
+    Ok(
+        match policy.and_then(|policy| baselines::too_old_at(&policy, point)) {
+            None => Action::await_change(),
+            Some(at) => {
+                let left = at.duration_since(Timestamp::now());
+                Action::requeue(left.unsigned_abs() + AGAIN)
+            }
+        },
+    )
 }
 
 /// The live release, as it is recorded: with all Deployments of the policy, so that it can be gone
